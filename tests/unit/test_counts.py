@@ -1,0 +1,89 @@
+"""Counts survive the disk, merge only where they fit, and become certificates."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest, norm
+
+from dds.counts import compute_certificates, merge_counts, read_counts, write_counts
+
+METADATA = {
+    "protocol": 1, "study": "s", "experiment": "e", "dataset": "d", "sigma": 0.5, "seed": 1,
+    "n0": 10, "n": 100, "plan": {"plan": "fixed", "n0": 10, "n": 100, "curtail": False},
+    "precision": "float32", "backend": "cpu", "num_classes": 3, "models": {"c": "abc"},
+}  # fmt: skip
+
+
+def frame(images, sigma=0.5, successes=90):
+    return pd.DataFrame(
+        {
+            "image": images, "label": 1, "sigma": sigma, "classifier": "c",
+            "selection": [[1, 9, 0]] * len(images),
+            "estimation": [[100 - successes, successes, 0]] * len(images),
+        }
+    )  # fmt: skip
+
+
+def write(folder, name, counts, **changes):
+    write_counts(folder / name, counts, METADATA | changes)
+    return folder / name
+
+
+def test_round_trip(tmp_path):
+    counts, metadata = read_counts(write(tmp_path, "a.parquet", frame([0, 1])))
+    assert metadata == METADATA
+    assert counts["image"].tolist() == [0, 1]
+    assert counts["estimation"][0].tolist() == [10, 90, 0]
+
+
+def test_merge_sorts_and_keeps_what_is_shared(tmp_path):
+    paths = [write(tmp_path, "b.parquet", frame([2, 3])), write(tmp_path, "a.parquet", frame([0])),
+             write(tmp_path, "c.parquet", frame([0, 2, 3], 0.25), sigma=0.25)]  # fmt: skip
+    counts, metadata = merge_counts(paths)
+    assert counts["image"].tolist() == [0, 2, 3, 0, 2, 3]
+    assert metadata["plan"] == METADATA["plan"]
+    assert "sigma" not in metadata
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("protocol", 2), ("seed", 2), ("precision", "bfloat16"), ("backend", "cuda"),
+     ("models", {"c": "other"}), ("plan", {"plan": "sequential"})],
+)  # fmt: skip
+def test_what_differs_does_not_merge(tmp_path, key, value):
+    paths = [write(tmp_path, "a.parquet", frame([0])),
+             write(tmp_path, "b.parquet", frame([1]), **{key: value})]  # fmt: skip
+    with pytest.raises(ValueError, match=f"b.parquet .*a.parquet cannot be merged: {key}"):
+        merge_counts(paths)
+
+
+def test_double_missing_and_wrong_sums_are_refused(tmp_path):
+    first = write(tmp_path, "a.parquet", frame([0, 1]))
+    with pytest.raises(ValueError, match="image 1 at sigma 0.5 by c was counted twice"):
+        merge_counts([first, write(tmp_path, "b.parquet", frame([1]))])
+    with pytest.raises(ValueError, match="image 1 at sigma 0.25 by c is missing"):
+        merge_counts([first, write(tmp_path, "b.parquet", frame([0], 0.25), sigma=0.25)])
+    wrong = frame([0]).assign(selection=[[1, 8, 0]])
+    with pytest.raises(ValueError, match="image 0 .* has 9 selection samples, the plan 10"):
+        merge_counts([write(tmp_path, "b.parquet", wrong)])
+    more = frame([0]).assign(estimation=[[11, 90, 0]])
+    with pytest.raises(ValueError, match="has 101 estimation samples, the plan 100"):
+        merge_counts([write(tmp_path, "b.parquet", more)])
+
+
+def test_foreign_files_are_refused(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="a.parquet is not a counts file"):
+        read_counts(tmp_path / "a.parquet")
+    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match="b.parquet is not a counts file"):
+        read_counts(tmp_path / "b.parquet")
+
+
+def test_certificates_agree_with_scipy(tmp_path):
+    certificates = compute_certificates(frame([0, 1]), METADATA, 0.01)
+    low = binomtest(90, 100, alternative="greater").proportion_ci(confidence_level=0.99).low
+    np.testing.assert_allclose(certificates["p_lower"], low)
+    np.testing.assert_allclose(certificates["radius"], 0.5 * norm.ppf(low))
+    assert certificates["correct"].all()
+    assert (certificates["prediction"] == 1).all()

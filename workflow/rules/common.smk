@@ -1,0 +1,105 @@
+# Needs: config/config.yaml, and the study it names.
+# Makes: what the other rules share: the checked study, paths, and their functions.
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+
+from dds.grid import shard_names, sigma_name  # noqa: E402
+from dds.protocol import PROTOCOL  # noqa: E402
+from support.study import StudyError, load_study  # noqa: E402
+
+try:
+    STUDY = load_study(config, ROOT)
+except StudyError as error:
+    sys.exit(f"error: {error}")
+
+RESULTS = f"results/{STUDY['name']}"
+MODELS = STUDY["models"]
+EXPERIMENTS = STUDY["experiments"]
+
+
+def one_of(names):
+    """Return a wildcard constraint that matches the names alone."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def models_by(kind, source):
+    """Return the study's models of a kind whose weights come from a source."""
+    return [
+        name
+        for name, entry in MODELS.items()
+        if entry["kind"] == kind and source in entry["weights"]
+    ]
+
+
+def is_per_sigma(model):
+    """Tell whether a model has one set of weights for each sigma."""
+    weights = MODELS[model]["weights"]
+    return "finetune" in weights or weights.get("train", {}).get("noise") == "gaussian"
+
+
+def weights_path(model, sigma=None):
+    """Return where the weights of a model, for a noise level if it has several, lie."""
+    name = f"{model}/{sigma_name(sigma)}" if is_per_sigma(model) else model
+    return f"{RESULTS}/models/{name}.pt"
+
+
+def pack_path(dataset, split):
+    """Return where the prepared images of a split of a dataset lie."""
+    return f"{RESULTS}/data/{dataset}/{split}.npz"
+
+
+def counts_paths(experiment):
+    """Return the counts of all shards of an experiment."""
+    settings = EXPERIMENTS[experiment]
+    return [
+        f"{RESULTS}/counts/{experiment}/{sigma_name(sigma)}/{shard}.parquet"
+        for sigma in settings["sigmas"]
+        for shard in shard_names(settings["images"], settings["images_per_shard"])
+    ]
+
+
+def certificates_path(experiment):
+    """Return the certificates of an experiment."""
+    return f"{RESULTS}/certificates/{experiment}.parquet"
+
+
+def smoothed_models(experiment, sigma):
+    """Return the weights of an experiment's classifiers and denoiser, by their names."""
+    settings = EXPERIMENTS[experiment]
+    names = list(settings["classifiers"])
+    if settings["denoiser"] != "none":
+        names.append(settings["denoiser"])
+    return {name: weights_path(name, sigma) for name in names}
+
+
+def settings_of_samples(experiment):
+    """Return what an experiment's samples depend on, so that nothing else re-certifies.
+
+    The number of images and the shard size are left out because the shards' names
+    hold them, alpha because certificates are computed from the counts afterwards,
+    unless the plan stops by it.
+    """
+    settings = EXPERIMENTS[experiment]
+    left_out = {"images", "images_per_shard", "sigmas"}
+    if settings["plan"] == "fixed" and not settings["curtail"]:
+        left_out |= {"alpha", "radii", "curtail"}
+    return {key: value for key, value in settings.items() if key not in left_out}
+
+
+def description(model):
+    """Return the part of a model's entry that decides what it computes, but for its weights."""
+    keys = ("kind", "network", "arguments", "input", "classes", "schedule")
+    return {key: MODELS[model][key] for key in keys if key in MODELS[model]}
+
+
+wildcard_constraints:
+    experiment=one_of(EXPERIMENTS),
+    sigma=r"[0-9.e+-]+",
+    shard=r"images_\d+-\d+",
+    dataset=one_of(STUDY["datasets"]),
+    split=r"\w+",

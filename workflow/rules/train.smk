@@ -1,0 +1,118 @@
+# Needs: prepared data; for fine-tuning also the classifier to start from and the denoiser.
+# Makes: results/STUDY/models/NAME.pt, or NAME/sigma_0.25.pt where each sigma has its own.
+
+
+def weights_of(models):
+    """Return a wildcard constraint: the models' names, with a sigma where each has its own."""
+    shared = [name for name in models if not is_per_sigma(name)]
+    per_sigma = [name for name in models if is_per_sigma(name)]
+    return rf"{one_of(shared)}|({one_of(per_sigma)})/sigma_[0-9.e+-]+"
+
+
+def trained_name(wildcards):
+    """Return the model that a rule trains."""
+    return wildcards.weights.split("/")[0]
+
+
+def trained_sigma(wildcards):
+    """Return the noise level that a rule trains for, or None where it is for all."""
+    _, _, sigma = wildcards.weights.partition("/sigma_")
+    return float(sigma) if sigma else None
+
+
+def trained_splits(source):
+    """Return a function that gives the data to train and to validate on."""
+
+    def splits(wildcards):
+        dataset = MODELS[trained_name(wildcards)]["weights"][source]["dataset"]
+        return {split: pack_path(dataset, split) for split in ("train", "validation")}
+
+    return splits
+
+
+def finetuning(wildcards):
+    """Return the fine-tuning recipe of a model."""
+    return MODELS[trained_name(wildcards)]["weights"]["finetune"]
+
+
+rule train_denoiser:
+    """Train a diffusion model on clean images."""
+    input:
+        unpack(trained_splits("train")),
+    output:
+        weights=f"{RESULTS}/models/{{weights}}.pt",
+        provenance=f"{RESULTS}/models/{{weights}}.json",
+    log:
+        f"{RESULTS}/logs/train_denoiser/{{weights}}.log",
+    wildcard_constraints:
+        weights=one_of(models_by("denoiser", "train")),
+    params:
+        seed=STUDY["seed"],
+        model=lambda wildcards: MODELS[wildcards.weights],
+        state=f"{RESULTS}/models/{{weights}}.training",
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    conda:
+        "../../envs/torch.yaml"
+    script:
+        "../scripts/train_denoiser.py"
+
+
+rule train_classifier:
+    """Train a classifier on clean images, or on noisy ones of one sigma."""
+    input:
+        unpack(trained_splits("train")),
+    output:
+        weights=f"{RESULTS}/models/{{weights}}.pt",
+        provenance=f"{RESULTS}/models/{{weights}}.json",
+    log:
+        f"{RESULTS}/logs/train_classifier/{{weights}}.log",
+    wildcard_constraints:
+        weights=weights_of(models_by("classifier", "train")),
+    params:
+        seed=STUDY["seed"],
+        model=lambda wildcards: MODELS[trained_name(wildcards)],
+        sigma=trained_sigma,
+        state=f"{RESULTS}/models/{{weights}}.training",
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    conda:
+        "../../envs/torch.yaml"
+    script:
+        "../scripts/train_classifier.py"
+
+
+rule finetune_classifier:
+    """Tune a classifier to the denoised images of one sigma."""
+    input:
+        unpack(trained_splits("finetune")),
+        start=lambda wildcards: weights_path(finetuning(wildcards)["from"]),
+        denoiser=lambda wildcards: weights_path(finetuning(wildcards)["denoiser"]),
+    output:
+        weights=f"{RESULTS}/models/{{weights}}.pt",
+        provenance=f"{RESULTS}/models/{{weights}}.json",
+    log:
+        f"{RESULTS}/logs/finetune_classifier/{{weights}}.log",
+    wildcard_constraints:
+        weights=weights_of(models_by("classifier", "finetune")),
+    params:
+        seed=STUDY["seed"],
+        model=lambda wildcards: MODELS[trained_name(wildcards)],
+        denoiser=lambda wildcards: MODELS[finetuning(wildcards)["denoiser"]],
+        sigma=trained_sigma,
+        state=f"{RESULTS}/models/{{weights}}.training",
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    conda:
+        "../../envs/torch.yaml"
+    script:
+        "../scripts/finetune_classifier.py"

@@ -1,0 +1,11 @@
+"""Bound the class probabilities and compute the certified radii."""
+
+from dds.counts import compute_certificates, read_counts
+from dds.files import atomic_path
+from support.job import job
+
+with job(snakemake):
+    frame, metadata = read_counts(snakemake.input[0])
+    certificates = compute_certificates(frame, metadata, snakemake.params.alpha)
+    with atomic_path(snakemake.output[0]) as temporary:
+        certificates.to_parquet(temporary, index=False)

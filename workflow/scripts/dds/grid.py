@@ -1,0 +1,56 @@
+"""Names of the pieces that certification is cut into."""
+
+from __future__ import annotations
+
+import re
+
+_SHARD = re.compile(r"images_(\d{5,})-(\d{5,})")
+
+
+def shard_names(images: int, images_per_shard: int) -> list[str]:
+    """Cut images 0 to `images` - 1 into shards named by their first and last image.
+
+    A shard is named by its range, never by a number: a changed shard size then
+    asks for other files instead of silently reusing those of another range.
+
+    Parameters
+    ----------
+    images : int
+        How many images there are, at least 1.
+    images_per_shard : int
+        How many images a shard holds, at least 1; the last may hold fewer.
+
+    Returns
+    -------
+    list of str
+        For example ``["images_00000-00499", "images_00500-00999"]``.
+
+    Raises
+    ------
+    ValueError
+        If either number is below 1.
+    """
+    if images < 1 or images_per_shard < 1:
+        raise ValueError(
+            f"images ({images}) and images_per_shard ({images_per_shard}) must be at least 1"
+        )
+    starts = range(0, images, images_per_shard)
+    return [
+        f"images_{start:05d}-{min(start + images_per_shard, images) - 1:05d}" for start in starts
+    ]
+
+
+def shard_range(name: str) -> range:
+    """Return the images that the shard `name` holds; the inverse of `shard_names`."""
+    match = _SHARD.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name!r} is not a shard; expected a name like images_00000-00499")
+    first, last = map(int, match.groups())
+    if last < first:
+        raise ValueError(f"shard {name!r} is empty: its last image comes before its first")
+    return range(first, last + 1)
+
+
+def sigma_name(sigma: float) -> str:
+    """Name a noise level for files and folders: ``sigma_name(0.25)`` is ``"sigma_0.25"``."""
+    return f"sigma_{float(sigma):g}"

@@ -1,0 +1,170 @@
+"""Noise schedules of diffusion models, and the timestep that matches a noise level.
+
+A diffusion model sees ``x_t = sqrt(abar_t) x + sqrt(1 - abar_t) z`` for images x in
+[-1,1] (equation 3; the paper writes alpha_t for what the diffusion literature and
+this module call abar_t). Randomized smoothing adds ``sigma z`` to images in [0,1].
+Scaling by sqrt(abar_t) and equating the noise gives equation 4, with twice the
+sigma because [-1,1] is twice as wide as [0,1]::
+
+    (2 sigma)^2 = (1 - abar_t) / abar_t
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+#: How a timestep is chosen for a noise level; see `Schedule.timestep`.
+TIMESTEP_RULES = ("nearest", "exact", "authors")
+
+# Offset of Nichol and Dhariwal's cosine schedule (2021, section 3.2).
+_COSINE_OFFSET = 0.008
+
+
+class Timestep(NamedTuple):
+    """Where on a schedule a noise level lies.
+
+    Attributes
+    ----------
+    t : float
+        Timestep, 0 to steps - 1; fractional under the rule ``"exact"`` only.
+    alpha_bar : float
+        abar at `t`.
+    noise_sigma : float
+        Standard deviation, in [0,1] pixel units, of the noise to add to an image.
+        A certificate for the nominal sigma stands when this is at least sigma.
+    """
+
+    t: float
+    alpha_bar: float
+    noise_sigma: float
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """A discrete noise schedule.
+
+    Attributes
+    ----------
+    alpha_bar : ndarray, shape (steps,)
+        abar_t, strictly decreasing, each in (0, 1).
+    rescale_timesteps : bool
+        Whether the network was trained to be told ``t * 1000 / steps`` instead of t.
+    """
+
+    alpha_bar: np.ndarray
+    rescale_timesteps: bool = False
+
+    @property
+    def steps(self) -> int:
+        """How many timesteps the schedule has."""
+        return len(self.alpha_bar)
+
+    @property
+    def sigmas(self) -> np.ndarray:
+        """Noise level of every timestep in [0,1] pixel units, increasing; shape (steps,)."""
+        return np.sqrt((1 - self.alpha_bar) / self.alpha_bar) / 2
+
+    def network_time(self, t: float) -> float:
+        """Return what the network is told for timestep `t`."""
+        return t * 1000 / self.steps if self.rescale_timesteps else t
+
+    def timestep(self, sigma: float, rule: str = "nearest") -> Timestep:
+        """Find the timestep for a noise level (the paper's Figure 1, line "t*").
+
+        Parameters
+        ----------
+        sigma : float
+            Noise level in [0,1] pixel units.
+        rule : {"nearest", "exact", "authors"}
+            ``"nearest"``: noise at exactly `sigma`, the timestep whose noise level
+            is nearest in logarithm. ``"exact"``: noise at exactly `sigma`, a
+            fractional timestep (equation 4 solved by interpolating log sigma
+            between timesteps; `cosine_timestep` is the closed form of equation 5).
+            ``"authors"``: the first timestep whose noise level is at least `sigma`,
+            and noise at that level, as in the authors' released code; the radius
+            still uses the nominal `sigma`, which is the smaller of the two.
+
+        Returns
+        -------
+        Timestep
+
+        Raises
+        ------
+        ValueError
+            If the schedule never reaches `sigma`, or the rule is unknown.
+        """
+        sigmas = self.sigmas
+        if not sigmas[0] <= sigma <= sigmas[-1]:
+            raise ValueError(
+                f"sigma {sigma:g} is outside what the noise schedule covers: "
+                f"{sigmas[0]:.3g} to {sigmas[-1]:.3g}"
+            )
+        if rule == "authors":
+            t = int(np.searchsorted(sigmas, sigma))
+            return Timestep(t, float(self.alpha_bar[t]), float(sigmas[t]))
+        position = float(np.interp(np.log(sigma), np.log(sigmas), np.arange(self.steps)))
+        if rule == "nearest":
+            t = round(position)
+            return Timestep(t, float(self.alpha_bar[t]), sigma)
+        if rule == "exact":
+            return Timestep(position, 1 / (1 + (2 * sigma) ** 2), sigma)
+        raise ValueError(f"unknown timestep rule {rule!r}; allowed: {', '.join(TIMESTEP_RULES)}")
+
+
+def linear_schedule(steps: int, *, rescale_timesteps: bool = False) -> Schedule:
+    """Build Ho et al.'s (2020) linear schedule, scaled to any number of steps.
+
+    beta rises linearly from 0.0001 to 0.02 when `steps` is 1,000.
+    """
+    scale = 1000 / steps
+    betas = np.linspace(scale * 1e-4, scale * 0.02, steps)
+    return Schedule(np.cumprod(1 - betas), rescale_timesteps)
+
+
+def cosine_schedule(steps: int, *, rescale_timesteps: bool = False) -> Schedule:
+    """Build Nichol and Dhariwal's (2021) cosine schedule.
+
+    No beta exceeds 0.999, which keeps the last timestep short of pure noise.
+    """
+    edges = _cosine_curve(np.arange(steps + 1) / steps)
+    betas = np.minimum(1 - edges[1:] / edges[:-1], 0.999)
+    return Schedule(np.cumprod(1 - betas), rescale_timesteps)
+
+
+SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
+
+
+def build_schedule(name: str, steps: int, rescale_timesteps: bool = False) -> Schedule:
+    """Build a schedule by its name, a key of `SCHEDULES`."""
+    if name not in SCHEDULES:
+        raise ValueError(f"unknown noise schedule {name!r}; allowed: {', '.join(SCHEDULES)}")
+    return SCHEDULES[name](steps, rescale_timesteps=rescale_timesteps)
+
+
+def cosine_timestep(sigma: float, steps: int) -> float:
+    """Solve for the timestep of the cosine schedule in closed form (equation 5).
+
+    Parameters
+    ----------
+    sigma : float
+        Noise level in [0,1] pixel units.
+    steps : int
+        Timesteps of the schedule, the paper's T.
+
+    Returns
+    -------
+    float
+        The fractional timestep, counted from 0 as in `Schedule` (the paper's t*,
+        at which the curve f is evaluated, less one).
+    """
+    s = _COSINE_OFFSET
+    inverse = np.sin(np.pi / (2 + 2 * s)) / np.sqrt(1 + (2 * sigma) ** 2)
+    return float(steps * (1 - 2 * (1 + s) * np.arcsin(inverse) / np.pi)) - 1
+
+
+def _cosine_curve(fraction: np.ndarray) -> np.ndarray:
+    s = _COSINE_OFFSET
+    return np.cos((fraction + s) / (1 + s) * np.pi / 2) ** 2

@@ -1,0 +1,1 @@
+"""What the workflow needs around the library: checked config, downloads, jobs."""

@@ -1,0 +1,40 @@
+"""The device that a job's networks run on."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+
+def prepare_device(wanted: str, threads: int) -> torch.device:
+    """Choose the device and settle how it computes.
+
+    Parameters
+    ----------
+    wanted : {"auto", "cpu", "cuda"}
+        ``"auto"`` takes a GPU where there is one.
+    threads : int
+        CPU threads for torch. Sums in another number of threads round otherwise,
+        so results repeat with the same number only.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If a GPU is wanted and none is usable.
+    """
+    torch.set_num_threads(threads)
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: cuda, but no GPU is usable here; allowed: auto, cpu, cuda")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """Return what the device calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
