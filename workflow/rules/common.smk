@@ -68,6 +68,19 @@ def certificates_path(experiment):
     return f"{RESULTS}/certificates/{experiment}.parquet"
 
 
+def experiments_of(entry):
+    """Return the experiments that a table or figure of the study shows."""
+    parts = [
+        part for key in ("panels", "rows", "methods") for part in entry.get(key, [])
+    ]
+    return sorted({part["experiment"] for part in parts if "experiment" in part})
+
+
+def figures_by_kind(kind):
+    """Return the study's figures of a kind."""
+    return [name for name, entry in STUDY["figures"].items() if entry["kind"] == kind]
+
+
 def smoothed_models(experiment, sigma):
     """Return the weights of an experiment's classifiers and denoiser, by their names."""
     settings = EXPERIMENTS[experiment]

@@ -26,5 +26,7 @@ def load_study(config, root):
             steps=1,
         ).items():
             e.setdefault(k, v)
+    s.setdefault("notebooks", [])
+    s.setdefault("checks", [])
     config.setdefault("device", "auto")
     return s
