@@ -15,12 +15,12 @@ from support.job import job
 
 def tables(paths, entries):
     """Return the tables' sheets and captions, in the order of the study file."""
-    return [
-        to_json(
-            lay_out(entries[path.stem]["kind"], read_table(path)), entries[path.stem]["caption"]
-        )
-        for path in paths
-    ]
+    placed = []
+    for path in paths:
+        entry = entries[path.stem]
+        sheets = lay_out(entry["kind"], read_table(path))
+        placed.append(to_json(sheets, entry["caption"]) | {"label": label(path.stem)})
+    return placed
 
 
 def figures(paths, entries, folder):
@@ -28,9 +28,17 @@ def figures(paths, entries, folder):
     placed = []
     for path in paths:
         shutil.copy(path, folder)
-        width = 0.62 if entries[path.stem]["kind"] == "pictures" else 1.0
-        placed.append({"path": path.name, "caption": entries[path.stem]["caption"], "width": width})
+        entry = entries[path.stem]
+        width = 0.75 if entry["kind"] == "pictures" else 1.0
+        placed.append({"path": path.name, "label": label(path.stem), "caption": entry["caption"],
+                       "width": width})  # fmt: skip
     return placed
+
+
+def label(name):
+    """Return what a table or figure is called: ``table_4`` is Table 4."""
+    kind, _, rest = name.partition("_")
+    return f"{kind.capitalize()} {rest.replace('_', ' ')}".strip()
 
 
 def experiments(study):
