@@ -20,10 +20,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (OSError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except ValueError as error:
+        return _refuse(str(error))
     return 0
+
+
+def _refuse(problem: str) -> int:
+    print(f"error: {' '.join(problem.split())}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_sigma(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--sigma", type=float, help="noise level, in [0,1] pixel units, of logs "
-                         "whose path does not name one as sigma_0.25 does")  # fmt: skip
+    command.add_argument("--sigma", type=float, help="noise level of the logs, in [0,1] pixel "
+                         "units; by default from paths like sigma_0.25")  # fmt: skip
 
 
 def _import_logs(options: argparse.Namespace) -> None:

@@ -34,6 +34,7 @@ _SYNONYMS = {
     "radius": ("radius",),
     "correct": ("correct",),
 }
+_LONGEST_LINE = 1000
 _NOT_IN_LOGS = ("n0", "n", "successes", "selected")
 _SIGMA = {word: re.compile(rf"{word}[_=-]?(\d*\.?\d+)") for word in ("sigma", "noise")}
 
@@ -90,10 +91,10 @@ def read_logs(folder: str | Path, sigma: float | None = None) -> pd.DataFrame:
     Parameters
     ----------
     folder : str or Path
-        Files that end in ``.tsv`` or begin with a log's header are logs; other files
-        are passed over.
+        Files that end in ``.tsv``, or begin with a log's header and a row, are logs;
+        other files are passed over.
     sigma : float, optional
-        Noise level of logs whose path does not name one; see `read_log`.
+        Noise level of every log; by default as `read_log` finds it.
 
     Returns
     -------
@@ -116,12 +117,11 @@ def read_logs(folder: str | Path, sigma: float | None = None) -> pd.DataFrame:
         name = path.relative_to(folder).as_posix().removesuffix(".tsv")
         if _SIGMA["sigma"].fullmatch(Path(name).name):
             name = str(Path(name).parent) if "/" in name else folder.resolve().name
-        found = _sigma_in(path)
-        found = sigma if found is None else found
-        if (name, found) in seen:
-            raise ValueError(f"{path} and {seen[name, found]} are both of {name} at sigma {found}")
-        seen[name, found] = path
-        frames.append(read_log(path, name, found))
+        log = (name, _sigma_in(path) if sigma is None else sigma)
+        if log in seen:
+            raise ValueError(f"{path} and {seen[log]} are both of {name} at sigma {log[1]}")
+        seen[log] = path
+        frames.append(read_log(path, *log))
     if not frames:
         raise ValueError(f"{folder} holds no log of certificates (columns {' '.join(_HEADER)})")
     return pd.concat(frames, ignore_index=True)
@@ -130,7 +130,7 @@ def read_logs(folder: str | Path, sigma: float | None = None) -> pd.DataFrame:
 def find_logs(folder: str | Path) -> list[Path]:
     """Return the logs in a folder and those below it, by the rule of `read_logs`, sorted."""
     files = (path for path in Path(folder).rglob("*") if path.is_file())
-    return sorted(path for path in files if path.suffix == ".tsv" or _has_header(path))
+    return sorted(path for path in files if path.suffix == ".tsv" or _begins_as_log(path))
 
 
 def write_log(certificates: pd.DataFrame, path: str | Path) -> None:
@@ -266,9 +266,10 @@ def _columns(header: Sequence[str]) -> dict[str, int] | None:
     return columns if columns.keys() == _SYNONYMS.keys() else None
 
 
-def _has_header(path: Path) -> bool:
+def _begins_as_log(path: Path) -> bool:
     with open(path, encoding="utf-8-sig", errors="replace") as file:
-        return _columns([field.strip() for field in file.readline(1000).split("\t")]) is not None
+        header, row = file.readline(_LONGEST_LINE), file.readline(_LONGEST_LINE)
+    return _columns([field.strip() for field in header.split("\t")]) is not None and row != ""
 
 
 def _numbers(path: Path, lines: np.ndarray, name: str, texts: pd.Series) -> pd.Series:
