@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from dds.accuracy import best_over_sigma, certified_accuracy, mean_interval, most_frequent_share
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, ttest_1samp
+
+from dds.accuracy import best_over_sigma, certified_accuracy, mean_interval, most_frequent_share
 
 
 def certificates(radii, correct, sigma=0.5, classifier="c", **columns):
@@ -26,8 +27,8 @@ def test_an_image_counts_where_it_is_right_and_reaches_the_radius(images, radii)
         certified = sum(correct and radius >= row.radius for radius, correct in images)
         interval = binomtest(certified, len(images)).proportion_ci(0.95)
         assert row.certified == certified
-        assert row.accuracy == pytest.approx(100 * certified / len(images))
-        assert (row.low, row.high) == pytest.approx((100 * interval.low, 100 * interval.high))
+        assert row.accuracy == pytest.approx(certified / len(images))
+        assert (row.low, row.high) == pytest.approx((interval.low, interval.high))
 
 
 def test_a_radius_just_below_the_mark_does_not_reach_it():
@@ -39,11 +40,11 @@ def test_stopped_images_count_as_not_certified_and_small_radii_as_undecided():
     frame = certificates([np.nan, 0.3], [False, True], lowest_radius=0.25)
     rows = certified_accuracy(frame, [0.0, 0.25, 0.3])
     assert np.isnan(rows["accuracy"][0])
-    assert rows["accuracy"][1:].tolist() == [50, 50]
+    assert rows["accuracy"][1:].tolist() == [0.5, 0.5]
 
 
 def test_negative_radii_are_refused():
-    with pytest.raises(ValueError, match="radii must be at least 0, not -1"):
+    with pytest.raises(ValueError, match="radii must be numbers of at least 0"):
         certified_accuracy(certificates([1.0], [True]), [-1])
 
 
@@ -54,9 +55,13 @@ def test_the_best_sigma_is_chosen_for_each_radius_and_brings_its_clean_accuracy(
     best = best_over_sigma(
         certified_accuracy(frame, [0.1, 0.3, 0.9]), certified_accuracy(frame, [0.0])
     )
-    assert best["sigma"].tolist() == [0.25, 0.5, 0.25]  # of equals, the one with more clean accuracy
-    assert best["accuracy"].tolist() == [75, 50, 0]
-    assert best["clean_accuracy"].tolist() == [75, 50, 75]
+    assert best["sigma"].tolist() == [
+        0.25,
+        0.5,
+        0.25,
+    ]  # equals: more clean accuracy
+    assert best["accuracy"].tolist() == [0.75, 0.5, 0]
+    assert best["clean_accuracy"].tolist() == [0.75, 0.5, 0.75]
 
 
 def test_a_constant_classifier_is_unmasked():

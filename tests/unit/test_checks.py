@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from dds.checks import check_comparison, check_experiment, check_table, failures
 from dds.counts import compute_certificates
 from dds.sheets import to_markdown
@@ -33,9 +34,7 @@ def counts(images=12, right=95):
 
 def experiment(frame, stored=None, images=12):
     certificates = compute_certificates(frame, METADATA, 0.01) if stored is None else stored
-    return failures(
-        check_experiment("e", frame, METADATA, certificates, images=images, alpha=0.01)
-    )
+    return failures(check_experiment("e", frame, METADATA, certificates, images=images, alpha=0.01))
 
 
 def test_sound_results_pass():
@@ -88,9 +87,7 @@ def test_an_unmarked_constant_classifier_is_noticed(certificates):
     certificates["e"]["selected"] = 1
     table, text = table_and_text(certificates)
     assert not failures(check_table("t", table, text, certificates))
-    assert "are marked" in failures(
-        check_table("t", table, text.replace("†", ""), certificates)
-    )
+    assert "are marked" in failures(check_table("t", table, text.replace("†", ""), certificates))
     table["nearly_constant"] = False
     assert "are marked" in failures(check_table("t", table, text, certificates))
 

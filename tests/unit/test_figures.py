@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from dds.figures import draw_figure, read_data, save_figure
 
 ENTRY = {

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+
 from dds.sheets import WRITERS, to_json, to_text
 from dds.tables import build_table, lay_out, read_table
 
@@ -63,7 +64,8 @@ BEST = {
     ],
 }  # fmt: skip
 COMPARISON = {
-    "kind": "comparison", "caption": "Some caption.", "radii": [0.25], "classifiers": {"cnn": "CNN"},
+    "kind": "comparison", "caption": "Some caption.", "radii": [0.25],
+    "classifiers": {"cnn": "CNN"},
     "methods": [{"label": "one-shot", "experiment": "e"},
                 {"label": "multi-step", "experiment": "other"}],
 }  # fmt: skip
@@ -122,7 +124,7 @@ def test_best_over_sigma_shows_clean_accuracy_and_prior_work():
 
 def test_published_values_that_do_not_exist_are_refused():
     row = {"label": "X", "off_the_shelf": "none", "published": {"table": "3", "row": "X"}}
-    with pytest.raises(ValueError, match="no published values of table 3, row 'X'"):
+    with pytest.raises(ValueError, match="no published cell of table 3, row X"):
         build_table(BEST | {"rows": [row]}, CERTIFICATES, PUBLISHED)
 
 

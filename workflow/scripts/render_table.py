@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from dds.files import atomic_path
+from dds.literature import add_recomputed, read_published
 from dds.sheets import WRITERS
 from dds.tables import build_table, lay_out
 from support.job import job
@@ -12,7 +13,12 @@ from support.job import job
 with job(snakemake):
     entry = snakemake.params.entry
     certificates = {Path(p).stem: pd.read_parquet(p) for p in snakemake.input.certificates}
-    table = build_table(entry, certificates)
+    published = None
+    if snakemake.input.get("published"):
+        published = read_published(snakemake.input.published)
+        logs = snakemake.config["published_logs"]
+        published = add_recomputed(published, snakemake.input.links, logs) if logs else published
+    table = build_table(entry, certificates, published)
     sheets = lay_out(entry["kind"], table)
     for path in map(Path, snakemake.output):
         with atomic_path(path) as temporary:

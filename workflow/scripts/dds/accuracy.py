@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -14,7 +16,11 @@ NEARLY_CONSTANT = 0.5
 
 
 def certified_accuracy(
-    certificates: pd.DataFrame, radii: ArrayLike, *, level: float = 0.95
+    certificates: pd.DataFrame,
+    radii: ArrayLike,
+    *,
+    by: Sequence[str] = ("classifier", "sigma"),
+    level: float = 0.95,
 ) -> pd.DataFrame:
     """Return the share of images certified at least at each radius, with its interval.
 
@@ -25,11 +31,13 @@ def certified_accuracy(
     Parameters
     ----------
     certificates : DataFrame
-        ``sigma``, ``classifier``, ``radius``, ``correct``, one row an image, sigma and
-        classifier. ``lowest_radius``, where present, is the radius below which the
+        ``radius``, ``correct`` and the columns of `by`; a missing radius certifies
+        nothing. ``lowest_radius``, where present, is the radius below which the
         sampling plan left certificates undecided.
     radii : array_like of float
         In [0,1] pixel units, at least 0.
+    by : sequence of str, optional
+        Columns whose combinations get an accuracy each; a missing value is a value.
     level : float, optional
         Coverage of the intervals, which are about the images: the certificates are
         taken as they are.
@@ -37,30 +45,33 @@ def certified_accuracy(
     Returns
     -------
     DataFrame
-        ``classifier``, ``sigma``, ``radius``, ``images``, ``certified`` (images), and
-        ``accuracy``, ``low``, ``high`` in percent; the three are NaN at radii that
-        the plan left undecided.
+        The columns `by`, ``radius``, ``images``, ``certified`` (images), and
+        ``accuracy``, ``low``, ``high`` in [0, 1]; the three are NaN at radii that the
+        plan left undecided.
+
+    Raises
+    ------
+    ValueError
+        If there are no certificates, or a radius is negative or not a number.
     """
-    radii = np.atleast_1d(np.asarray(radii, dtype=float))
-    if not (radii >= 0).all():
-        raise ValueError(f"radii must be at least 0, not {radii.min():g}")
+    by, radii = list(by), np.atleast_1d(np.asarray(radii, dtype=float))
+    if certificates.empty:
+        raise ValueError("there are no certificates to compute an accuracy from")
+    if not (np.isfinite(radii) & (radii >= 0)).all():
+        raise ValueError(f"radii must be numbers of at least 0, not {radii.tolist()}")
     parts = []
-    for (classifier, sigma), group in certificates.groupby(["classifier", "sigma"]):
+    for key, group in certificates.groupby(by, dropna=False):
         correct = group["correct"].to_numpy(dtype=bool)
-        reached = np.sort(group["radius"].to_numpy(dtype=float)[correct])
+        reached = group["radius"].to_numpy(dtype=float, na_value=np.nan)[correct]
+        reached = np.sort(reached[~np.isnan(reached)])
         certified = len(reached) - np.searchsorted(reached, radii)
-        images = len(group)
-        low, high = binomial_interval(certified, images, level)
-        columns = np.stack([certified / images, low, high]) * 100
+        low, high = binomial_interval(certified, len(group), level)
+        numbers = np.stack([certified / len(group), low, high])
         undecided = group["lowest_radius"].max() if "lowest_radius" in group else 0.0
-        columns[:, radii < undecided] = np.nan
-        parts.append(
-            pd.DataFrame({
-                "classifier": classifier, "sigma": sigma, "radius": radii, "images": images,
-                "certified": certified, "accuracy": columns[0], "low": columns[1],
-                "high": columns[2],
-            })
-        )  # fmt: skip
+        numbers[:, radii < undecided] = np.nan
+        columns = {"radius": radii, "images": len(group), "certified": certified}
+        columns |= dict(zip(("accuracy", "low", "high"), numbers, strict=True))
+        parts.append(pd.DataFrame(dict(zip(by, key, strict=True)) | columns))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -91,6 +91,7 @@ def accuracy_against_radius(
         rows = rows[rows["classifier"] == panel["classifier"]]
         curves = certified_accuracy(rows, np.linspace(0, 1.05 * rows["radius"].max(), 400))
         palette = sns.color_palette("colorblind", curves["sigma"].nunique())
+        curves[["accuracy", "low", "high"]] *= 100
         for color, (sigma, curve) in zip(palette, curves.groupby("sigma"), strict=True):
             axis.step(curve["radius"], curve["accuracy"], where="pre", color=color,
                       label=rf"$\sigma = {sigma:g}$")  # fmt: skip

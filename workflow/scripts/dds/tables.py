@@ -17,6 +17,7 @@ import pandas as pd
 
 from dds.accuracy import best_over_sigma, certified_accuracy, mean_interval, most_frequent_share
 from dds.certificates import binomial_interval
+from dds.literature import published_cells
 from dds.sheets import Cell, Sheet
 
 Certificates = Mapping[str, pd.DataFrame]
@@ -84,15 +85,14 @@ def _build_per_sigma(
     for panel in entry["panels"]:
         rows = _select(certificates, panel)
         accuracies = certified_accuracy(rows, entry["radii"])
-        part = accuracies.merge(most_frequent_share(rows), on=["classifier", "sigma"])
+        part = _in_percent(accuracies).merge(most_frequent_share(rows), on=["classifier", "sigma"])
         part.insert(0, "panel", panel["title"])
         part.insert(1, "experiment", panel["experiment"])
         if "published" in panel:
-            cells = _published(published, panel["published"])
-            part = part.merge(cells[["sigma", "radius", *_PUBLISHED]], on=["sigma", "radius"],
-                              how="left")  # fmt: skip
+            cells = _published(published, table=panel["published"])
+            part = part.merge(cells, on=["sigma", "radius"], how="left")
         parts.append(part)
-    return _compare(pd.concat(parts, ignore_index=True).rename(columns=_PERCENT))
+    return _compare(pd.concat(parts, ignore_index=True))
 
 
 def _lay_out_per_sigma(table: pd.DataFrame) -> list[Sheet]:
@@ -123,11 +123,11 @@ def _build_best_over_sigma(
             best = best_over_sigma(
                 certified_accuracy(rows, entry["radii"]), certified_accuracy(rows, [0.0])
             )
-            part = best.merge(most_frequent_share(rows), on=["classifier", "sigma"])
+            part = _in_percent(best).merge(most_frequent_share(rows), on=["classifier", "sigma"])
             part.insert(0, "experiment", row["experiment"])
         if "published" in row:
             cells = _published(published, **row["published"])
-            part = part.merge(cells[["radius", *_PUBLISHED]], on="radius", how="left")
+            part = part.merge(cells.drop(columns="sigma"), on="radius", how="left")
         extra_data = "yes" if row.get("extra_data", False) else "no"
         facts = (number, row["label"], row["off_the_shelf"], extra_data)
         for position, (name, fact) in enumerate(
@@ -135,7 +135,7 @@ def _build_best_over_sigma(
         ):
             part.insert(position, name, fact)
         parts.append(part)
-    return _compare(pd.concat(parts, ignore_index=True).rename(columns=_PERCENT))
+    return _compare(pd.concat(parts, ignore_index=True))
 
 
 def _lay_out_best_over_sigma(table: pd.DataFrame) -> list[Sheet]:
@@ -155,6 +155,7 @@ def _lay_out_best_over_sigma(table: pd.DataFrame) -> list[Sheet]:
             rows += _beside_published(numbers, skipped=2)
         else:
             rows.append([*head, *map(_published_cell, _records(numbers))])
+            rows += _beside_logs(numbers, skipped=2)
     notes = [
         "○ trained for noise, ◐ in part off the shelf, ● off the shelf. Each entry is the best "
         "over σ, chosen on the same images, with that choice's clean accuracy in parentheses."
@@ -239,26 +240,21 @@ def _difference_cell(record: Mapping[str, Any]) -> Cell:
 
 # Published values beside ours --------------------------------------------------------
 
-_PUBLISHED = ["published_percent", "published_clean_percent", "published_status"]
+_PUBLISHED = {
+    "certified_accuracy": "published_percent",
+    "clean_accuracy": "published_clean_percent",
+    "status": "published_status",
+    "recomputed_accuracy": "recomputed_percent",
+    "recomputed_clean_accuracy": "recomputed_clean_percent",
+}
 
 
-def _published(
-    published: pd.DataFrame | None, table: str, row: str | None = None,
-    extra_data: str | None = None,
-) -> pd.DataFrame:  # fmt: skip
-    """Return the published cells of a table, of one row of it if asked."""
+def _published(published: pd.DataFrame | None, **cell: str) -> pd.DataFrame:
+    """Return the published cells of a table, or of one row of it, to merge with ours."""
     if published is None:
-        raise ValueError(f"published values of table {table} are asked for, and none are given")
-    cells = published[published["table"] == table]
-    for name, value in (("row", row), ("extra_data", extra_data)):
-        if value is not None:
-            cells = cells[cells[name] == value]
-    if cells.empty:
-        raise ValueError(f"no published values of table {table}, row {row!r}")
-    return cells.rename(columns={
-        "certified_accuracy": "published_percent", "clean_accuracy": "published_clean_percent",
-        "status": "published_status",
-    })  # fmt: skip
+        raise ValueError(f"published values of table {cell['table']} are asked for, none are given")
+    cells = published_cells(published, **cell).rename(columns=_PUBLISHED)
+    return cells[[name for name in ("sigma", "radius", *_PUBLISHED.values()) if name in cells]]
 
 
 def _compare(table: pd.DataFrame) -> pd.DataFrame:
@@ -287,18 +283,38 @@ def _beside_published(numbers: pd.DataFrame, *, skipped: int = 0) -> list[list[C
     ]
 
 
+def _beside_logs(numbers: pd.DataFrame, *, skipped: int = 0) -> list[list[Cell]]:
+    """Return the row below published values with what their authors' logs say."""
+    if "recomputed_percent" not in numbers or numbers["recomputed_percent"].isna().all():
+        return []
+    cells = [
+        _with_clean(record["recomputed_percent"], record["recomputed_clean_percent"])
+        for record in _records(numbers)
+    ]
+    return [[Cell("  from their logs"), *[Cell("")] * skipped, *cells]]
+
+
 def _published_cell(record: Mapping[str, Any]) -> Cell:
     if record.get("published_status") == "not_legible":
         return Cell(_ILLEGIBLE[0])
     if pd.isna(record.get("published_percent")):
         return Cell("–")
-    clean = record.get("published_clean_percent")
-    return Cell(
-        f"{record['published_percent']:.1f}", raised="" if pd.isna(clean) else f"{clean:.1f}"
-    )
+    return _with_clean(record["published_percent"], record["published_clean_percent"])
+
+
+def _with_clean(accuracy: float, clean: float) -> Cell:
+    if pd.isna(accuracy):
+        return Cell("")
+    return Cell(f"{accuracy:.1f}", raised="" if pd.isna(clean) else f"{clean:.1f}")
 
 
 # Shared by the layouts ---------------------------------------------------------------
+
+
+def _in_percent(accuracies: pd.DataFrame) -> pd.DataFrame:
+    """Turn accuracies in [0, 1] into percent, and name them so."""
+    shares = [name for name in _PERCENT if name in accuracies]
+    return accuracies.assign(**100 * accuracies[shares]).rename(columns=_PERCENT)
 
 
 def _select(certificates: Certificates, entry: Mapping[str, Any]) -> pd.DataFrame:
