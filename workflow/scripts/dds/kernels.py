@@ -7,8 +7,9 @@ precision alone, never from a timing, so that a network stays one fixed function
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -17,10 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+logger = logging.getLogger(__name__)
+
 PRECISIONS = ("float32", "bfloat16")
 
 # bfloat16 costs digits; it has to save a third of the time to be worth them.
 _WORTH_BFLOAT16 = 1.5
+
+# Batch sizes that reach this share of the best rate count as equally fast.
+_ABOUT_AS_FAST = 0.95
+_LARGEST_BATCH = 4096
+_LONG_BATCH_SECONDS = 2.0
 
 # Tokens above which fused attention is as fast on a CPU.
 _LONG_SEQUENCE = 512
@@ -107,13 +115,85 @@ def matmul_rate(
         for repeat in range(repeats + 1):
             started = time.perf_counter()
             functional.linear(factor, weight)
-            _wait_for(device)
+            wait_for(device)
             if repeat:
                 fastest = min(fastest, time.perf_counter() - started)
     return 2 * size**3 / fastest
 
 
-def _wait_for(device: str | torch.device) -> None:
+def fastest_batch_size(run: Callable[[int], None]) -> int:
+    """Search the smallest batch size that is about as fast as any.
+
+    Sizes double from 1 until two in a row bring nothing, a batch takes seconds, or
+    memory is used up.
+
+    Parameters
+    ----------
+    run : callable
+        Runs a batch of a size, and waits for it.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If not even one sample fits.
+    """
+    rates: dict[int, float] = {}
+    size, seconds = 1, 0.0
+    while size <= _LARGEST_BATCH and seconds < _LONG_BATCH_SECONDS:
+        try:
+            run(size)
+        except torch.OutOfMemoryError:
+            if not rates:
+                raise
+            break
+        started = time.perf_counter()
+        run(size)
+        seconds = time.perf_counter() - started
+        rates[size] = size / seconds
+        *earlier, last, latest = [0.0, 0.0, *rates.values()]
+        if max(last, latest) * _ABOUT_AS_FAST < max(earlier, default=0.0):
+            break
+        size *= 2
+    enough = _ABOUT_AS_FAST * max(rates.values())
+    return min(size for size, rate in rates.items() if rate >= enough)
+
+
+def compile_networks(networks: Sequence[nn.Module], run: Callable[[], None], *, once: bool) -> bool:
+    """Compile networks, in place, for batches of few shapes; tell whether that worked.
+
+    Parameters
+    ----------
+    networks : sequence of Module
+        Changed in place. Without a compiler at hand they stay as they are.
+    run : callable
+        Runs them all on the largest batch.
+    once : bool
+        Whether each runs once a batch, so that CUDA graphs can hold the whole batch.
+    """
+    # All instances of a class share one limit on how many shapes are compiled.
+    torch._dynamo.config.recompile_limit = max(
+        torch._dynamo.config.recompile_limit, 8 * len(networks)
+    )
+    for network in networks:
+        network.compile(dynamic=False, mode="reduce-overhead" if once else "default")
+    try:
+        run()
+    except torch.OutOfMemoryError:
+        return True  # a matter of the batch size alone
+    except Exception as error:  # compilers and drivers fail in many ways, none of them fatal here
+        logger.warning("torch.compile failed, going on without: %s", str(error).splitlines()[0])
+        for network in networks:
+            network._compiled_call_impl = None
+        return False
+    return True
+
+
+def wait_for(device: str | torch.device) -> None:
+    """Wait until the device has done all that is queued on it."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 
