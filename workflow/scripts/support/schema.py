@@ -120,7 +120,7 @@ def conform(value: Any, schema: dict[str, Any], at: Place) -> Any:
 def suggestion(name: str, allowed: Iterable[str]) -> str:
     """Return what a wrong name may have been meant to be, and all that is allowed."""
     allowed = list(allowed)
-    close = difflib.get_close_matches(str(name), allowed, n=1)
+    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.7)
     meant = f"did you mean {close[0]}? " if close else ""
     return f"{meant}allowed: {', '.join(allowed) or 'nothing'}"
 

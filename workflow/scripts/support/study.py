@@ -175,6 +175,9 @@ def _needed_models(
 
 def _check_experiment(experiment: Mapping[str, Any], study: Mapping[str, Any], at: Place) -> None:
     models, sigmas = study["models"], experiment["sigmas"]
+    dataset = experiment["dataset"]
+    _check_name(dataset, study["datasets"], "dataset", at / "dataset")
+    _check_split(experiment["split"], dataset, study, at / "split")
     _check_images(experiment["images"], experiment, study, at)
     if experiment["n"] < experiment["n0"]:
         raise StudyError(
@@ -190,13 +193,13 @@ def _check_experiment(experiment: Mapping[str, Any], study: Mapping[str, Any], a
     _check_plan(experiment, at)
     if experiment["denoiser"] != "none":
         _check_kind(experiment["denoiser"], "denoiser", models, at / "denoiser")
-        _check_fit(experiment["denoiser"], experiment["dataset"], study, at / "denoiser")
+        _check_fit(experiment["denoiser"], dataset, study, at / "denoiser")
         _check_schedule(models[experiment["denoiser"]], sigmas, at / "sigmas")
     first = experiment["classifiers"][0]
     for index, name in enumerate(experiment["classifiers"]):
         here = at / "classifiers" / index
         _check_kind(name, "classifier", models, here)
-        _check_fit(name, experiment["dataset"], study, here)
+        _check_fit(name, dataset, study, here)
         if len(models[name]["classes"]) != len(models[first]["classes"]):
             raise StudyError(
                 f"{here}: {name} has {len(models[name]['classes'])} classes, {first} "
@@ -243,9 +246,11 @@ def _check_model(
             )
     for source in entry["weights"].keys() & {"train", "finetune"}:
         recipe, here = entry["weights"][source], at / "weights" / source
+        dataset = recipe["dataset"]
+        _check_name(dataset, study["datasets"], "dataset", here / "dataset")
         for split in ("train", "validation"):
-            _check_split(recipe["dataset"], split, study, here)
-        _check_fit(name, recipe["dataset"], study, here / "dataset")
+            _check_split(split, dataset, study, here / "dataset")
+        _check_fit(name, dataset, study, here / "dataset")
         if source == "finetune":
             _check_finetuning(entry, recipe, models, here)
 
@@ -385,27 +390,25 @@ def _check_name(name: Any, allowed: Iterable[str], what: str, at: Place) -> None
 
 
 def _check_kind(name: str, kind: str, models: Mapping[str, Mapping[str, Any]], at: Place) -> None:
-    _check_name(name, [key for key, entry in models.items() if entry["kind"] == kind], kind, at)
-
-
-def _check_split(dataset: str, split: str, study: Mapping[str, Any], at: Place) -> int | None:
-    """Check that a dataset has a split; return its size where the study says it."""
-    _check_name(dataset, study["datasets"], "dataset", at / "dataset")
-    splits = study["datasets"][dataset]["splits"]
-    if split not in splits:
+    allowed = [key for key, entry in models.items() if entry["kind"] == kind]
+    if name in models and name not in allowed:
         raise StudyError(
-            f"{at}: needs split {split} of dataset {dataset}, which has {', '.join(splits)}"
+            f"{at}: {name} is a {models[name]['kind']}, no {kind}; allowed: {', '.join(allowed)}"
         )
-    return splits[split] if isinstance(splits, dict) else None
+    _check_name(name, allowed, kind, at)
+
+
+def _check_split(split: str, dataset: str, study: Mapping[str, Any], at: Place) -> None:
+    _check_name(split, study["datasets"][dataset]["splits"], f"split of dataset {dataset}", at)
 
 
 def _check_images(
     images: int, experiment: Mapping[str, Any], study: Mapping[str, Any], at: Place
 ) -> None:
-    """Check that the split of an experiment has so many images, where its size is known."""
+    """Check that the split of an experiment has so many images."""
     dataset, split = experiment["dataset"], experiment["split"]
-    size = _check_split(dataset, split, study, at)
-    if size is not None and images > size:
+    size = study["datasets"][dataset]["splits"][split]
+    if images > size:
         raise StudyError(
             f"{at / 'images'}: {images} is out of range; split {split} of dataset {dataset} "
             f"has {size} images"
