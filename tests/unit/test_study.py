@@ -271,7 +271,7 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
         ({"method": "multi_step", "steps": 1}, "steps: 1 must be 2 or more, or 0"),
         ({"steps": 10}, "steps: 10 is for method multi_step alone"),
         ({"classifiers": ["digits_cn"]}, "classifiers[0]: digits_cn is no classifier; did you me"),
-        ({"sigmas": [0.25, 0.001]}, "sigmas[1]: sigma 0.001 is outside what the noise"),
+        ({"sigmas": [0.25, 0.001]}, "sigmas[1]: denoiser digits_unet: sigma 0.001 is"),
         ({"sigmas": [0.1234567]}, "sigmas[0]: 0.1234567 has more than the six digits"),
         ({"plan": "sequential"}, "radii is missing"),
         (
@@ -370,11 +370,17 @@ def test_a_wrong_model_is_refused(load, changes, reason):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"digits_cnn.classes": ["a", "b"]}, "digits_cnn has 2 classes, dataset digits has 10"),
-        ({"digits_cnn.input.channels": 3, "digits_cnn.input.mean": [0.5]},
-         "digits_cnn takes images of 3 channels, those of dataset digits have 1"),
+        ({"classes": ["a", "b"]}, "mine has 2 classes, dataset digits has 10"),
+        ({"input": {"channels": 3, "size": 8}},
+         "mine takes images of 3 channels, those of dataset digits have 1"),
     ],
 )  # fmt: skip
 def test_a_model_that_does_not_fit_the_dataset_is_refused(load, changes, reason):
-    place = "config/studies/digits.yaml: experiments.denoised.classifiers[0]"
-    assert refusal(load, {}, changes) == f"{place}: {reason}"
+    mine = {"like": "digits_cnn", **changes}
+    asked_for = {"experiments.denoised.classifiers.1": "mine"}
+    message = refusal(load, {"models": {"mine": mine}, **asked_for})
+    place = "config/studies/digits.yaml: models.mine.weights.train.dataset"
+    assert message == f"{place}: {reason}"
+    mine["weights"] = {"file": "mine.pt"}
+    message = refusal(load, {"models": {"mine": mine}, **asked_for})
+    assert message == f"config/studies/digits.yaml: experiments.denoised.classifiers[1]: {reason}"

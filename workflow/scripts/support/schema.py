@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,9 +126,8 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
 
 
 def _is_finite(checker: jsonschema.TypeChecker, value: Any) -> bool:
-    return jsonschema.Draft202012Validator.TYPE_CHECKER.is_type(value, "number") and math.isfinite(
-        value
-    )
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max
 
 
 _Validator = jsonschema.validators.extend(
@@ -192,7 +191,8 @@ def _explain(error: jsonschema.ValidationError, at: Place) -> str:
         )
         return f"{at}: {key} needs {missing} beside it"
     if error.validator == "type":
-        quotes = "; put it in quotes" if wanted == "string" and _is_scalar(value) else ""
+        quotable = wanted == "string" and _is_scalar(value) and value is not None
+        quotes = "; put it in quotes" if quotable else ""
         return f"{at}: {_show(value)} is not {_KINDS[wanted]}{quotes}"
     if "errorMessage" in schema:
         shown = f"{_show(value)} " if _is_scalar(value) else ""

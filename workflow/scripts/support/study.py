@@ -58,24 +58,20 @@ def load_study(config: dict[str, Any], root: Path) -> dict[str, Any]:
     models, places = _load_models(study["models"], at / "models", root)
     study["models"] = models
     for name, experiment in study["experiments"].items():
-        _check_experiment(experiment, study, at / "experiments" / name)
+        _check_parts_exist(experiment, study, at / "experiments" / name)
     needed = _needed_models(study["experiments"], models)
     study["models"] = {name: entry for name, entry in models.items() if name in needed}
     for name in study["models"]:
         _check_model(name, study, models, places[name])
+    for name, experiment in study["experiments"].items():
+        _check_experiment(experiment, study, at / "experiments" / name)
     _check_target_names(study, root, at)
     for kind, check in (("tables", _check_table), ("figures", _check_figure)):
         for name, entry in study[kind].items():
             check(entry, study, at / kind / name)
     for index, check in enumerate(study["checks"]):
         _check_check(check, study, at / "checks" / index)
-    for index, notebook in enumerate(study["notebooks"]):
-        if not (root / f"notebooks/{notebook}.ipynb").is_file():
-            there = sorted(file.stem for file in root.glob("notebooks/*.ipynb"))
-            raise StudyError(
-                f"{at / 'notebooks' / index}: there is no notebooks/{notebook}.ipynb; "
-                f"{suggestion(notebook, there)}"
-            )
+    _check_notebooks(study["notebooks"], root, at / "notebooks")
     return study
 
 
@@ -173,42 +169,46 @@ def _needed_models(
     }
 
 
-def _check_experiment(experiment: Mapping[str, Any], study: Mapping[str, Any], at: Place) -> None:
-    models, sigmas = study["models"], experiment["sigmas"]
+def _check_parts_exist(experiment: Mapping[str, Any], study: Mapping[str, Any], at: Place) -> None:
+    """Check that the dataset, denoiser and classifiers of an experiment are what they must be."""
     dataset = experiment["dataset"]
     _check_name(dataset, study["datasets"], "dataset", at / "dataset")
     _check_split(experiment["split"], dataset, study, at / "split")
+    if experiment["denoiser"] != "none":
+        _check_kind(experiment["denoiser"], "denoiser", study["models"], at / "denoiser")
+    for index, name in enumerate(experiment["classifiers"]):
+        _check_kind(name, "classifier", study["models"], at / "classifiers" / index)
+
+
+def _check_experiment(experiment: Mapping[str, Any], study: Mapping[str, Any], at: Place) -> None:
+    models, classifiers = study["models"], experiment["classifiers"]
     _check_images(experiment["images"], experiment, study, at)
     if experiment["n"] < experiment["n0"]:
         raise StudyError(
             f"{at / 'n'}: {experiment['n']} is below n0 ({experiment['n0']}); n must be at least n0"
         )
-    for index, sigma in enumerate(sigmas):
-        if float(sigma_name(sigma).removeprefix("sigma_")) != sigma:
+    for index, sigma in enumerate(experiment["sigmas"]):
+        written = sigma_name(sigma).removeprefix("sigma_")
+        if float(written) != sigma:
             raise StudyError(
                 f"{at / 'sigmas' / index}: {sigma} has more than the six digits that names of "
-                "folders have; allowed is, for example, "
-                f"{sigma_name(sigma).removeprefix('sigma_')}"
+                f"folders have; allowed is, for example, {written}"
             )
     _check_plan(experiment, at)
     if experiment["denoiser"] != "none":
-        _check_kind(experiment["denoiser"], "denoiser", models, at / "denoiser")
-        _check_fit(experiment["denoiser"], dataset, study, at / "denoiser")
-        _check_schedule(models[experiment["denoiser"]], sigmas, at / "sigmas")
-    first = experiment["classifiers"][0]
-    for index, name in enumerate(experiment["classifiers"]):
-        here = at / "classifiers" / index
-        _check_kind(name, "classifier", models, here)
-        _check_fit(name, dataset, study, here)
-        if len(models[name]["classes"]) != len(models[first]["classes"]):
+        _check_fit(experiment["denoiser"], experiment["dataset"], study, at / "denoiser")
+    for index, name in enumerate(classifiers):
+        _check_fit(name, experiment["dataset"], study, at / "classifiers" / index)
+        classes, wanted = (len(models[key]["classes"]) for key in (name, classifiers[0]))
+        if classes != wanted:
             raise StudyError(
-                f"{here}: {name} has {len(models[name]['classes'])} classes, {first} "
-                f"{len(models[first]['classes'])}; an experiment's classifiers need the same"
+                f"{at / 'classifiers' / index}: {name} has {classes} classes, {classifiers[0]} "
+                f"has {wanted}; an experiment's classifiers need the same"
             )
-        finetune = models[name]["weights"].get("finetune", {})
-        denoiser = models.get(finetune.get("denoiser"), {})
-        if denoiser.get("kind") == "denoiser":
-            _check_schedule(denoiser, sigmas, at / "sigmas")
+    finetunings = [models[name]["weights"].get("finetune", {}) for name in classifiers]
+    denoisers = {experiment["denoiser"], *(recipe.get("denoiser") for recipe in finetunings)}
+    for name in sorted(denoisers - {"none", None}):
+        _check_schedule(name, models[name]["schedule"], experiment["sigmas"], at / "sigmas")
 
 
 def _check_plan(experiment: Mapping[str, Any], at: Place) -> None:
@@ -223,13 +223,15 @@ def _check_plan(experiment: Mapping[str, Any], at: Place) -> None:
             raise StudyError(f"{at / 'plan'}: {error}") from error
 
 
-def _check_schedule(denoiser: Mapping[str, Any], sigmas: Iterable[float], at: Place) -> None:
-    schedule = build_schedule(**denoiser["schedule"])
+def _check_schedule(
+    denoiser: str, schedule: Mapping[str, Any], sigmas: Iterable[float], at: Place
+) -> None:
+    """Check that a denoiser's noise schedule reaches every sigma."""
     for index, sigma in enumerate(sigmas):
         try:
-            schedule.timestep(sigma)
+            build_schedule(**schedule).timestep(sigma)
         except ValueError as error:
-            raise StudyError(f"{at / index}: {error}") from error
+            raise StudyError(f"{at / index}: denoiser {denoiser}: {error}") from error
 
 
 def _check_model(
@@ -347,6 +349,15 @@ def _check_target_names(study: Mapping[str, Any], root: Path, at: Place) -> None
             raise StudyError(f"{at / 'figures' / name}: is the name of a table; choose another")
 
 
+def _check_notebooks(notebooks: Iterable[str], root: Path, at: Place) -> None:
+    there = sorted(file.stem for file in root.glob("notebooks/*.ipynb"))
+    for index, name in enumerate(notebooks):
+        if name not in there:
+            raise StudyError(
+                f"{at / index}: there is no notebooks/{name}.ipynb; {suggestion(name, there)}"
+            )
+
+
 def _parts(entry: Mapping[str, Any], at: Place) -> Iterator[tuple[Mapping[str, Any], Place]]:
     """Yield the panels, rows or methods of a table or figure, and where they stand."""
     for key in ("panels", "rows", "methods"):
@@ -405,10 +416,11 @@ def _check_split(split: str, dataset: str, study: Mapping[str, Any], at: Place) 
 def _check_images(
     images: int, experiment: Mapping[str, Any], study: Mapping[str, Any], at: Place
 ) -> None:
-    """Check that the split of an experiment has so many images."""
+    """Check that the split of an experiment has so many images, where the study says it."""
     dataset, split = experiment["dataset"], experiment["split"]
-    size = study["datasets"][dataset]["splits"][split]
-    if images > size:
+    splits = study["datasets"][dataset]["splits"]
+    size = splits[split] if isinstance(splits, dict) else None
+    if size is not None and images > size:
         raise StudyError(
             f"{at / 'images'}: {images} is out of range; split {split} of dataset {dataset} "
             f"has {size} images"
