@@ -25,6 +25,6 @@ rule run_notebook:
         mem_mb=4000,
         runtime=60,
     params:
-        study=STUDY,
+        study=SHOWN,
     script:
         "../scripts/run_notebook.py"
