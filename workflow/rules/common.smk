@@ -44,8 +44,12 @@ def is_per_sigma(model):
 
 def weights_path(model, sigma=None):
     """Return where the weights of a model, for a noise level if it has several, lie."""
+    weights = MODELS[model]["weights"]
+    if "file" in weights:
+        return weights["file"]
     name = f"{model}/{sigma_name(sigma)}" if is_per_sigma(model) else model
-    return f"{RESULTS}/models/{name}.pt"
+    suffix = Path(weights["download"]["url"]).suffix if "download" in weights else ".pt"
+    return f"{RESULTS}/models/{name}{suffix}"
 
 
 def pack_path(dataset, split):
@@ -92,9 +96,15 @@ def settings_of_samples(experiment):
 
 
 def description(model):
-    """Return the part of a model's entry that decides what it computes, but for its weights."""
+    """Return the part of a model's entry that decides what it computes, given its weights."""
+    entry = MODELS[model]
     keys = ("kind", "network", "arguments", "input", "classes", "schedule")
-    return {key: MODELS[model][key] for key in keys if key in MODELS[model]}
+    layout = {
+        key: entry["weights"][key]
+        for key in ("key", "strip_prefix")
+        if key in entry["weights"]
+    }
+    return {key: entry[key] for key in keys if key in entry} | {"weights": layout}
 
 
 wildcard_constraints:
