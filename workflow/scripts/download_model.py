@@ -27,7 +27,7 @@ with job(snakemake):
     model, overrides = snakemake.params.model, snakemake.config["url_overrides"]
     source = model["weights"]["download"]
     if "labels" in source:
-        check_labels(fetch({"url": source["labels"]}, overrides), model["classes"])
+        check_labels(fetch(source["labels"], overrides), model["classes"])
     weights = fetch(source, overrides)
     link(weights, snakemake.output.weights)
     facts = {key: model[key] for key in ("source", "licence", "citation") if key in model}
