@@ -13,10 +13,10 @@ for model, entry in MODELS.items():
                 provenance=f"{RESULTS}/models/{model}.json",
             log:
                 f"{RESULTS}/logs/download_model/{model}.log",
-            params:
-                model=entry,
             localrule: True
             conda:
                 "../../envs/download.yaml"
+            params:
+                model=entry,
             script:
                 "../scripts/download_model.py"
