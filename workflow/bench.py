@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import copy
 import importlib
-import json
 import platform
 import statistics
 import sys
@@ -23,19 +22,26 @@ from unittest import mock
 
 import numpy as np
 import torch
+import yaml
 from torch import nn
-from torch.nn import functional
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
-from dds.costs import PAIRS, sample_flops  # noqa: E402
+from dds.costs import classifier_flops, denoiser_flops  # noqa: E402
+from dds.files import write_json  # noqa: E402
 from dds.kernels import matmul_rate, wait_for  # noqa: E402
 from dds.models import build_classifier, build_denoiser  # noqa: E402
 from dds.plans import Fixed  # noqa: E402
 from dds.smoothing import SmoothedClassifier  # noqa: E402
 from support.device import device_name, prepare_device  # noqa: E402
 
+#: Denoiser, classifier, image, batch size on a CPU and a GPU, and batches in a repeat.
+PAIRS = {
+    "digits": ("digits_unet", "digits_vit", (1, 8, 8), {"cpu": 100, "cuda": 4096}, 40),
+    "cifar10": ("cifar10_unet", "cifar10_vit", (3, 32, 32), {"cpu": 16, "cuda": 1000}, 4),
+    "imagenet": ("imagenet_unet", "imagenet_beit", (3, 224, 224), {"cpu": 1, "cuda": 32}, 2),
+}
 SIGMA = 0.5
 PACKAGES = ("torch", "timm", "transformers", "guided-diffusion-sdk", "numpy")
 
@@ -72,12 +78,9 @@ class PlainCertifier:
 class OfficialCertifier:
     """The classes of a checkout of ethz-spylab/diffusion_denoised_smoothing, on our weights."""
 
-    FOLDERS = {"cifar10": "cifar10", "imagenet": "imagenet"}
-
-    def __init__(self, checkout: Path, pair: str, denoiser, classifier, device) -> None:
-        folder = checkout / self.FOLDERS[pair]
+    def __init__(self, folder: Path, denoiser, classifier, classes: int, device) -> None:
         if not (folder / "DRM.py").exists():
-            raise SystemExit(f"error: OFFICIAL={checkout}: no file {folder / 'DRM.py'}")
+            sys.exit(f"error: --official: no file {folder / 'DRM.py'}")
         self.device = device
         with self._as_they_expect(), mock.patch.object(sys, "path", [str(folder), *sys.path]):
             theirs, core = importlib.import_module("DRM"), importlib.import_module("core")
@@ -91,7 +94,7 @@ class OfficialCertifier:
             model.model.eval().to(device)
             model.classifier = classifier.network
         t = int(denoiser.schedule.timestep(SIGMA, "authors").t)
-        self.smooth = core.Smooth(model, classifier.classes, SIGMA, t)
+        self.smooth = core.Smooth(model, classes, SIGMA, t)
 
     def count(self, image: torch.Tensor, samples: int, batch_size: int, classes: int) -> np.ndarray:
         """Return the class counts of noisy copies of one image."""
@@ -100,27 +103,32 @@ class OfficialCertifier:
 
     @contextlib.contextmanager
     def _as_they_expect(self) -> Iterator[None]:
-        """Stand in for a GPU where there is none, and for a function SciPy has dropped."""
+        """Stand in for a GPU where there is none, and for statistics that no sample needs."""
         import scipy.stats
 
         with contextlib.ExitStack() as stack:
             if not hasattr(scipy.stats, "binom_test"):
-                stack.enter_context(
-                    mock.patch.object(scipy.stats, "binom_test", None, create=True)
-                )
+                stack.enter_context(mock.patch.object(scipy.stats, "binom_test", None, create=True))
             if self.device.type == "cpu":
                 for kind in (torch.Tensor, nn.Module):
                     stack.enter_context(mock.patch.object(kind, "cuda", lambda self: self))
             yield
 
 
-def build_pair(pair: str, device: torch.device):
-    """Return a pair's denoiser and classifier with random weights, none of them zero."""
+def read_entries(*names: str) -> list[dict]:
+    """Return entries of the model registry."""
+    registry = yaml.safe_load((ROOT / "config" / "models.yaml").read_text("utf-8"))
+    entries = [registry[name] for name in names]
+    for entry in entries:
+        if isinstance(entry.get("classes"), str):
+            entry["classes"] = (ROOT / entry["classes"]).read_text("utf-8").splitlines()
+    return entries
+
+
+def build_pair(denoiser_entry: dict, classifier_entry: dict, device: torch.device):
+    """Return a denoiser and a classifier with random weights, no layer of them all zero."""
     torch.manual_seed(0)
-    networks = PAIRS[pair]
-    denoiser = build_denoiser(networks["denoiser"])
-    classifier = build_classifier(networks["classifier"])
-    classifier.classes = len(networks["classifier"]["classes"])
+    denoiser, classifier = build_denoiser(denoiser_entry), build_classifier(classifier_entry)
     for parameter in denoiser.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.02)
@@ -175,27 +183,29 @@ def peak_memory(device: torch.device) -> int:
 
 def bench(pair: str, arguments: argparse.Namespace, device: torch.device) -> dict:
     """Measure one pair and return its record."""
-    denoiser, classifier = build_pair(pair, device)
-    shape = PAIRS[pair]["shape"]
+    *names, shape, batch_sizes, batches = PAIRS[pair]
+    entries = read_entries(*names)
+    denoiser, classifier = build_pair(*entries, device)
+    classes = len(entries[1]["classes"])
     image = torch.rand(shape)
     plain = PlainCertifier(without_fused_attention(denoiser), classifier, device)
-    batch_size = arguments.batch_size or PAIRS[pair]["batch_size"][device.type]
-    n = batch_size * PAIRS[pair]["batches"]
+    batch_size = arguments.batch_size or batch_sizes[device.type]
     ours = SmoothedClassifier(
-        {"classifier": classifier}, denoiser, SIGMA, Fixed(n0=batch_size, n=n - batch_size), 0,
+        {"classifier": classifier}, denoiser, SIGMA, Fixed(batch_size, (batches - 1) * batch_size), 0,
         batch_size=batch_size, precision=arguments.precision, device=device,
     )  # fmt: skip
-    classes, on_device = classifier.classes, image.to(device)
+    on_device, n = image.to(device), batches * batch_size
     ways = {
         "reference": lambda: plain.count(on_device, n, batch_size, classes),
         "ours": lambda: ours.sample(image[None].numpy(), [None], [0], classes=classes),
     }
-    if arguments.official and pair in OfficialCertifier.FOLDERS:
-        theirs = OfficialCertifier(arguments.official, pair, denoiser, classifier, device)
+    if arguments.official and pair != "digits":
+        folder = arguments.official / pair
+        theirs = OfficialCertifier(folder, denoiser, classifier, classes, device)
         ways["official"] = lambda: theirs.count(on_device, n, batch_size, classes)
     seconds, peaks = measure(ways, device, arguments.repeats)
     per_second = {name: n / taken for name, taken in seconds.items()}
-    flops = sample_flops(PAIRS[pair]["denoiser"], PAIRS[pair]["classifier"])
+    flops = denoiser_flops(entries[0], shape) + classifier_flops(entries[1], shape)
     matmul = matmul_rate(ours.precision, device)
     record = {
         "pair": pair,
@@ -267,9 +277,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--official", type=Path,
-                        help="checkout of the authors' repository, to time as a third way")  # fmt: skip
+    parser.add_argument("--batch-size", type=int, help="of every pair, on both ways")
+    parser.add_argument("--official", type=Path, metavar="FOLDER",
+                        help="checkout of the authors' code, to time as well")  # fmt: skip
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "bench")
     return parser.parse_args(arguments)
 
@@ -286,7 +296,7 @@ def main() -> None:
     for pair in arguments.pairs:
         record = bench(pair, arguments, device)
         path = arguments.output / f"{pair}.json"
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_json(path, record)
         print(report(record), flush=True)
         ratios.append(f"{pair} {record['ratio']:.2f}")
     print(f"bench: times as fast as the plain way: {', '.join(ratios)}; see {arguments.output}")
