@@ -38,7 +38,7 @@ from support.device import device_name, prepare_device  # noqa: E402
 
 #: Denoiser, classifier, image, batch size on a CPU and a GPU, and batches in a repeat.
 PAIRS = {
-    "digits": ("digits_unet", "digits_vit", (1, 8, 8), {"cpu": 100, "cuda": 4096}, 40),
+    "digits": ("digits_unet", "digits_vit", (1, 8, 8), {"cpu": 1000, "cuda": 4096}, 8),
     "cifar10": ("cifar10_unet", "cifar10_vit", (3, 32, 32), {"cpu": 16, "cuda": 1000}, 4),
     "imagenet": ("imagenet_unet", "imagenet_beit", (3, 224, 224), {"cpu": 1, "cuda": 32}, 2),
 }
@@ -107,8 +107,11 @@ class OfficialCertifier:
         import scipy.stats
 
         with contextlib.ExitStack() as stack:
-            if not hasattr(scipy.stats, "binom_test"):
-                stack.enter_context(mock.patch.object(scipy.stats, "binom_test", None, create=True))
+            names = ("statsmodels", "statsmodels.stats", "statsmodels.stats.proportion")
+            stack.enter_context(
+                mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in names})
+            )
+            stack.enter_context(mock.patch.object(scipy.stats, "binom_test", None, create=True))
             if self.device.type == "cpu":
                 for kind in (torch.Tensor, nn.Module):
                     stack.enter_context(mock.patch.object(kind, "cuda", lambda self: self))
@@ -190,11 +193,11 @@ def bench(pair: str, arguments: argparse.Namespace, device: torch.device) -> dic
     image = torch.rand(shape)
     plain = PlainCertifier(without_fused_attention(denoiser), classifier, device)
     batch_size = arguments.batch_size or batch_sizes[device.type]
+    on_device, n = image.to(device), batches * batch_size
     ours = SmoothedClassifier(
-        {"classifier": classifier}, denoiser, SIGMA, Fixed(batch_size, (batches - 1) * batch_size), 0,
+        {"classifier": classifier}, denoiser, SIGMA, Fixed(batch_size, n - batch_size), 0,
         batch_size=batch_size, precision=arguments.precision, device=device,
     )  # fmt: skip
-    on_device, n = image.to(device), batches * batch_size
     ways = {
         "reference": lambda: plain.count(on_device, n, batch_size, classes),
         "ours": lambda: ours.sample(image[None].numpy(), [None], [0], classes=classes),
