@@ -161,5 +161,5 @@ def test_latex_and_html_escape_what_they_must():
     entry = PER_SIGMA | {"panels": [PER_SIGMA["panels"][0] | {"title": "A_b & <c> 5%"}] * 2}
     entry["panels"][1] = entry["panels"][1] | {"title": "other"}
     sheets = lay_out("per_sigma", build_table(entry, CERTIFICATES))
-    assert r"A\_b \& <c> 5\%" in WRITERS[".tex"](sheets, "x")
-    assert "A_b &amp; &lt;c&gt; 5%" in WRITERS[".html"](sheets, "x")
+    assert r"A\_b \& <c> 5\%" in WRITERS["tex"](sheets, "x")
+    assert "A_b &amp; &lt;c&gt; 5%" in WRITERS["html"](sheets, "x")
