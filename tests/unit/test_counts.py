@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, norm
 
-from dds.counts import compute_certificates, merge_counts, read_counts, write_counts
+from dds.counts import check_counts, compute_certificates, merge_counts, read_counts, write_counts
 
 METADATA = {
     "protocol": 1, "study": "s", "experiment": "e", "dataset": "d", "sigma": 0.5, "seed": 1,
@@ -69,6 +69,40 @@ def test_double_missing_and_wrong_sums_are_refused(tmp_path):
     more = frame([0]).assign(estimation=[[11, 90, 0]])
     with pytest.raises(ValueError, match="has 101 estimation samples, the plan 100"):
         merge_counts([write(tmp_path, "b.parquet", more)])
+
+
+SEQUENTIAL = {"plan": "sequential", "n0": 10, "n": 1000, "alpha": 0.01, "radii": [0.25],
+              "looks": [500, 1000]}  # fmt: skip
+CURTAILED = {"plan": "fixed", "n0": 10, "n": 1000, "curtail": True, "alpha": 0.01,
+             "radii": [0.25]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("plan", "label", "estimation", "problem"),
+    [
+        (SEQUENTIAL, 1, [0, 500, 0], None),  # clear at the first look
+        (
+            SEQUENTIAL,
+            1,
+            [150, 350, 0],
+            "stops after 500 estimation samples, the plan asks for 1000",
+        ),
+        (SEQUENTIAL, 1, [0, 300, 0], "stops after 300 estimation samples, the plan asks for 500"),
+        (SEQUENTIAL, 0, [0, 0, 0], None),  # its selected class is wrong
+        (SEQUENTIAL, 0, [0, 500, 0], "stops after 500 estimation samples, the plan asks for 0"),
+        (CURTAILED, 1, [400, 0, 0], None),
+        (CURTAILED, 1, [100, 400, 0], "stops after 500 estimation samples, the plan asks for"),
+        ({"plan": "fixed", "n0": 10, "n": 1000}, 1, [0, 900, 0], "the plan asks for 1000"),
+    ],
+)
+def test_rows_stop_where_the_plan_does(plan, label, estimation, problem):
+    rows = frame([0]).assign(label=label, estimation=[estimation])
+    metadata = METADATA | {"n": 1000, "plan": plan}
+    if problem is None:
+        check_counts(rows, metadata)
+    else:
+        with pytest.raises(ValueError, match=f"image 0 at sigma 0.5 by c .*{problem}"):
+            check_counts(rows, metadata)
 
 
 def test_foreign_files_are_refused(tmp_path):
