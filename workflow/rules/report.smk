@@ -26,7 +26,7 @@ rule render_paper:
         mem_mb=4000,
         runtime=30,
     params:
-        study=STUDY,
+        study=SHOWN,
     script:
         "../scripts/render_paper.py"
 
@@ -54,6 +54,6 @@ rule check_results:
         mem_mb=4000,
         runtime=30,
     params:
-        study=STUDY,
+        study=SHOWN,
     script:
         "../scripts/check_results.py"

@@ -4,8 +4,8 @@
 
 def weights_of(models):
     """Return a wildcard constraint: the models' names, with a sigma where each has its own."""
-    shared = [name for name in models if not is_per_sigma(name)]
-    per_sigma = [name for name in models if is_per_sigma(name)]
+    shared = [name for name in models if not is_per_sigma(MODELS[name])]
+    per_sigma = [name for name in models if is_per_sigma(MODELS[name])]
     return rf"{one_of(shared)}|({one_of(per_sigma)})/sigma_[0-9.e+-]+"
 
 
@@ -111,7 +111,8 @@ rule finetune_classifier:
     params:
         seed=STUDY["seed"],
         model=lambda wildcards: MODELS[trained_name(wildcards)],
-        denoiser=lambda wildcards: MODELS[finetuning(wildcards)["denoiser"]],
+        start=lambda wildcards: description(finetuning(wildcards)["from"]),
+        denoiser=lambda wildcards: description(finetuning(wildcards)["denoiser"]),
         sigma=trained_sigma,
         state=f"{RESULTS}/models/{{weights}}.training",
     script:

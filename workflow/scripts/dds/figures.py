@@ -133,5 +133,20 @@ def pictures(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Figu
     return figure
 
 
+def draw_votes(selection: np.ndarray, estimation: np.ndarray) -> Figure:
+    """Draw the class counts of one image, those that select beside those that estimate.
+
+    Both have shape (classes,).
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 1.8))
+        for axis, votes, title in zip(
+            figure.subplots(1, 2), (selection, estimation), ("selection", "estimation"), strict=True
+        ):
+            axis.bar(np.arange(len(votes)), votes, color=sns.color_palette("colorblind")[0])
+            axis.set(title=title, xlabel="class", ylabel="votes", xticks=np.arange(len(votes)))
+    return figure
+
+
 #: The kinds of figure a study file can ask for.
 KINDS = {"accuracy_against_radius": accuracy_against_radius, "pictures": pictures}
