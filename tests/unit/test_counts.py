@@ -121,3 +121,13 @@ def test_certificates_agree_with_scipy(tmp_path):
     np.testing.assert_allclose(certificates["radius"], 0.5 * norm.ppf(low))
     assert certificates["correct"].all()
     assert (certificates["prediction"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("plan", "lowest"), [(METADATA["plan"], 0.0), (CURTAILED, 0.25), (SEQUENTIAL, 0.125)]
+)
+def test_certificates_say_from_which_radius_on_they_are_decided(plan, lowest):
+    plan = plan | ({"radii": [0.25, 0.125]} if plan is SEQUENTIAL else {})
+    rows = frame([0]).assign(estimation=[[plan["n"] // 10, plan["n"] - plan["n"] // 10, 0]])
+    certificates = compute_certificates(rows, METADATA | {"plan": plan}, 0.01)
+    assert certificates["lowest_radius"].tolist() == [lowest]

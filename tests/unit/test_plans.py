@@ -208,6 +208,15 @@ def test_a_sequential_image_goes_on_exactly_while_its_case_is_open():
         assert open_cases[-1] == certifying - 1
 
 
+def test_a_radius_that_takes_every_sample_is_still_tried():
+    alpha = Sequential(100, 2_000, radii=[0], sigma=SIGMA, alpha=ALPHA).alpha_at(2_000, ALPHA)
+    radius = 0.9999 * float(largest_radius(2_000, alpha, SIGMA))
+    assert successes_needed(radius, SIGMA, 2_000, alpha) == 2_000
+    plan = Sequential(100, 2_000, radii=[radius], sigma=SIGMA, alpha=ALPHA)
+    assert certificate(plan, run(plan, hits_of(1.0, 2_000)))["radius"] >= radius
+    assert run(plan, hits_of(0.99, 2_000)).sum() < 2_000
+
+
 def test_alpha_is_spent_once_over_the_looks():
     plan = PLANS["sequential"]
     spent = plan.alpha_at(np.array(plan.looks), ALPHA)
