@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, norm
 
+from dds.certificates import ABSTAIN
 from dds.counts import check_counts, compute_certificates, merge_counts, read_counts, write_counts
 
 METADATA = {
@@ -121,6 +122,14 @@ def test_certificates_agree_with_scipy(tmp_path):
     np.testing.assert_allclose(certificates["radius"], 0.5 * norm.ppf(low))
     assert certificates["correct"].all()
     assert (certificates["prediction"] == 1).all()
+
+
+def test_the_class_comes_from_the_selection_samples_alone():
+    rows = frame([0]).assign(selection=[[9, 1, 0]])
+    (certificate,) = compute_certificates(rows, METADATA, 0.01).to_dict("records")
+    assert (certificate["n0"], certificate["n"]) == (10, 100)
+    assert (certificate["selected"], certificate["successes"]) == (0, 10)
+    assert certificate["prediction"] == ABSTAIN
 
 
 @pytest.mark.parametrize(
