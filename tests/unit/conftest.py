@@ -1,0 +1,36 @@
+"""Folders that cannot be written to."""
+
+import os
+import subprocess
+
+import pytest
+
+
+def mount(folder, options):
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 256 kB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount(folder, "size=256k")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A function that makes a folder read-only, for root too."""
+    mounted = []
+
+    def make(folder):
+        mount(folder, "ro")
+        mounted.append(folder)
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
