@@ -1,5 +1,6 @@
 """Folders that cannot be written to."""
 
+import contextlib
 import os
 import subprocess
 
@@ -14,12 +15,26 @@ def mount(folder, options):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 256 kB of its own."""
+    """A disk of 256 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount(folder, "size=256k")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def fill():
+    """A function that fills the disk a folder lies on with a file, and returns the file."""
+
+    def fill(folder):
+        path = folder / "filling"
+        with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1024))
+        return path
+
+    return fill
 
 
 @pytest.fixture

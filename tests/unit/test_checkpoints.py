@@ -24,25 +24,17 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("damaged")
 
 
-def assert_refused_or_as_saved(path):
-    try:
-        arrays, progress = load_checkpoint(path, IDENTITY)
-    except UnusableCheckpoint as error:
-        assert str(path) in str(error)
-        assert "\n" not in str(error)
-    else:
-        assert progress == PROGRESS
-        assert arrays.keys() == ARRAYS.keys()
-        assert all((arrays[name] == ARRAYS[name]).all() for name in ARRAYS)
+def assert_equal(arrays, others):
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        name: array.tolist() for name, array in others.items()
+    }
 
 
 def test_round_trip(tmp_path):
     path = tmp_path / "new" / "a.checkpoint"
     save_checkpoint(path, ARRAYS, IDENTITY, PROGRESS)
     arrays, progress = load_checkpoint(path, IDENTITY)
-    assert {name: array.tolist() for name, array in arrays.items()} == {
-        name: array.tolist() for name, array in ARRAYS.items()
-    }
+    assert_equal(arrays, ARRAYS)
     assert progress == read_progress(path) == PROGRESS
 
 
@@ -75,7 +67,12 @@ def test_changed_bytes_are_noticed(content, folder, data):
         changed[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = folder / "changed"
     path.write_bytes(changed)
-    assert_refused_or_as_saved(path)
+    try:
+        arrays, progress = load_checkpoint(path, IDENTITY)
+    except UnusableCheckpoint:
+        return
+    assert progress == PROGRESS
+    assert_equal(arrays, ARRAYS)
 
 
 @given(foreign=st.one_of(st.binary(max_size=300), st.text(max_size=100).map(str.encode)))

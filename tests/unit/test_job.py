@@ -81,19 +81,13 @@ def test_a_read_only_folder_is_one_line(run, tmp_path, read_only):
     assert answer.error.count("\n") == 1
 
 
-def test_a_full_disk_does_not_hide_the_reason(run, small_disk):
+def test_a_full_disk_does_not_hide_the_reason(run, small_disk, fill):
     log = small_disk / "a.log"
     log.touch()
     fill(small_disk)
     answer = run("raise ValueError('no space')", log=log)
     assert answer.status == 1
     assert answer.error == f"certify: no space (log: {log})\n"
-
-
-def fill(folder):
-    with pytest.raises(OSError, match="No space left"), (folder / "fill").open("wb", 0) as file:
-        while True:
-            file.write(bytes(1024))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

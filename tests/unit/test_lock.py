@@ -210,10 +210,8 @@ def test_a_read_only_folder_is_an_error(path, tmp_path, read_only):
         pass
 
 
-def test_a_full_disk_is_an_error_and_leaves_nothing(small_disk):
-    with pytest.raises(OSError, match="No space"), (small_disk / "fill").open("wb", 0) as file:
-        while True:
-            file.write(bytes(1024))
+def test_a_full_disk_is_an_error_and_leaves_nothing(small_disk, fill):
+    filling = fill(small_disk)
     with pytest.raises(OSError, match="No space"), hold(small_disk / "a.lock"):
         pass
-    assert [file.name for file in small_disk.iterdir()] == ["fill"]
+    assert list(small_disk.iterdir()) == [filling]
