@@ -6,12 +6,11 @@ CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(if $(STUDY),--config study=$(STUDY))
 
 export PATH := $(abspath $(BIN)):$(PATH)
-export PYTHONPATH := workflow/scripts
+export PYTHONPATH := $(abspath workflow/scripts)
 
-.PHONY: help demo test test-all test-slurm lint format lock bench plan status report archive clean
+.PHONY: help demo test lint format lock report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,18 +19,38 @@ $(READY): envs/requirements.lock
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	    --require-hashes --requirement envs/requirements.lock
-	touch $@
+	@touch $@
 
 demo: $(READY) ## rebuild the digits study, from data to paper, and its report
-	@$(BIN)/python workflow/demo.py
+	@$(BIN)/python workflow/demo.py --cores $(CORES) $(if $(STUDY),--study $(STUDY))
 
 test: $(READY) ## run the tests
-	$(BIN)/pytest
+	@$(BIN)/pytest
 
-lint: $(READY) ## check style, rules, notebooks
+lint: $(READY) ## check style, rules, notebooks, environments
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/snakemake --lint
+	$(BIN)/python envs/pin.py --check
 	@echo "lint: clean"
+
+format: $(READY) ## format code, rules and notebooks
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/nbstripout notebooks/*.ipynb
+	@echo "format: done"
+
+lock: $(READY) ## pin dependencies again, after a change of pyproject.toml
+	$(BIN)/python envs/pin.py
+
+report: $(READY) ## build the HTML report of a finished study
+	@$(BIN)/snakemake all --cores 1 $(if $(STUDY),--config study=$(STUDY)) \
+	    --report results/$(or $(STUDY),digits)/report.zip
+	@echo "report: results/$(or $(STUDY),digits)/report.zip"
+
+clean: ## remove the environment and caches; results stay
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis
+	@echo "clean: done"

@@ -16,7 +16,6 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/models.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/certify.smk"
@@ -27,19 +26,29 @@ include: "workflow/rules/notebooks.smk"
 include: "workflow/rules/report.smk"
 
 
+TABLES = {
+    table: [f"{RESULTS}/tables/{table}.{form}" for form in ("csv", "md", "tex", "html")]
+    for table in STUDY["tables"]
+}
+FIGURES = {
+    figure: [f"{RESULTS}/figures/{figure}.{form}" for form in ("pdf", "png")]
+    for figure in STUDY["figures"]
+}
+
+
 rule all:
     """Everything the study names: tables, figures, notebooks, paper and checks."""
     default_target: True
     input:
-        TABLES,
-        FIGURES,
-        NOTEBOOKS,
+        TABLES.values(),
+        FIGURES.values(),
+        [f"{RESULTS}/notebooks/{notebook}.ipynb" for notebook in STUDY["notebooks"]],
         f"{RESULTS}/paper.pdf",
         f"{RESULTS}/checks.json",
 
 
 # One target a table and a figure, by the paper's names: `snakemake --cores all table_4`.
-for name, files in {**TABLE_FILES, **FIGURE_FILES}.items():
+for name, files in {**TABLES, **FIGURES}.items():
 
     rule:
         name:

@@ -1,6 +1,7 @@
 # Needs: the counts of every shard of an experiment.
-# Makes: results/STUDY/counts/EXPERIMENT.parquet, and results/STUDY/certificates/EXPERIMENT.parquet,
-#        a radius for every image, sigma and classifier.
+# Makes: results/STUDY/counts/EXPERIMENT.parquet, with the provenance of all its shards in
+#        .json beside it, and results/STUDY/certificates/EXPERIMENT.parquet, a radius for
+#        every image, sigma and classifier.
 
 
 rule merge_counts:
@@ -8,15 +9,16 @@ rule merge_counts:
     input:
         lambda wildcards: counts_paths(wildcards.experiment),
     output:
-        f"{RESULTS}/counts/{{experiment}}.parquet",
+        counts=f"{RESULTS}/counts/{{experiment}}.parquet",
+        provenance=f"{RESULTS}/counts/{{experiment}}.json",
     log:
         f"{RESULTS}/logs/merge_counts/{{experiment}}.log",
+    conda:
+        "../../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
-    conda:
-        "../../envs/analysis.yaml"
     script:
         "../scripts/merge_counts.py"
 
@@ -29,13 +31,13 @@ rule compute_certificates:
         f"{RESULTS}/certificates/{{experiment}}.parquet",
     log:
         f"{RESULTS}/logs/compute_certificates/{{experiment}}.log",
-    params:
-        alpha=lambda wildcards: EXPERIMENTS[wildcards.experiment]["alpha"],
+    conda:
+        "../../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        alpha=lambda wildcards: EXPERIMENTS[wildcards.experiment]["alpha"],
     script:
         "../scripts/compute_certificates.py"

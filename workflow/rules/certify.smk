@@ -16,6 +16,13 @@ rule certify_shard:
         provenance=f"{RESULTS}/counts/{{experiment}}/sigma_{{sigma}}/{{shard}}.json",
     log:
         f"{RESULTS}/logs/certify_shard/{{experiment}}/sigma_{{sigma}}/{{shard}}.log",
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         protocol=PROTOCOL,
         seed=STUDY["seed"],
@@ -24,12 +31,5 @@ rule certify_shard:
             name: description(name)
             for name in smoothed_models(wildcards.experiment, wildcards.sigma)
         },
-    threads: 1
-    resources:
-        gpu=1,
-        mem_mb=16000,
-        runtime=lambda wildcards, attempt: 120 * attempt,
-    conda:
-        "../../envs/torch.yaml"
     script:
         "../scripts/certify_shard.py"

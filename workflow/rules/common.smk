@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from dds.grid import shard_names, sigma_name  # noqa: E402
 from dds.protocol import PROTOCOL  # noqa: E402
-from support.study import StudyError, load_study  # noqa: E402
+from support.study import StudyError, is_per_sigma, load_study  # noqa: E402
 
 try:
     STUDY = load_study(config, ROOT)
@@ -20,6 +20,12 @@ except StudyError as error:
 RESULTS = f"results/{STUDY['name']}"
 MODELS = STUDY["models"]
 EXPERIMENTS = STUDY["experiments"]
+
+
+# What the artefacts that show the whole study depend on.
+SHOWN = {
+    key: value for key, value in STUDY.items() if key not in ("datasets", "models")
+}
 
 
 def one_of(names):
@@ -36,15 +42,9 @@ def models_by(kind, source):
     ]
 
 
-def is_per_sigma(model):
-    """Tell whether a model has one set of weights for each sigma."""
-    weights = MODELS[model]["weights"]
-    return "finetune" in weights or weights.get("train", {}).get("noise") == "gaussian"
-
-
 def weights_path(model, sigma=None):
     """Return where the weights of a model, for a noise level if it has several, lie."""
-    name = f"{model}/{sigma_name(sigma)}" if is_per_sigma(model) else model
+    name = f"{model}/{sigma_name(sigma)}" if is_per_sigma(MODELS[model]) else model
     return f"{RESULTS}/models/{name}.pt"
 
 
@@ -66,6 +66,19 @@ def counts_paths(experiment):
 def certificates_path(experiment):
     """Return the certificates of an experiment."""
     return f"{RESULTS}/certificates/{experiment}.parquet"
+
+
+def experiments_of(entry):
+    """Return the experiments that a table or figure of the study shows."""
+    parts = [
+        part for key in ("panels", "rows", "methods") for part in entry.get(key, [])
+    ]
+    return sorted({part["experiment"] for part in parts if "experiment" in part})
+
+
+def figures_by_kind(kind):
+    """Return the study's figures of a kind."""
+    return [name for name, entry in STUDY["figures"].items() if entry["kind"] == kind]
 
 
 def smoothed_models(experiment, sigma):

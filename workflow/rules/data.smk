@@ -10,14 +10,14 @@ for dataset, entry in STUDY["datasets"].items():
             [pack_path(dataset, split) for split in entry["splits"]],
         log:
             f"{RESULTS}/logs/prepare_data/{dataset}.log",
-        params:
-            seed=STUDY["seed"],
-            entry=entry,
+        conda:
+            "../../envs/analysis.yaml"
         threads: 1
         resources:
             mem_mb=4000,
             runtime=60,
-        conda:
-            "../../envs/analysis.yaml"
+        params:
+            seed=STUDY["seed"],
+            entry=entry,
         script:
             "../scripts/prepare_data.py"

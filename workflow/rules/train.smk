@@ -4,8 +4,8 @@
 
 def weights_of(models):
     """Return a wildcard constraint: the models' names, with a sigma where each has its own."""
-    shared = [name for name in models if not is_per_sigma(name)]
-    per_sigma = [name for name in models if is_per_sigma(name)]
+    shared = [name for name in models if not is_per_sigma(MODELS[name])]
+    per_sigma = [name for name in models if is_per_sigma(MODELS[name])]
     return rf"{one_of(shared)}|({one_of(per_sigma)})/sigma_[0-9.e+-]+"
 
 
@@ -46,17 +46,17 @@ rule train_denoiser:
         f"{RESULTS}/logs/train_denoiser/{{weights}}.log",
     wildcard_constraints:
         weights=one_of(models_by("denoiser", "train")),
-    params:
-        seed=STUDY["seed"],
-        model=lambda wildcards: MODELS[wildcards.weights],
-        state=f"{RESULTS}/models/{{weights}}.training",
+    conda:
+        "../../envs/torch.yaml"
     threads: 1
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=lambda wildcards, attempt: 240 * attempt,
-    conda:
-        "../../envs/torch.yaml"
+    params:
+        seed=STUDY["seed"],
+        model=lambda wildcards: MODELS[wildcards.weights],
+        state=f"{RESULTS}/models/{{weights}}.training",
     script:
         "../scripts/train_denoiser.py"
 
@@ -72,18 +72,18 @@ rule train_classifier:
         f"{RESULTS}/logs/train_classifier/{{weights}}.log",
     wildcard_constraints:
         weights=weights_of(models_by("classifier", "train")),
-    params:
-        seed=STUDY["seed"],
-        model=lambda wildcards: MODELS[trained_name(wildcards)],
-        sigma=trained_sigma,
-        state=f"{RESULTS}/models/{{weights}}.training",
+    conda:
+        "../../envs/torch.yaml"
     threads: 1
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=lambda wildcards, attempt: 240 * attempt,
-    conda:
-        "../../envs/torch.yaml"
+    params:
+        seed=STUDY["seed"],
+        model=lambda wildcards: MODELS[trained_name(wildcards)],
+        sigma=trained_sigma,
+        state=f"{RESULTS}/models/{{weights}}.training",
     script:
         "../scripts/train_classifier.py"
 
@@ -101,18 +101,18 @@ rule finetune_classifier:
         f"{RESULTS}/logs/finetune_classifier/{{weights}}.log",
     wildcard_constraints:
         weights=weights_of(models_by("classifier", "finetune")),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         seed=STUDY["seed"],
         model=lambda wildcards: MODELS[trained_name(wildcards)],
         denoiser=lambda wildcards: MODELS[finetuning(wildcards)["denoiser"]],
         sigma=trained_sigma,
         state=f"{RESULTS}/models/{{weights}}.training",
-    threads: 1
-    resources:
-        gpu=1,
-        mem_mb=8000,
-        runtime=lambda wildcards, attempt: 240 * attempt,
-    conda:
-        "../../envs/torch.yaml"
     script:
         "../scripts/finetune_classifier.py"

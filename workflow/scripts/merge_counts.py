@@ -1,12 +1,18 @@
 """Check the counts of an experiment's shards and put them into one file."""
 
+import json
 from pathlib import Path
 
 from dds.counts import merge_counts, write_counts
+from dds.files import write_json
 from support.job import job
+from support.provenance import summarize
 
 with job(snakemake):
-    frame, metadata = merge_counts(snakemake.input)
-    write_counts(snakemake.output[0], frame, metadata)
-    for counts in snakemake.input:  # only now is what the checkpoints guard safe
-        Path(counts).with_suffix(".checkpoint").unlink(missing_ok=True)
+    shards = [Path(counts) for counts in snakemake.input]
+    frame, metadata = merge_counts(shards)
+    write_counts(snakemake.output.counts, frame, metadata)
+    records = [json.loads(path.with_suffix(".json").read_text("utf-8")) for path in shards]
+    write_json(snakemake.output.provenance, summarize(records))
+    for path in shards:  # only now is what the checkpoints guard safe
+        path.with_suffix(".checkpoint").unlink(missing_ok=True)

@@ -183,7 +183,8 @@ def certify_counts(
     dict of ndarray, each of shape (rows,)
         ``label``, ``sigma``, ``n0``, ``n`` (samples drawn), ``prediction``
         (ABSTAIN where p_lower <= 1/2), ``successes``, ``p_lower``, ``radius``
-        (0 where it abstains), ``correct``, ``selected``, ``computed``. Where
+        (0 where it abstains), ``correct``, ``selected``, ``label_successes``
+        (estimation samples that got the true class), ``computed``. Where
         the plan stopped a row before its radius could be certified,
         ``computed`` is False, ``p_lower`` and ``radius`` are NaN and the
         prediction is ABSTAIN.
@@ -205,6 +206,7 @@ def certify_counts(
     if label.shape != (rows,):
         raise ValueError(f"label must have shape ({rows},), not {label.shape}")
 
+    known = (label >= 0) & (label < selection.shape[1])
     selected = selection.argmax(axis=1)
     successes = estimation[np.arange(rows), selected]
     drawn = estimation.sum(axis=1)
@@ -226,6 +228,7 @@ def certify_counts(
         "radius": radius,
         "correct": (prediction != ABSTAIN) & (prediction == label),
         "selected": selected,
+        "label_successes": np.where(known, estimation[np.arange(rows), label * known], 0),
         "computed": computed,
     }
 

@@ -159,18 +159,22 @@ def compute_certificates(
     -------
     DataFrame
         ``image``, ``label``, ``sigma``, ``classifier``, ``n0``, ``n``, ``prediction``,
-        ``successes``, ``p_lower``, ``radius``, ``correct``, ``selected``, ``computed``;
-        see `dds.certificates.certify_counts`.
+        ``successes``, ``p_lower``, ``radius``, ``correct``, ``selected``,
+        ``label_successes``, ``computed`` (see `dds.certificates.certify_counts`), and
+        ``lowest_radius``, below which the plan leaves certificates undecided.
     """
     parts = []
     for sigma, rows in counts.groupby("sigma"):
+        plan = make_plan(metadata["plan"], sigma)
         columns = certify_counts(
             stack(rows["selection"]), stack(rows["estimation"]), sigma,
-            rows["label"].to_numpy(), make_plan(metadata["plan"], sigma), alpha,
+            rows["label"].to_numpy(), plan, alpha,
         )  # fmt: skip
+        columns["lowest_radius"] = plan.lowest_radius
         parts.append(rows[["image", "classifier"]].assign(**columns))
     order = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
-             "p_lower", "radius", "correct", "selected", "computed"]  # fmt: skip
+             "p_lower", "radius", "correct", "selected", "label_successes", "computed",
+             "lowest_radius"]  # fmt: skip
     return pd.concat(parts, ignore_index=True)[order]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,9 +40,45 @@ class Provenance:
             "versions": _versions(),
             "host": platform.node(),
             "processor": _processor(),
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._started)),
+            "started": _clock(self._started),
+            "finished": _clock(time.time()),
             "seconds": round(time.time() - self._started, 3),
         }
+
+
+#: Facts of a record that add up over the parts of a result.
+_ADDED = ("seconds", "samples", "samples_drawn_now")
+
+#: Facts that only make sense for one part.
+_OF_A_PART = ("images", "sigma", "samples_per_second", "settings")
+
+
+def summarize(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Put the records of a result's parts together.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        What `Provenance.finish` returned for each part.
+
+    Returns
+    -------
+    dict
+        Sums of what adds up; of everything else the value, or the list of distinct
+        values where the parts differ; ``parts``, how many there are; ``started`` and
+        ``finished``, of the first and the last.
+    """
+    summary: dict[str, Any] = {"parts": len(records)}
+    for key in dict.fromkeys(key for record in records for key in record):
+        values = [record[key] for record in records if key in record]
+        if key in _ADDED:
+            summary[key] = round(sum(values), 3)
+        elif key not in _OF_A_PART:
+            distinct = list({json.dumps(value): value for value in values}.values())
+            summary[key] = distinct[0] if len(distinct) == 1 else distinct
+    summary["started"] = min(record["started"] for record in records)
+    summary["finished"] = max(record["finished"] for record in records)
+    return summary
 
 
 def _commit() -> str | None:
@@ -51,6 +89,10 @@ def _commit() -> str | None:
         cwd=root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return answer.stdout.strip() or None
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
 
 
 def _versions() -> dict[str, str]:

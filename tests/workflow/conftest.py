@@ -1,0 +1,81 @@
+"""A copy of the project with a small study of its own, run once and shared by the tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "config", "envs", "notebooks", "workflow")
+
+
+class Project:
+    """A copy of the project's files, and how to run Snakemake in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part,
+                                ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+            else:
+                shutil.copy(source, folder / part)
+        self.study = yaml.safe_load((folder / "config/studies/digits.yaml").read_text())
+        self.results = folder / "results" / "small"
+
+    def write_study(self) -> None:
+        """Write the study as a file of the user's own."""
+        (self.folder / "small.yaml").write_text(yaml.safe_dump(self.study, sort_keys=False))
+
+    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake on the study."""
+        result = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments,
+             "--config", "study=small.yaml"],
+            cwd=self.folder, capture_output=True, text=True, check=False,
+            env=os.environ | {"PYTHONPATH": str(self.folder / "workflow" / "scripts")},
+        )  # fmt: skip
+        assert not check or result.returncode == 0, result.stdout + result.stderr
+        return result
+
+    def planned_rules(self, *arguments: str) -> list[str]:
+        """Return the rules that a run would execute, sorted, one entry a job."""
+        preview = self.snakemake("--dry-run", *arguments)
+        lines = (preview.stdout + preview.stderr).splitlines()
+        return sorted(line.split()[1].rstrip(":") for line in lines if line.startswith("rule "))
+
+
+def shrink(study: dict) -> None:
+    """Make the digits study small: two classifiers, few images and samples, two sigmas."""
+    for name, experiment in study["experiments"].items():
+        experiment |= {"sigmas": [0.25, 0.5], "n": 200, "images": 30, "images_per_shard": 20}
+        if name.startswith("ablation"):
+            experiment |= {"n": 100, "images": 12, "images_per_shard": 12}
+        if "steps" in experiment:
+            experiment["steps"] = 3
+    study["checks"] = [check for check in study["checks"] if check["kind"] == "better"]
+    study["checks"][0] |= {"sigmas": [0.5], "radius": 0.0}
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The small study, built to the end."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    models = project.folder / "config" / "models.yaml"
+    registry = yaml.safe_load(models.read_text())
+    for entry in registry.values():
+        for recipe in entry["weights"].values():
+            if isinstance(recipe, dict) and "iterations" in recipe:
+                recipe["iterations"] = min(recipe["iterations"], 500)
+    models.write_text(yaml.safe_dump(registry, sort_keys=False))
+    shrink(project.study)
+    project.write_study()
+    project.snakemake("all")
+    return project

@@ -1,0 +1,127 @@
+"""The whole chain, from data to paper, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_everything_is_made(project):
+    results = project.results
+    for table in project.study["tables"]:
+        for form in ("csv", "md", "tex", "html"):
+            assert (results / "tables" / f"{table}.{form}").stat().st_size > 100
+    for figure in project.study["figures"]:
+        assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+        assert (results / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+    assert (results / "paper.pdf").read_bytes().startswith(b"%PDF")
+    assert json.loads((results / "checks.json").read_text())["failed"] == 0
+
+
+def test_a_second_run_does_nothing(project):
+    assert project.planned_rules("all") == []
+
+
+def test_counts_are_integers_of_every_image(project):
+    for name, settings in project.study["experiments"].items():
+        counts = pd.read_parquet(project.results / "counts" / f"{name}.parquet")
+        assert len(counts) == (
+            settings["images"] * len(settings["sigmas"]) * len(settings["classifiers"])
+        )
+        assert (counts["selection"].map(np.sum) == settings["n0"]).all()
+        assert (counts["estimation"].map(np.sum) == settings["n"]).all()
+
+
+def test_notebooks_ran_and_show_what_they_are_for(project):
+    for name in project.study["notebooks"]:
+        notebook = nbformat.read(project.results / "notebooks" / f"{name}.ipynb", as_version=4)
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        assert outputs
+        assert not [output for output in outputs if output.output_type == "error"]
+
+
+def test_a_deleted_table_is_made_again_by_one_rule(project):
+    (project.results / "tables" / "table_4.csv").unlink()
+    assert project.planned_rules("table_4") == ["render_table", "table_4"]
+    project.snakemake("table_4")
+    assert (project.results / "tables" / "table_4.csv").exists()
+    project.snakemake("all")
+
+
+def test_the_shard_size_does_not_change_a_count(project):
+    merged = project.results / "counts" / "denoised.parquet"
+    before = pd.read_parquet(merged)
+    experiment = project.study["experiments"]["denoised"]
+    experiment["images_per_shard"] = 7
+    project.write_study()
+    try:
+        project.snakemake(str(merged.relative_to(project.folder)))
+        pd.testing.assert_frame_equal(pd.read_parquet(merged), before)
+    finally:
+        experiment["images_per_shard"] = 20
+        project.write_study()
+        project.snakemake("all")
+
+
+def test_another_alpha_certifies_nothing_again(project):
+    experiment = project.study["experiments"]["undefended"]
+    experiment["alpha"] = 0.01
+    project.write_study()
+    try:
+        rules = project.planned_rules("all")
+        assert "compute_certificates" in rules
+        assert "certify_shard" not in rules
+        assert "train_classifier" not in rules
+    finally:
+        experiment["alpha"] = 0.001
+        project.write_study()
+
+
+def test_a_misspelt_key_is_one_line(project):
+    experiment = project.study["experiments"]["denoised"]
+    experiment["sigmaz"] = experiment.pop("sigmas")
+    project.write_study()
+    try:
+        result = project.snakemake("all", check=False)
+        assert result.returncode != 0
+        lines = [line for line in result.stderr.splitlines() if line.strip()]
+        assert len(lines) == 1
+        assert "experiments.denoised.sigmaz" in lines[0]
+        assert "sigmas" in lines[0]
+    finally:
+        experiment["sigmas"] = experiment.pop("sigmaz")
+        project.write_study()
+
+
+def test_a_failed_check_is_one_line_and_leaves_no_file(project):
+    certificates = project.results / "certificates" / "denoised.parquet"
+    kept = certificates.read_bytes()
+    frame = pd.read_parquet(certificates)
+    frame.loc[0, "radius"] += 1
+    frame.to_parquet(certificates, index=False)
+    try:
+        target = "results/small/checks.json"
+        result = project.snakemake(target, "--forcerun", "check_results", check=False)
+        assert result.returncode != 0
+        assert "check_results: 2 of" in result.stderr
+        assert not (project.folder / target).exists()
+    finally:
+        certificates.write_bytes(kept)
+        project.snakemake("all")
+
+
+def test_the_report_holds_every_table_and_figure(project):
+    project.snakemake("all", "--report", "results/small/report.zip")
+    with zipfile.ZipFile(project.results / "report.zip") as archive:
+        names = " ".join(archive.namelist())
+        page = archive.read("report/report.html").decode()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    for artefact in [*project.study["tables"], *project.study["figures"], "paper.pdf"]:
+        assert artefact in names

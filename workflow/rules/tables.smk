@@ -1,0 +1,49 @@
+# Needs: certificates, and published values where a table shows them.
+# Makes: results/STUDY/tables/NAME.csv (every number with its interval), and the same
+#        table for readers as .md, .tex and .html.
+
+
+def published_values(wildcards):
+    """Return the published values, and where their logs are, for a table that shows some."""
+    entry = STUDY["tables"][wildcards.table]
+    parts = entry.get("panels", []) + entry.get("rows", [])
+    if not any("published" in part for part in parts):
+        return {}
+    return {
+        "published": "config/literature/published.csv",
+        "links": "config/literature/logs.csv",
+    }
+
+
+rule render_table:
+    """Compute one of the paper's tables and lay it out."""
+    input:
+        unpack(published_values),
+        certificates=lambda wildcards: [
+            certificates_path(experiment)
+            for experiment in experiments_of(STUDY["tables"][wildcards.table])
+        ],
+    output:
+        csv=f"{RESULTS}/tables/{{table}}.csv",
+        md=f"{RESULTS}/tables/{{table}}.md",
+        tex=f"{RESULTS}/tables/{{table}}.tex",
+        html=report(
+            f"{RESULTS}/tables/{{table}}.html",
+            caption="../report/artefact.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+    log:
+        f"{RESULTS}/logs/render_table/{{table}}.log",
+    wildcard_constraints:
+        table=one_of(STUDY["tables"]),
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        entry=lambda wildcards: STUDY["tables"][wildcards.table],
+    script:
+        "../scripts/render_table.py"

@@ -1,0 +1,34 @@
+"""Make sure that the results are complete and say what they must."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from dds.checks import check_comparison, check_experiment, check_table, failures
+from dds.counts import read_counts
+from dds.files import write_json
+from dds.tables import read_table
+from support.job import job
+
+with job(snakemake):
+    study, inputs = snakemake.params.study, snakemake.input
+    certificates = {Path(p).stem: pd.read_parquet(p) for p in inputs.certificates}
+    checks = []
+    for path in map(Path, inputs.counts):
+        settings = study["experiments"][path.stem]
+        checks += check_experiment(
+            path.stem, *read_counts(path), certificates[path.stem],
+            images=settings["images"], alpha=settings["alpha"],
+        )  # fmt: skip
+    for table, sheet in zip(map(Path, inputs.tables), map(Path, inputs.sheets), strict=True):
+        checks += check_table(table.stem, read_table(table), sheet.read_text("utf-8"), certificates)
+    for entry in study["checks"]:
+        checks += check_comparison(entry, certificates)
+    for check in checks:
+        logging.info("%s: %s (%s)", "ok" if check.passed else "FAILED", check.name, check.detail)
+    if failed := failures(checks):
+        raise ValueError(failed)
+    write_json(snakemake.output[0], {"passed": len(checks), "failed": 0,
+                                     "checks": [asdict(check) for check in checks]})  # fmt: skip

@@ -1,0 +1,96 @@
+"""Exchange certificates with other projects: ``python -m dds --help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dds.accuracy import certified_accuracy
+from dds.logs import read_certificates, read_log, read_logs, write_certificates, write_logs
+
+_PARQUET = b"PAR1"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status: 0, or 2 after one line about what is wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except OSError as error:
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except ValueError as error:
+        return _refuse(str(error))
+    return 0
+
+
+def _refuse(problem: str) -> int:
+    print(f"error: {' '.join(problem.split())}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dds", description=__doc__.split(":")[0] + ".")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("import-logs", help="turn a folder of logs into certificates")
+    command.add_argument("folder", type=Path, help="holds logs in Cohen et al.'s format")
+    command.add_argument("output", type=Path, help="certificates to write (.parquet)")
+    _add_sigma(command)
+    command.set_defaults(run=_import_logs)
+
+    command = commands.add_parser("export-log", help="turn certificates into logs")
+    command.add_argument("certificates", type=Path, help="certificates to read (.parquet)")
+    command.add_argument("folder", type=Path, help="gets a log a classifier and noise level")
+    command.set_defaults(run=_export_logs)
+
+    command = commands.add_parser("accuracy", help="print certified accuracy (%%)")
+    command.add_argument("file", type=Path, help="certificates, a log or a folder of logs")
+    command.add_argument("--radii", type=float, nargs="+", default=[0, 0.25, 0.5, 0.75, 1],
+                         metavar="R", help="in [0,1] pixel units")  # fmt: skip
+    _add_sigma(command)
+    command.set_defaults(run=_print_accuracy)
+    return parser
+
+
+def _add_sigma(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--sigma", type=float, help="noise level of the logs, in [0,1] pixel "
+                         "units; by default from paths like sigma_0.25")  # fmt: skip
+
+
+def _import_logs(options: argparse.Namespace) -> None:
+    certificates = read_logs(options.folder, options.sigma)
+    write_certificates(certificates, options.output)
+    logs = certificates.groupby(["classifier", "sigma"], dropna=False).ngroups
+    print(f"{options.output}: {len(certificates)} certificates from {logs} logs")
+
+
+def _export_logs(options: argparse.Namespace) -> None:
+    for path in write_logs(read_certificates(options.certificates), options.folder):
+        print(path)
+
+
+def _print_accuracy(options: argparse.Namespace) -> None:
+    certificates = _read_any(options.file, options.sigma)
+    accuracy = certified_accuracy(certificates, options.radii)
+    percent = 100 * accuracy[["accuracy", "low", "high"]]
+    accuracy["cell"] = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in
+                        percent.itertuples(index=False)]  # fmt: skip
+    table = accuracy.pivot(index=["classifier", "sigma", "images"], columns="radius", values="cell")
+    print("Certified accuracy (%) and its 95% interval, by radius")
+    print(table.reset_index().to_string(index=False, na_rep="-"))
+
+
+def _read_any(path: Path, sigma: float | None) -> pd.DataFrame:
+    if path.is_dir():
+        return read_logs(path, sigma)
+    with open(path, "rb") as file:
+        is_parquet = file.read(len(_PARQUET)) == _PARQUET
+    return read_certificates(path) if is_parquet else read_log(path, sigma=sigma)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,335 @@
+"""Per-image certification logs in Cohen et al.'s (2019) format, in and out.
+
+The format is what the field exchanges: lines of ``idx label predict radius correct
+time``, separated by tabs. Most authors write ``correct`` as 0 or 1, some as the number
+of correct images so far; both are read. Radii in logs are usually rounded to three
+digits, which can lift one over the radius it is compared with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import ArrayLike
+
+from dds.certificates import ABSTAIN
+from dds.files import atomic_path
+from dds.grid import sigma_name
+
+#: The columns of certificates, as `dds.counts.compute_certificates` gives them.
+COLUMNS = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
+           "p_lower", "radius", "correct", "selected", "computed"]  # fmt: skip
+
+_HEADER = ("idx", "label", "predict", "radius", "correct", "time")
+_SYNONYMS = {
+    "image": ("idx", "index", "image"),
+    "label": ("label",),
+    "prediction": ("predict", "prediction", "pred"),
+    "radius": ("radius",),
+    "correct": ("correct",),
+}
+_LONGEST_LINE = 1000
+_NOT_IN_LOGS = ("n0", "n", "successes", "selected")
+_SIGMA = {word: re.compile(rf"{word}[_=-]?(\d*\.?\d+)") for word in ("sigma", "noise")}
+
+
+def read_log(
+    path: str | Path, classifier: str | None = None, sigma: float | None = None
+) -> pd.DataFrame:
+    """Read a log as certificates.
+
+    Parameters
+    ----------
+    path : str or Path
+        The log: tab-separated, with a header or, without one, in Cohen's order.
+        Whether ``correct`` is 0/1 or a running count is told from the whole column
+        and checked against ``label`` and ``predict``; other columns are ignored.
+    classifier : str, optional
+        Name to give the classifier; by default the file's name without ``.tsv``.
+    sigma : float, optional
+        Noise level in [0,1] pixel units. By default it is taken from a part of the
+        path like ``sigma_0.25`` or ``noise_0.25``, and is missing without one.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `dds.counts.compute_certificates`. Those that a log does not
+        hold (``n0``, ``n``, ``successes``, ``p_lower``, ``selected``) are missing.
+        ``correct`` is True where the label was predicted.
+
+    Raises
+    ------
+    ValueError
+        If the file is no log, ends in the middle of a line, has an image twice or a
+        value out of range, or ``correct`` has neither meaning; naming the line.
+    """
+    path = Path(path)
+    lines, table = _read_table(path)
+    _check_rows(path, lines, table)
+    hits = table["prediction"] == table["label"]
+    _check_correct(path, lines, table["correct"], hits)
+    missing = {name: pd.array([pd.NA] * len(table), dtype="Int64") for name in _NOT_IN_LOGS}
+    sigma = _sigma_in(path) if sigma is None else sigma
+    if sigma is not None and not 0 < sigma < np.inf:
+        raise ValueError(f"{path}: sigma must be above 0, not {sigma:g}")
+    return table.assign(
+        sigma=np.nan if sigma is None else sigma,
+        classifier=path.name.removesuffix(".tsv") if classifier is None else classifier,
+        p_lower=np.nan, correct=hits, computed=table["radius"].notna(), **missing,
+    )[COLUMNS]  # fmt: skip
+
+
+def read_logs(folder: str | Path, sigma: float | None = None) -> pd.DataFrame:
+    """Read every log in a folder and those below it as certificates.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Files that end in ``.tsv``, or begin with a log's header and a row, are logs;
+        other files are passed over.
+    sigma : float, optional
+        Noise level of every log; by default as `read_log` finds it.
+
+    Returns
+    -------
+    DataFrame
+        As from `read_log`. A log's classifier is its path in the folder without
+        ``.tsv`` and without a last part that is only a noise level, as
+        ``sigma_0.25`` is; the inverse of `write_logs`.
+
+    Raises
+    ------
+    ValueError
+        If there is no log, two logs are of the same classifier and noise level, or
+        a log is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder")
+    frames, seen = [], {}
+    for path in find_logs(folder):
+        name = path.relative_to(folder).as_posix().removesuffix(".tsv")
+        if _SIGMA["sigma"].fullmatch(Path(name).name):
+            name = str(Path(name).parent) if "/" in name else folder.resolve().name
+        log = (name, _sigma_in(path) if sigma is None else sigma)
+        if log in seen:
+            raise ValueError(f"{path} and {seen[log]} are both of {name} at sigma {log[1]}")
+        seen[log] = path
+        frames.append(read_log(path, *log))
+    if not frames:
+        raise ValueError(f"{folder} holds no log of certificates (columns {' '.join(_HEADER)})")
+    return pd.concat(frames, ignore_index=True)
+
+
+def find_logs(folder: str | Path) -> list[Path]:
+    """Return the logs in a folder and those below it, by the rule of `read_logs`, sorted."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file())
+    return sorted(path for path in files if path.suffix == ".tsv" or _begins_as_log(path))
+
+
+def write_log(certificates: pd.DataFrame, path: str | Path) -> None:
+    """Write the certificates of one classifier at one noise level as a log, atomically.
+
+    Radii are written in full, so that reading them back gives the same numbers;
+    ``correct`` is 0 or 1. Certificates have no time an image, so ``time`` is ``nan``.
+
+    Parameters
+    ----------
+    certificates : DataFrame
+        With the columns ``image``, ``label``, ``prediction``, ``radius`` and ``correct``.
+    path : str or Path
+        The file to write.
+
+    Raises
+    ------
+    ValueError
+        If an image comes twice.
+    """
+    double = certificates.loc[certificates["image"].duplicated(), "image"]
+    if len(double):
+        raise ValueError(
+            f"{path}: image {double.iloc[0]} comes twice; "
+            "a log is of one classifier at one noise level"
+        )
+    rows = certificates.sort_values("image")
+    columns = [rows[name] for name in ("image", "label", "prediction", "radius", "correct")]
+    lines = [
+        f"{image}\t{label}\t{prediction}\t{float(radius)!r}\t{int(correct)}\tnan\n"
+        for image, label, prediction, radius, correct in zip(*columns, strict=True)
+    ]
+    with atomic_path(path) as temporary:
+        temporary.write_text("\t".join(_HEADER) + "\n" + "".join(lines), encoding="utf-8")
+
+
+def write_logs(certificates: pd.DataFrame, folder: str | Path) -> list[Path]:
+    """Write certificates as ``FOLDER/CLASSIFIER/sigma_0.25.tsv``, a log a noise level.
+
+    Returns
+    -------
+    list of Path
+        The files written. A classifier whose noise level is missing gets
+        ``FOLDER/CLASSIFIER.tsv``.
+
+    Raises
+    ------
+    ValueError
+        If an image comes twice, or a classifier's name leads out of the folder.
+    """
+    folder, logs = Path(folder), {}
+    for (classifier, sigma), rows in certificates.groupby(["classifier", "sigma"], dropna=False):
+        name = f"{classifier}.tsv" if pd.isna(sigma) else f"{classifier}/{sigma_name(sigma)}.tsv"
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"classifier {classifier!r} cannot name a file in {folder}")
+        logs[folder / name] = rows
+    for path, rows in logs.items():
+        write_log(rows, path)
+    return list(logs)
+
+
+def read_certificates(path: str | Path) -> pd.DataFrame:
+    """Read a certificates file.
+
+    Raises
+    ------
+    ValueError
+        If the file is not parquet, or lacks a column of certificates.
+    """
+    try:
+        certificates = pd.read_parquet(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a certificates file: {error}") from error
+    missing = [name for name in COLUMNS if name not in certificates]
+    if missing:
+        raise ValueError(f"{path} is not a certificates file: it has no column {missing[0]}")
+    return certificates
+
+
+def write_certificates(certificates: pd.DataFrame, path: str | Path) -> None:
+    """Write a certificates file, atomically."""
+    with atomic_path(path) as temporary:
+        certificates.to_parquet(temporary, index=False)
+
+
+def _read_table(path: Path) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return the line numbers and the values of a log's rows."""
+    rows = _rows(path)
+    number, first = next(rows, (1, []))
+    columns = _columns(first)
+    if columns is None and first and first[0].isdecimal():  # no header: Cohen's order
+        columns, body = _columns(_HEADER[: len(first)]), [(number, first), *rows]
+    else:
+        body = list(rows)
+    if columns is None:
+        raise ValueError(
+            f"{path}, line {number}: expected the columns {' '.join(_HEADER)}, "
+            f"separated by tabs, not {' '.join(first)[:80]!r}"
+        )
+    for number, fields in body:
+        if len(fields) != len(first):
+            raise ValueError(
+                f"{path}, line {number}: {len(fields)} fields where the first line has {len(first)}"
+                + ("; the file seems to be cut off" if number == body[-1][0] else "")
+            )
+    if not body:
+        raise ValueError(f"{path} has no image")
+    lines = np.array([number for number, _ in body])
+    texts = {name: pd.Series([row[at] for _, row in body]) for name, at in columns.items()}
+    return lines, pd.DataFrame({name: _numbers(path, lines, name, texts[name]) for name in texts})
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the fields of every line that is not blank."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file") from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, [field.strip() for field in line.split("\t")]
+
+
+def _columns(header: Sequence[str]) -> dict[str, int] | None:
+    """Return where each column lies, or None if the fields are no header of a log."""
+    fields = [field.lower() for field in header]
+    columns = {
+        name: fields.index(known)
+        for name, synonyms in _SYNONYMS.items()
+        for known in synonyms
+        if known in fields
+    }
+    return columns if columns.keys() == _SYNONYMS.keys() else None
+
+
+def _begins_as_log(path: Path) -> bool:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        header, row = file.readline(_LONGEST_LINE), file.readline(_LONGEST_LINE)
+    return _columns([field.strip() for field in header.split("\t")]) is not None and row != ""
+
+
+def _numbers(path: Path, lines: np.ndarray, name: str, texts: pd.Series) -> pd.Series:
+    """Return a column's numbers: whole ones, but for radii, which may be NaN."""
+    numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+    unknown = numbers.isna()
+    if name == "radius":
+        unreadable = unknown & (texts.str.lower() != "nan")
+        _refuse(path, lines, unreadable, "radius is {!r}, not a number", texts)
+        return numbers
+    unreadable = unknown | (numbers != np.floor(numbers)) | np.isinf(numbers)
+    _refuse(path, lines, unreadable, name + " is {!r}, not a whole number", texts)
+    return numbers.astype(np.int64)
+
+
+def _check_rows(path: Path, lines: np.ndarray, table: pd.DataFrame) -> None:
+    image, prediction, radius = table["image"], table["prediction"], table["radius"]
+    _refuse(path, lines, image.duplicated(), "image {} is on an earlier line too", image)
+    for name, lowest in (("image", 0), ("label", 0), ("prediction", ABSTAIN)):
+        too_low = table[name] < lowest
+        _refuse(path, lines, too_low, name + f" is {{}}, below {lowest}", table[name])
+    abstains = prediction == ABSTAIN
+    wrong = (radius < 0) | np.isinf(radius) | (radius.isna() & ~abstains)
+    _refuse(path, lines, wrong, "radius is {}, not a number of at least 0", radius)
+    wrong = abstains & (radius > 0)
+    _refuse(path, lines, wrong, "radius is {} although the classifier abstains", radius)
+
+
+def _check_correct(path: Path, lines: np.ndarray, correct: pd.Series, hits: pd.Series) -> None:
+    """Make sure that `correct` is 0/1, or a running count, of the images that hit their label.
+
+    Both can fit a short log, which then says the same under both. A count may start
+    above 0, and anew where logs of parts were joined.
+    """
+    flags = (correct == hits).to_numpy()
+    counts = np.append(correct[0] >= hits[0], np.diff(correct) == hits[1:])
+    exceeds_one = correct.max() > 1
+    if exceeds_one:
+        counts |= flags
+    if not (flags.all() or counts.all()):
+        _refuse(path, lines, ~(counts if exceeds_one else flags), "correct is {}, neither 0/1 "
+                "nor a running count of the images whose prediction is their label",
+                correct)  # fmt: skip
+
+
+def _refuse(path: Path, lines: np.ndarray, wrong: ArrayLike, problem: str, values: Any) -> None:
+    """Raise about the first row that is wrong."""
+    if np.any(wrong):
+        at = int(np.flatnonzero(wrong)[0])
+        raise ValueError(f"{path}, line {lines[at]}: {problem.format(values[at])}")
+
+
+def _sigma_in(path: Path) -> float | None:
+    """Return the noise level that a path names, in its last part that names one.
+
+    A ``sigma``, which is what was certified at, goes before a ``noise``, which is
+    what the classifier was trained on.
+    """
+    for pattern in _SIGMA.values():
+        for part in reversed(path.parts):
+            if match := pattern.search(part.removesuffix(".tsv")):
+                return float(match[1])
+    return None

@@ -1,0 +1,119 @@
+"""Typeset the study's paper."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import typst
+
+from dds.files import atomic_path
+from dds.sheets import to_json
+from dds.tables import lay_out, read_table
+from support.job import job
+
+
+def tables(paths, entries):
+    """Return the tables' sheets and captions, in the order of the study file."""
+    placed = []
+    for path in paths:
+        entry = entries[path.stem]
+        sheets = lay_out(entry["kind"], read_table(path))
+        placed.append(to_json(sheets, entry["caption"]) | {"label": label(path.stem)})
+    return placed
+
+
+def figures(paths, entries, folder):
+    """Copy the figures beside the paper's source, and return their captions and widths."""
+    placed = []
+    for path in paths:
+        shutil.copy(path, folder)
+        entry = entries[path.stem]
+        width = 0.75 if entry["kind"] == "pictures" else 1.0
+        placed.append({"path": path.name, "label": label(path.stem), "caption": entry["caption"],
+                       "width": width})  # fmt: skip
+    return placed
+
+
+def label(name):
+    """Return what a table or figure is called: ``table_4`` is Table 4."""
+    kind, _, rest = name.partition("_")
+    return f"{kind.capitalize()} {rest.replace('_', ' ')}".strip()
+
+
+def experiments(study):
+    """Return what each experiment samples, one row each below a row of heads."""
+    heads = ["experiment", "dataset", "denoising", "classifiers", "σ", "n₀", "n", "α", "images",
+             "plan", "precision"]  # fmt: skip
+    rows = [
+        [
+            name.replace("_", " "), e["dataset"], e["method"].replace("_", " "),
+            str(len(e["classifiers"])), ", ".join(f"{sigma:g}" for sigma in e["sigmas"]),
+            f"{e['n0']:,}", f"{e['n']:,}", f"{e['alpha']:g}", f"{e['images']:,}",
+            "curtailed" if e["curtail"] else e["plan"], e["precision"],
+        ]
+        for name, e in study["experiments"].items()
+    ]  # fmt: skip
+    return [heads, *rows]
+
+
+def provenance(records, seed):
+    """Return what was run, on what, with what, as rows of a name and a text."""
+    versions = {}
+    for record in records.values():
+        for found in _all(record["versions"]):
+            versions |= found
+    rows = [
+        ("code", _joined(records, "commit") or "not under version control"),
+        ("seed", str(seed)),
+        ("protocol", _joined(records, "protocol")),
+        ("hardware", f"{_joined(records, 'processor')}; {_joined(records, 'device')}"),
+        ("backend", f"{_joined(records, 'backend')}, {_joined(records, 'precision')}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+    ]
+    for name, record in records.items():
+        rate = record["samples"] / record["seconds"]
+        rows.append((
+            name.replace("_", " "),
+            f"{record['samples']:,.0f} samples in {record['parts']} shards, "
+            f"{record['seconds']:,.0f} s of work ({rate:,.0f} samples/s with start-up), "
+            f"{record['started']} to {record['finished']}",
+        ))  # fmt: skip
+    weights = {}
+    for record in records.values():
+        for models in _all(record["models"]):
+            for model, digest in models.items():
+                weights.setdefault(model, set()).add(digest[:12])
+    rows += [
+        (model, "weights sha256 " + ", ".join(f"{digest}…" for digest in sorted(digests)))
+        for model, digests in sorted(weights.items())
+    ]
+    return rows
+
+
+def _all(value):
+    return value if isinstance(value, list) else [value]
+
+
+def _joined(records, key):
+    values = [value for record in records.values() for value in _all(record[key])]
+    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
+
+
+with job(snakemake):
+    study, inputs = snakemake.params.study, snakemake.input
+    records = {Path(p).stem: json.loads(Path(p).read_text("utf-8")) for p in inputs.provenance}
+    with tempfile.TemporaryDirectory() as folder:
+        template = Path(shutil.copy(inputs.template, folder))
+        shutil.copy(inputs.references, folder)
+        data = {
+            "title": "(Certified!!) Adversarial Robustness for Free!",
+            "subtitle": f"Rebuilt from scratch: study “{study['name']}”",
+            "experiments": experiments(study),
+            "tables": tables(map(Path, inputs.tables), study["tables"]),
+            "figures": figures(map(Path, inputs.figures), study["figures"], folder),
+            "provenance": provenance(records, study["seed"]),
+        }
+        template.with_name("data.json").write_text(json.dumps(data), "utf-8")
+        with atomic_path(snakemake.output[0]) as temporary:
+            typst.compile(template, output=temporary)

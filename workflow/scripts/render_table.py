@@ -1,0 +1,28 @@
+"""Compute one of the paper's tables and lay it out."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from dds.files import atomic_path
+from dds.literature import add_recomputed, read_published
+from dds.sheets import WRITERS
+from dds.tables import build_table, lay_out
+from support.job import job
+
+with job(snakemake):
+    entry = snakemake.params.entry
+    certificates = {Path(p).stem: pd.read_parquet(p) for p in snakemake.input.certificates}
+    published = None
+    if snakemake.input.get("published"):
+        published = read_published(snakemake.input.published)
+        logs = snakemake.config["published_logs"]
+        published = add_recomputed(published, snakemake.input.links, logs) if logs else published
+    table = build_table(entry, certificates, published)
+    sheets = lay_out(entry["kind"], table)
+    for path in map(Path, snakemake.output):
+        with atomic_path(path) as temporary:
+            if path.suffix == ".csv":
+                table.to_csv(temporary, index=False)
+            else:
+                temporary.write_text(WRITERS[path.suffix](sheets, entry["caption"]), "utf-8")
