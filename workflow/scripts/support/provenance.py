@@ -47,7 +47,7 @@ class Provenance:
 
 
 #: Facts of a record that add up over the parts of a result.
-_ADDED = ("seconds", "samples", "samples_drawn_now")
+_ADDED = ("seconds", "samples", "samples_drawn", "images_done", "starts")
 
 #: Facts that only make sense for one part.
 _OF_A_PART = ("images", "sigma", "samples_per_second", "settings")
