@@ -102,6 +102,7 @@ def test_the_configuration_is_completed_in_place(project):
     load_study(config, project)
     assert config == {
         "study": "digits", "device": "cpu", "checkpoint_seconds": 60, "published_logs": "",
+        "url_overrides": {},
     }  # fmt: skip
 
 
@@ -137,12 +138,21 @@ def test_a_model_inherits_whole_keys_and_its_own_win(load):
     assert "like" not in finetuned
 
 
-def test_a_study_may_add_models_of_its_own(load):
-    own = {"my_cnn": {"like": "digits_cnn", "weights": {"file": "my.pt", "key": "state_dict"}}}
+def test_a_study_may_add_models_of_its_own(load, tmp_path):
+    file = tmp_path / "my.pt"
+    file.touch()
+    own = {"my_cnn": {"like": "digits_cnn", "weights": {"file": str(file), "key": "state_dict"}}}
     study = load({"models": own, "experiments.denoised.classifiers.1": "my_cnn",
                   "tables": {}, "figures": {}})  # fmt: skip
     assert study["models"]["my_cnn"]["network"] == "wide_resnet"
     assert study["models"]["my_cnn"]["weights"] == own["my_cnn"]["weights"]
+
+
+def test_classes_may_lie_in_a_file(load, project):
+    names = [f"digit {number}" for number in range(10)]
+    (project / "names.txt").write_text("\n".join(names) + "\n")
+    study = load({}, {"digits_cnn.classes": "names.txt"})
+    assert study["models"]["digits_cnn"]["classes"] == names
 
 
 def test_a_study_file_may_lie_anywhere_and_gives_the_results_their_name(project, tmp_path):
@@ -344,8 +354,14 @@ def test_tables_figures_and_checks_must_name_what_there_is(load, changes, reason
         ({"digits_cnn.input.std": [0]}, "digits_cnn.input.std[0]: 0 is out of range; must be"),
         ({"digits_cnn.weights": {}}, "digits_cnn.weights: needs exactly one of train, finetune,"),
         ({"digits_cnn.weights.file": "a"}, "digits_cnn.weights: needs exactly one of train, fine"),
-        ({"digits_cnn.weights": {"download": {}, "key": "a"}}, "digits_cnn.weights: key needs f"),
-        ({"digits_cnn.weights": {"file": "a", "sha256": "abc"}}, "digits_cnn.weights.sha256: abc"),
+        ({"digits_cnn.weights.key": "a"}, "digits_cnn.weights.key: a is for file and download al"),
+        ({"digits_cnn.weights": {"file": "a"}}, "digits_cnn.weights.file: there is no file a"),
+        ({"digits_cnn.weights": {"download": {}}}, "digits_cnn.weights.download: url is missing"),
+        ({"digits_cnn.weights": {"download": {"url": "x"}}},
+         "digits_cnn.weights.download.url: x is no address of a file"),
+        ({"digits_cnn.weights": {"download": {"url": "https://h/f", "sha256": "abc"}}},
+         "digits_cnn.weights.download.sha256: abc is no SHA-256 checksum"),
+        ({"digits_cnn.classes": "no.txt"}, "digits_cnn.classes: there is no file"),
         ({"digits_cnn.weights.train.ema": 1.0}, "digits_cnn.weights.train.ema: 1.0 is out of"),
         ({"digits_cnn.weights.train.dataset": "mnist"},
          "digits_cnn.weights.train.dataset: mnist is no dataset; allowed: digits"),
@@ -383,6 +399,6 @@ def test_a_model_that_does_not_fit_the_dataset_is_refused(load, changes, reason)
     message = refusal(load, {"models": {"mine": mine}, **asked_for})
     place = "config/studies/digits.yaml: models.mine.weights.train.dataset"
     assert message == f"{place}: {reason}"
-    mine["weights"] = {"file": "mine.pt"}
+    mine["weights"] = {"file": __file__}  # any file that exists
     message = refusal(load, {"models": {"mine": mine}, **asked_for})
     assert message == f"config/studies/digits.yaml: experiments.denoised.classifiers[1]: {reason}"

@@ -23,9 +23,7 @@ EXPERIMENTS = STUDY["experiments"]
 
 
 # What the artefacts that show the whole study depend on.
-SHOWN = {
-    key: value for key, value in STUDY.items() if key not in ("datasets", "models")
-}
+SHOWN = {key: value for key, value in STUDY.items() if key not in ("datasets", "models")}
 
 
 def one_of(names):
@@ -44,8 +42,12 @@ def models_by(kind, source):
 
 def weights_path(model, sigma=None):
     """Return where the weights of a model, for a noise level if it has several, lie."""
+    weights = MODELS[model]["weights"]
+    if "file" in weights:
+        return weights["file"]
     name = f"{model}/{sigma_name(sigma)}" if is_per_sigma(MODELS[model]) else model
-    return f"{RESULTS}/models/{name}.pt"
+    suffix = Path(weights["download"]["url"]).suffix if "download" in weights else ".pt"
+    return f"{RESULTS}/models/{name}{suffix}"
 
 
 def pack_path(dataset, split):
@@ -70,9 +72,7 @@ def certificates_path(experiment):
 
 def experiments_of(entry):
     """Return the experiments that a table or figure of the study shows."""
-    parts = [
-        part for key in ("panels", "rows", "methods") for part in entry.get(key, [])
-    ]
+    parts = [part for key in ("panels", "rows", "methods") for part in entry.get(key, [])]
     return sorted({part["experiment"] for part in parts if "experiment" in part})
 
 
@@ -105,9 +105,13 @@ def settings_of_samples(experiment):
 
 
 def description(model):
-    """Return the part of a model's entry that decides what it computes, but for its weights."""
+    """Return the part of a model's entry that decides what it computes, given its weights."""
+    entry = MODELS[model]
     keys = ("kind", "network", "arguments", "input", "classes", "schedule")
-    return {key: MODELS[model][key] for key in keys if key in MODELS[model]}
+    layout = {
+        key: entry["weights"][key] for key in ("key", "strip_prefix") if key in entry["weights"]
+    }
+    return {key: entry[key] for key in keys if key in entry} | {"weights": layout}
 
 
 wildcard_constraints:

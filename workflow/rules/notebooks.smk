@@ -8,10 +8,7 @@ rule run_notebook:
         notebook="notebooks/{notebook}.ipynb",
         tables=[f"{RESULTS}/tables/{table}.csv" for table in STUDY["tables"]],
         certificates=[certificates_path(experiment) for experiment in EXPERIMENTS],
-        pictures=[
-            f"{RESULTS}/pictures/{figure}.npz"
-            for figure in figures_by_kind("pictures")
-        ],
+        pictures=[f"{RESULTS}/pictures/{figure}.npz" for figure in figures_by_kind("pictures")],
     output:
         f"{RESULTS}/notebooks/{{notebook}}.ipynb",
     log:

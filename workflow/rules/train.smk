@@ -111,7 +111,8 @@ rule finetune_classifier:
     params:
         seed=STUDY["seed"],
         model=lambda wildcards: MODELS[trained_name(wildcards)],
-        denoiser=lambda wildcards: MODELS[finetuning(wildcards)["denoiser"]],
+        start=lambda wildcards: description(finetuning(wildcards)["from"]),
+        denoiser=lambda wildcards: description(finetuning(wildcards)["denoiser"]),
         sigma=trained_sigma,
         state=f"{RESULTS}/models/{{weights}}.training",
     script:

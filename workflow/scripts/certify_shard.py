@@ -7,9 +7,10 @@ import torch
 
 from dds.counts import write_counts
 from dds.datasets import read_pack
+from dds.denoisers import NoDenoiser
 from dds.files import sha256, write_json
 from dds.grid import shard_range
-from dds.models import build_classifier, build_denoiser, load_weights
+from dds.models import load_classifier, load_denoiser
 from dds.plans import make_plan
 from dds.progress import Interrupted, Progress
 from dds.smoothing import SmoothedClassifier, Votes
@@ -20,18 +21,17 @@ from support.provenance import Provenance
 from support.work import Work
 
 
-def load_models(inputs, models, settings, device):
+def load_models(inputs, models, settings):
     """Return the experiment's classifiers, by name, and its denoiser, with weights."""
-    classifiers = {name: build_classifier(models[name]) for name in settings["classifiers"]}
-    for name, classifier in classifiers.items():
-        load_weights(classifier.network, inputs[name])
+    classifiers = {
+        name: load_classifier(models[name], inputs[name]) for name in settings["classifiers"]
+    }
     name = settings["denoiser"]
-    denoiser = build_denoiser(
-        models.get(name), timestep=settings["timestep"], steps=settings.get("steps", 1)
+    if name == "none":
+        return classifiers, NoDenoiser()
+    denoiser = load_denoiser(
+        models[name], inputs[name], timestep=settings["timestep"], steps=settings["steps"]
     )
-    if name in models:
-        load_weights(denoiser.network, inputs[name])
-        denoiser.to(device)
     return classifiers, denoiser
 
 
@@ -80,7 +80,7 @@ with job(snakemake):
     images = shard_range(wildcards.shard)
     if images[-1] >= len(pack.images):
         raise ValueError(f"{inputs.pack} has {len(pack.images)} images, the shard needs {images}")
-    classifiers, denoiser = load_models(inputs, params.models, settings, device)
+    classifiers, denoiser = load_models(inputs, params.models, settings)
     smoothed = SmoothedClassifier(
         classifiers, denoiser, sigma, make_plan(settings, sigma), params.seed,
         batch_size=settings["batch_size"], deterministic=settings["deterministic"],

@@ -5,7 +5,7 @@ import torch
 
 from dds.datasets import read_pack
 from dds.files import atomic_path
-from dds.models import build_denoiser, load_weights
+from dds.models import load_denoiser
 from dds.seeds import stream_seed
 from support.device import prepare_device
 from support.job import job
@@ -14,11 +14,10 @@ with job(snakemake):
     params, inputs = snakemake.params, snakemake.input
     device = prepare_device(snakemake.config["device"], snakemake.threads)
     pack = read_pack(inputs.pack)
-    denoiser = build_denoiser(
-        params.denoiser, timestep=params.settings["timestep"], steps=params.settings["steps"]
-    )
-    load_weights(denoiser.network, inputs.denoiser)
-    denoiser.to(device).eval()
+    denoiser = load_denoiser(
+        params.denoiser, inputs.denoiser,
+        timestep=params.settings["timestep"], steps=params.settings["steps"],
+    ).to(device).eval()  # fmt: skip
     images = np.arange(params.images)
     clean = torch.from_numpy(pack.pixels(images)).to(device)
     generator = torch.Generator(device).manual_seed(stream_seed(params.seed, "pictures"))

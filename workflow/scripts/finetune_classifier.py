@@ -1,17 +1,17 @@
 """Tune a classifier to the denoised images of one sigma."""
 
-from dds.models import build_classifier, build_denoiser, load_weights
+from dds.models import load_classifier, load_denoiser
 from dds.training import accuracy, denoised, train_classifier
 from support.job import job
 from support.training_job import TrainingJob
 
 with job(snakemake):
     run = TrainingJob(snakemake, "finetune")
-    denoiser = build_denoiser(snakemake.params.denoiser).to(run.device).eval()
-    load_weights(denoiser.network, snakemake.input.denoiser)
-    classifier = build_classifier(snakemake.params.model)
-    load_weights(classifier.network, snakemake.input.start)
-    corruption = denoised(denoiser, snakemake.params.sigma)
+    params, inputs = snakemake.params, snakemake.input
+    denoiser = load_denoiser(params.denoiser, inputs.denoiser).to(run.device).eval()
+    # The weights are those of the classifier to start from; the rest of the entry is the same.
+    classifier = load_classifier(params.model | {"weights": params.start["weights"]}, inputs.start)
+    corruption = denoised(denoiser, params.sigma)
     train_classifier(
         classifier, run.train.images, run.train.labels, corruption=corruption, **run.settings
     )

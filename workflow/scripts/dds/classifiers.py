@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -145,3 +145,29 @@ def transformers_vit(*, classes: int, channels: int, **options: object) -> nn.Mo
     return ViTForImageClassification(
         ViTConfig(num_labels=classes, num_channels=channels, **options)
     )
+
+
+def current_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of a checkpoint to what their library calls them by now.
+
+    The transformers library has renamed the layers of its networks since most of their
+    checkpoints were published, and knows the old names.
+
+    Parameters
+    ----------
+    network : Module
+        The network that the checkpoint is for; of other libraries' nothing is renamed.
+    state : mapping of str to Tensor
+        The checkpoint, in old or new names.
+
+    Returns
+    -------
+    dict of str to Tensor
+    """
+    if not hasattr(network, "base_model_prefix"):
+        return dict(state)
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import apply_renamings
+
+    renamings = get_model_conversion_mapping(network)
+    return {apply_renamings(name, renamings): tensor for name, tensor in state.items()}

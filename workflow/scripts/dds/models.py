@@ -14,8 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from dds.classifiers import Classifier, WideResNet, timm_network, transformers_vit
-from dds.denoisers import Denoiser, DiffusionDenoiser, NoDenoiser, guided_diffusion_unet
+from dds.classifiers import (
+    Classifier,
+    WideResNet,
+    current_names,
+    timm_network,
+    transformers_vit,
+)  # fmt: skip
+from dds.denoisers import DiffusionDenoiser, guided_diffusion_unet
 from dds.schedules import build_schedule
 
 DENOISERS: dict[str, Callable[..., nn.Module]] = {"guided_diffusion_unet": guided_diffusion_unet}
@@ -53,14 +59,63 @@ def build_classifier(entry: Mapping[str, Any]) -> Classifier:
 
 
 def build_denoiser(
-    entry: Mapping[str, Any] | None, *, timestep: str = "nearest", steps: int = 1
-) -> Denoiser:
-    """Build a denoiser, untrained, from its registry entry; None gives `NoDenoiser`."""
-    if entry is None:
-        return NoDenoiser()
+    entry: Mapping[str, Any], *, timestep: str = "nearest", steps: int = 1
+) -> DiffusionDenoiser:
+    """Build a denoiser, untrained, from its registry entry.
+
+    Parameters
+    ----------
+    entry : mapping
+        Keys ``network``, ``arguments``, ``schedule`` as config/README.md describes them.
+    timestep, steps
+        As in `DiffusionDenoiser`.
+
+    Returns
+    -------
+    DiffusionDenoiser
+    """
     network = _factory(entry["network"], DENOISERS)(**entry.get("arguments", {}))
     schedule = build_schedule(**entry["schedule"])
     return DiffusionDenoiser(network, schedule, timestep=timestep, steps=steps)
+
+
+def load_classifier(entry: Mapping[str, Any], path: str | Path) -> Classifier:
+    """Build a classifier and load its weights.
+
+    Parameters
+    ----------
+    entry : mapping
+        As `build_classifier` takes it; the keys ``key`` and ``strip_prefix`` of its
+        ``weights`` say how they lie in the file, as `load_weights` takes them.
+    path : str or Path
+        The checkpoint.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is of another network.
+    """
+    classifier = build_classifier(entry)
+    load_weights(classifier.network, path, **_layout(entry))
+    return classifier
+
+
+def load_denoiser(
+    entry: Mapping[str, Any], path: str | Path, *, timestep: str = "nearest", steps: int = 1
+) -> DiffusionDenoiser:
+    """Build a denoiser and load its weights; `build_denoiser` and `load_classifier` in one."""
+    denoiser = build_denoiser(entry, timestep=timestep, steps=steps)
+    load_weights(denoiser.network, path, **_layout(entry))
+    return denoiser
+
+
+def _layout(entry: Mapping[str, Any]) -> dict[str, str]:
+    weights = entry.get("weights", {})
+    return {key: weights[key] for key in ("key", "strip_prefix") if key in weights}
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
@@ -79,7 +134,8 @@ def load_weights(
         Changed in place.
     path : str or Path
         A file of ``torch.save`` (read with ``weights_only``, so that it cannot run
-        code) or of safetensors (``.safetensors``).
+        code) or of safetensors (``.safetensors``). Names that the transformers
+        library gave its layers earlier are understood.
     key : str, optional
         Where in the file the state dict lies, when it is not the whole.
     strip_prefix : str, optional
@@ -97,6 +153,13 @@ def load_weights(
         state = state[key]
     state = {name.removeprefix(strip_prefix): tensor for name, tensor in state.items()}
     expected = network.state_dict()
+    # What a network computes by itself lies in some published files all the same.
+    computed = dict(network.named_buffers()).keys() - expected.keys()
+    state = {
+        name: tensor
+        for name, tensor in current_names(network, state).items()
+        if name not in computed
+    }
     missing, unexpected = expected.keys() - state.keys(), state.keys() - expected.keys()
     if missing or unexpected:
         raise ValueError(

@@ -19,8 +19,8 @@ class Progress:
 
     Parameters
     ----------
-    total : int
-        How many units make the whole.
+    total : int or None
+        How many units make the whole, where that is known.
     label : str
         What is being done, for the start of every line.
     unit : str
@@ -29,15 +29,19 @@ class Progress:
         Units that an earlier run had finished; not counted in the rate.
     log_interval : float, optional
         Seconds between lines in the log.
+    scaled : bool, optional
+        Write large numbers short, as 2.21G.
     """
 
     def __init__(
-        self, total: int, label: str, unit: str, *, done: int = 0, log_interval: float = 30.0
-    ) -> None:
+        self, total: int | None, label: str, unit: str, *, done: int = 0,
+        log_interval: float = 30.0, scaled: bool = False,
+    ) -> None:  # fmt: skip
         self._bar = tqdm(
             total=total, initial=done, desc=label, unit=f" {unit}", dynamic_ncols=True,
-            disable=not sys.stderr.isatty(), leave=False,
+            disable=not sys.stderr.isatty(), leave=False, unit_scale=scaled,
         )  # fmt: skip
+        self._scaled = scaled
         self._label, self._unit, self._total = label, unit, total
         self._initial = self.done = done
         self._started = self._logged = time.monotonic()
@@ -72,7 +76,7 @@ class Progress:
         elapsed = self._logged - self._started
         meter = tqdm.format_meter(
             self.done, self._total, elapsed, ncols=0, prefix=self._label,
-            unit=f" {self._unit}", initial=self._initial,
+            unit=f" {self._unit}", initial=self._initial, unit_scale=self._scaled,
         )  # fmt: skip
         logger.info(meter)
 

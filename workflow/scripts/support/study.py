@@ -136,7 +136,20 @@ def _load_models(
         name: conform({name: _inherit(name, entries, places)}, schema, parents[name])[name]
         for name in entries
     }
+    for name, entry in checked.items():
+        if isinstance(entry.get("classes"), str):
+            entry["classes"] = _read_classes(root / entry["classes"], places[name] / "classes")
     return checked, places
+
+
+def _read_classes(path: Path, at: Place) -> list[str]:
+    if not path.is_file():
+        raise StudyError(f"{at}: there is no file {path}")
+    classes = path.read_text(encoding="utf-8").split("\n")
+    classes = classes[:-1] if classes[-1] == "" else classes
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        raise StudyError(f"{at}: {path} must hold at least two names, one a line, each once")
+    return classes
 
 
 def _inherit(
@@ -246,6 +259,8 @@ def _check_model(
                 f"{at / 'input' / key}: has {len(entry['input'][key])} numbers; "
                 f"allowed are 1 and {channels}, one for each channel"
             )
+    if "file" in entry["weights"] and not Path(file := entry["weights"]["file"]).is_file():
+        raise StudyError(f"{at / 'weights' / 'file'}: there is no file {file}")
     for source in entry["weights"].keys() & {"train", "finetune"}:
         recipe, here = entry["weights"][source], at / "weights" / source
         dataset = recipe["dataset"]

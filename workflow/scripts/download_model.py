@@ -1,0 +1,37 @@
+"""Fetch the published weights of a model, and check that its classes are what we call them."""
+
+import json
+from pathlib import Path
+
+from dds.files import sha256, write_json
+from support.download import fetch, link
+from support.job import job
+from support.provenance import Provenance
+
+
+def check_labels(path, classes):
+    """Compare the labels in a published configuration with the entry's classes, in order."""
+    labels = json.loads(Path(path).read_text(encoding="utf-8"))["id2label"]
+    published = [labels[index] for index in sorted(labels, key=int)]
+    for index, (theirs, ours) in enumerate(zip(published, classes, strict=False)):
+        if theirs != ours:
+            raise ValueError(f"{path}: class {index} is {theirs!r}, the entry says {ours!r}")
+    if len(published) != len(classes):
+        raise ValueError(
+            f"{path}: there are {len(published)} classes, the entry has {len(classes)}"
+        )
+
+
+with job(snakemake):
+    provenance = Provenance()
+    model, overrides = snakemake.params.model, snakemake.config["url_overrides"]
+    source = model["weights"]["download"]
+    if "labels" in source:
+        check_labels(fetch(source["labels"], overrides), model["classes"])
+    weights = fetch(source, overrides)
+    link(weights, snakemake.output.weights)
+    facts = {key: model[key] for key in ("source", "licence", "citation") if key in model}
+    write_json(
+        snakemake.output.provenance,
+        provenance.finish(url=source["url"], file=str(weights), weights=sha256(weights), **facts),
+    )
