@@ -91,6 +91,10 @@ class ClusterError(RuntimeError):
     """The cluster cannot be brought up; the message says why."""
 
 
+class RequirementError(ClusterError):
+    """The machine lacks what a cluster needs."""
+
+
 class Cluster:
     """A cluster that lives in a folder.
 
@@ -137,8 +141,10 @@ class Cluster:
 
         Raises
         ------
+        RequirementError
+            If root or packages are missing.
         ClusterError
-            If root or packages are missing, or the nodes do not come up.
+            If the nodes do not come up.
         """
         nodes = list(nodes)
         self._check_requirements()
@@ -161,9 +167,9 @@ class Cluster:
 
     def stop(self) -> None:
         """End every process of the cluster, jobs included; the folder stays."""
-        self._signal_supervisor(signal.SIGTERM)
-        with contextlib.suppress(ClusterError):
-            self.wait_until(lambda: not self.processes(), seconds=10)
+        if self._signal_supervisor(signal.SIGTERM):
+            with contextlib.suppress(ClusterError):
+                self.wait_until(lambda: not self.processes(), seconds=10)
         while processes := self.processes():
             self.kill(processes)
 
@@ -250,18 +256,23 @@ class Cluster:
         """Start again every daemon that is dead."""
         self._signal_supervisor(signal.SIGHUP)
 
-    def _signal_supervisor(self, number: int) -> None:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+    def _signal_supervisor(self, number: int) -> bool:
+        """Send the supervisor a signal; tell whether there is one."""
+        try:
             supervisor = int((self.run / "supervisor.pid").read_text())
-            if supervisor in self.processes():
-                os.kill(supervisor, number)
+        except FileNotFoundError:
+            return False
+        if supervisor not in self.processes():
+            return False
+        os.kill(supervisor, number)
+        return True
 
     def _check_requirements(self) -> None:
         if os.geteuid() != 0:
-            raise ClusterError("a test cluster needs root")
+            raise RequirementError("a test cluster needs root")
         missing = [package for command, package in PACKAGES.items() if not shutil.which(command)]
         if missing:
-            raise ClusterError(
+            raise RequirementError(
                 "missing packages; apt-get install --no-install-recommends " + " ".join(missing)
             )
         if len(f"{self.run}/munge.socket") > _LONGEST_SOCKET_PATH:
