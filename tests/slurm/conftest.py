@@ -130,10 +130,15 @@ class Project:
         return json.loads((self.results / self.shard.with_suffix(".json")).read_text())
 
     def log(self) -> str:
-        """The log of the long shard's jobs."""
+        """The log of the long shard's last job."""
         name = self.shard.relative_to("counts").with_suffix(".log")
         path = self.results / "logs/certify_shard" / name
         return path.read_text() if path.exists() else ""
+
+    def slurm_log(self, job: str) -> str:
+        """What a job that failed printed; Snakemake keeps no other's."""
+        (path,) = (self.folder / ".snakemake/slurm_logs").rglob(f"{job}.log")
+        return path.read_text()
 
     def digests(self, experiment: str) -> dict[str, str]:
         """Hash every counts file of an experiment, and its merged one."""

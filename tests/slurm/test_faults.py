@@ -69,9 +69,9 @@ def check(project, undisturbed, starts, saved):
     record = project.provenance()
     assert record["starts"] == starts
     assert record["samples_drawn"] == record["samples"] == undisturbed.provenance()["samples"]
-    resumed = [int(number) for number in re.findall(r"going on after (\d+) samples", project.log())]
-    assert len(resumed) == starts - 1
-    assert all(number >= saved for number in resumed)
+    if starts > 1:
+        resumed = int(re.search(r"going on after (\d+) samples", project.log())[1])
+        assert resumed >= saved
     shard = project.results / project.shard
     assert {path.suffix for path in shard.parent.iterdir()} == {".parquet", ".json"}
 
@@ -102,7 +102,7 @@ def test_a_job_is_cancelled(cluster, project, undisturbed, run, job, saved):
     run.succeed()
     check(project, undisturbed, starts=2, saved=saved)
     assert [job["JobState"] for job in certifications(cluster)] == ["CANCELLED", "COMPLETED"]
-    assert "interrupted: stopped after " in project.log()
+    assert "certify_shard: stopped after " in project.slurm_log(job["JobId"])
 
 
 def test_a_job_is_preempted(cluster, project, undisturbed, run, job, saved):
@@ -112,7 +112,7 @@ def test_a_job_is_preempted(cluster, project, undisturbed, run, job, saved):
     )  # fmt: skip
     run.succeed()
     check(project, undisturbed, starts=2, saved=saved)
-    assert "interrupted: stopped after " in project.log()
+    assert "certify_shard: stopped after " in project.slurm_log(job["JobId"])
     states = {job["JobId"]: job["JobState"] for job in cluster.jobs()}
     assert states[urgent] == "COMPLETED"
 

@@ -59,12 +59,6 @@ def test_an_interruption_has_a_status_of_its_own(run):
     assert "Traceback" not in answer.error + "".join(answer.log)
 
 
-def test_a_second_attempt_keeps_the_log_of_the_first(run):
-    run("raise ValueError('first')")
-    answer = run("raise ValueError('second')")
-    assert [line.split()[-1] for line in answer.log if "failed:" in line] == ["first", "second"]
-
-
 def test_warnings_go_to_the_log(run):
     answer = run("warnings.warn('odd')")
     assert answer.error == ""

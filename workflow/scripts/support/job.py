@@ -24,11 +24,10 @@ _log = logging.getLogger("job")
 def job(snakemake: Any) -> Iterator[None]:
     """Log to the rule's log file, and turn an exception into one line.
 
-    Lines of level INFO and above are added to ``snakemake.log[0]`` with the time, below
-    those of earlier attempts; the first says where the job runs. When the block
-    raises, the log gets the traceback and, as its last line, the reason; standard error
-    gets the reason and the log's name. The job exits with status 1, or with
-    `INTERRUPTED` when the block raises `Interrupted`.
+    Lines of level INFO and above go to ``snakemake.log[0]`` with the time; the first says
+    where the job runs. When the block raises, the log gets the traceback and, as its
+    last line, the reason; standard error gets the reason and the log's name. The job
+    exits with status 1, or with `INTERRUPTED` when the block raises `Interrupted`.
 
     Parameters
     ----------
@@ -39,7 +38,7 @@ def job(snakemake: Any) -> Iterator[None]:
     logging.raiseExceptions = False  # a full disk is reported once, not for each line
     try:
         logging.basicConfig(
-            filename=log_file, force=True, level=logging.INFO,
+            filename=log_file, filemode="w", force=True, level=logging.INFO,
             format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S",
         )  # fmt: skip
     except OSError as error:
