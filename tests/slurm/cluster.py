@@ -10,10 +10,10 @@ neither systemd nor cgroups, and touches nothing outside RUN, so clusters run si
 side. Every node has a host name of its own where the machine allows it, two GPUs that
 are copies of /dev/null, and more CPUs and memory than the machine may have.
 
-Every process of a cluster, jobs included, has RUN in its environment or a log in RUN open;
-that is what `stop` finds it by. A supervisor starts the daemons, adopts what they leave
-behind and ends them all with itself. As a fixture it is told to end with the test run,
-however that ends. Should the supervisor itself be killed, `stop RUN` clears up.
+A supervisor starts the daemons, adopts whatever they leave behind, jobs included, and ends
+it all with itself. As a fixture it is told to end with the test run, however that ends.
+Should the supervisor itself be killed, `stop RUN` clears up: it finds what belongs to the
+cluster by RUN in its environment, or a log in RUN that it holds open.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ PACKAGES = {
     "slurmctld": "slurmctld",
     "slurmd": "slurmd",
 }
-MARK = "SLURM_TEST_CLUSTER"
-NODE = "SLURM_TEST_NODE"
+MARK = "TEST_CLUSTER"  # Snakemake's jobs drop variables whose names start with SLURM_
+NODE = "TEST_CLUSTER_NODE"
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _CLONE_NEWUTS = 1, 36, 0x04000000
 _LONGEST_SOCKET_PATH = 107
@@ -307,7 +307,7 @@ class Cluster:
             f"NodeName={','.join(nodes)} Name=gpu Type=fake Count={gpus} "
             f"File={self.run}/dev/nvidia[0-{gpus - 1}]\n"
         )
-        # Snakemake's jobs drop SLURM_CONF before they call srun.
+        # Snakemake's jobs have lost SLURM_CONF when they call srun.
         srun = self.run / "bin/srun"
         srun.write_text(
             f'#!/bin/sh\nSLURM_CONF={self.run}/slurm.conf exec {shutil.which("srun")} "$@"\n'
@@ -349,11 +349,9 @@ class Supervisor:
             if received == signal.SIGHUP:
                 self._start_missing()
             self._reap()
-        cluster = Cluster(self._run)
-        while processes := cluster.processes():
-            cluster.kill(processes)
-        with contextlib.suppress(ClusterError):
-            cluster.wait_until(self._reap, seconds=5)
+        while not self._reap():  # what loses its parent becomes a child of this process
+            Cluster(self._run).kill(_children(os.getpid()))
+            time.sleep(0.02)
 
     def _start_missing(self) -> None:
         for name in self._daemons.keys() - self._running.values():
@@ -391,6 +389,16 @@ class Supervisor:
         except ChildProcessError:
             return True
         return False
+
+
+def _children(parent: int) -> list[int]:
+    """Return the processes whose parent is `parent`."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(file.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(file.parent.name))
+    return found
 
 
 def _free_ports(count: int) -> list[int]:

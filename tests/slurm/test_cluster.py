@@ -1,5 +1,6 @@
 """The test cluster is a cluster, stands beside others, and leaves nothing behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -22,6 +23,15 @@ def running(cluster, count):
     cluster.wait_until(
         lambda: [job["JobState"] for job in cluster.jobs()].count("RUNNING") == count, seconds=60
     )
+
+
+def alive(word):
+    """Tell whether any process has the word among its arguments."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in file.read_bytes().split(b"\0"):
+                return True
+    return False
 
 
 def test_gpus_are_handed_out_and_run_out(cluster):
@@ -54,11 +64,14 @@ def test_a_dead_nodes_job_is_requeued_and_the_node_comes_back(cluster):
 
 
 def test_stopping_ends_every_process(cluster):
-    submit(cluster)
+    """One that hides its environment and leaves its job, too."""
+    submit(cluster, script="env -i setsid sleep 98765")
     running(cluster, 1)
     assert cluster.processes()
+    cluster.wait_until(lambda: alive("98765"), seconds=60)
     cluster.stop()
     assert not cluster.processes()
+    assert not alive("98765")
 
 
 def test_names_are_free_and_clusters_stand_side_by_side(cluster, tmp_path):

@@ -52,8 +52,8 @@ def job(cluster, run):
 @pytest.fixture
 def hanging(cluster, job):
     """The job, stopped in the middle of its work, so that it outlasts what is to come."""
-    for process in workers(cluster, job["NodeList"]):
-        os.kill(process, signal.SIGSTOP)
+    (worker,) = workers(cluster, job["NodeList"])
+    os.kill(worker, signal.SIGSTOP)
     return job
 
 
@@ -84,6 +84,18 @@ def test_a_node_dies(cluster, project, undisturbed, run, job, saved):
     assert after["JobId"] == job["JobId"]
     assert after["Restarts"] == "1"
     assert project.provenance()["host"] == after["NodeList"] != job["NodeList"]
+
+
+def test_a_node_is_cut_off_and_its_job_lives_on(cluster, project, undisturbed, run, hanging, saved):
+    """The job that lost its shard to a second run must not write any more."""
+    old = workers(cluster, hanging["NodeList"])
+    cluster.kill(set(cluster.processes(hanging["NodeList"])) - set(old))
+    run.wait_until(lambda: "was left by SLURM job" in project.log())
+    for process in old:
+        os.kill(process, signal.SIGCONT)
+    run.succeed()
+    check(project, undisturbed, starts=2, saved=saved)
+    cluster.wait_until(lambda: not workers(cluster, hanging["NodeList"]), seconds=60)
 
 
 def test_a_job_exceeds_its_time(cluster, project, undisturbed, run, hanging, saved):
