@@ -69,7 +69,7 @@ def of_artefact(provenance: Provenance, snakemake: Any) -> dict[str, Any]:
 
 
 #: Facts of a record that add up over the parts of a result.
-_ADDED = ("seconds", "samples", "samples_drawn_now")
+_ADDED = ("seconds", "samples", "samples_drawn", "images_done", "starts")
 
 #: Facts that only make sense for one part.
 _OF_A_PART = ("images", "sigma", "samples_per_second", "settings")
