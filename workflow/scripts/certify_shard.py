@@ -1,13 +1,10 @@
 """Count the votes of the smoothed classifiers on some images at one sigma."""
 
-import logging
-import time
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from dds.checkpoints import UnusableCheckpoint, load_checkpoint, save_checkpoint
 from dds.counts import write_counts
 from dds.datasets import read_pack
 from dds.denoisers import NoDenoiser
@@ -21,8 +18,7 @@ from support.device import device_name, prepare_device
 from support.job import defer_signals, job
 from support.lock import hold
 from support.provenance import Provenance
-
-logger = logging.getLogger("certify_shard")
+from support.work import Work
 
 
 def load_models(inputs, models, settings):
@@ -39,46 +35,24 @@ def load_models(inputs, models, settings):
     return classifiers, denoiser
 
 
-def run(smoothed, pack, images, checkpoint, identity, lock, should_stop, every):
-    """Sample a shard's images, with checkpoints; go on from one where it can be used."""
-    try:
-        votes = load_checkpoint(checkpoint, identity)
-    except UnusableCheckpoint as reason:
-        logger.warning("%s; the shard starts over", reason)
-        votes = None
-    classes = len(pack.classes)
-    if votes is None:
-        votes = Votes.none(len(images), len(smoothed.classifiers), classes)
-    else:
-        logger.info("going on after %d samples, from %s", votes.samples, checkpoint)
-    resumed = votes.samples
-    saved = time.monotonic()
-
-    def save():
-        lock.verify()
-        save_checkpoint(checkpoint, votes, identity)
-
-    with Progress(
-        len(images) * (smoothed.plan.n0 + smoothed.plan.n), "certify", "samples", done=resumed
-    ) as progress:
+def run(smoothed, pack, images, work, should_stop, every):
+    """Sample a shard's images, with a checkpoint every so many seconds and at the end."""
+    at_most = len(images) * (smoothed.plan.n0 + smoothed.plan.n)
+    with Progress(at_most, "certify", "samples", done=work.votes.samples) as progress:
 
         def after_batch(votes):
-            nonlocal saved
             progress.advance(votes.samples - progress.done)
             if should_stop():
-                raise Interrupted(f"stopped after {progress.done} samples; saved in {checkpoint}")
-            if time.monotonic() - saved > every:
-                save()
-                saved = time.monotonic()
+                raise Interrupted(f"stopped after {progress.done} samples, which are saved")
+            work.save_sometimes(every)
 
         try:
             smoothed.sample(
                 pack.pixels(images), pack.labels[images].tolist(), images,
-                classes=classes, votes=votes, after_batch=after_batch,
+                classes=len(pack.classes), votes=work.votes, after_batch=after_batch,
             )  # fmt: skip
         finally:
-            save()
-    return votes, votes.samples - resumed
+            work.save()
 
 
 def counts_frame(votes, classifiers, images, labels, sigma):
@@ -135,13 +109,11 @@ with job(snakemake):
         "torch": torch.__version__,
     }
     output = Path(snakemake.output.counts)
-    checkpoint = output.with_suffix(".checkpoint")
-    with hold(output.with_suffix(".lock")) as lock:
-        votes, drawn = run(smoothed, pack, images, checkpoint, identity, lock, should_stop,
-                           snakemake.config["checkpoint_seconds"])  # fmt: skip
+    with hold(output.with_suffix(".lock"), stop=should_stop) as lock:
+        nothing = Votes.none(len(images), len(classifiers), len(pack.classes))
+        work = Work(output.with_suffix(".checkpoint"), identity, lock, nothing)
+        run(smoothed, pack, images, work, should_stop, snakemake.config["checkpoint_seconds"])
         lock.verify()
-        frame = counts_frame(votes, classifiers, images, pack.labels[images].tolist(), sigma)
+        frame = counts_frame(work.votes, classifiers, images, pack.labels[images].tolist(), sigma)
         write_counts(output, frame, metadata)
-        facts = provenance.finish(**identity, samples=votes.samples, samples_drawn_now=drawn)
-        write_json(snakemake.output.provenance, facts | {
-            "samples_per_second": round(drawn / facts["seconds"], 1)})  # fmt: skip
+        write_json(snakemake.output.provenance, provenance.finish(**identity) | work.record())

@@ -119,8 +119,12 @@ def _layout(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
-    """Write a network's state dict, on the CPU, for `load_weights`."""
-    torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, path)
+    """Write a network's state dict, on the CPU, for `load_weights`.
+
+    Equal weights give equal files, whatever their names.
+    """
+    with Path(path).open("wb") as file:  # given a name, torch would write it into the file
+        torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, file)
 
 
 def load_weights(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from dds.progress import Interrupted
 
@@ -22,10 +24,10 @@ _log = logging.getLogger("job")
 def job(snakemake: Any) -> Iterator[None]:
     """Log to the rule's log file, and turn an exception into one line.
 
-    Lines of level INFO and above go to ``snakemake.log[0]`` with the time. When the
-    block raises, the log gets the traceback and, as its last line, the reason;
-    standard error gets the reason and the log's name. The job exits with status 1,
-    or with `INTERRUPTED` when the block raises `Interrupted`.
+    Lines of level INFO and above go to ``snakemake.log[0]`` with the time; the first says
+    where the job runs. When the block raises, the log gets the traceback and, as its
+    last line, the reason; standard error gets the reason and the log's name. The job
+    exits with status 1, or with `INTERRUPTED` when the block raises `Interrupted`.
 
     Parameters
     ----------
@@ -33,30 +35,40 @@ def job(snakemake: Any) -> Iterator[None]:
         The object Snakemake gives a script: ``.rule`` and ``.log`` are read.
     """
     log_file = snakemake.log[0]
-    logging.basicConfig(
-        filename=log_file, filemode="w", force=True, level=logging.INFO,
-        format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S",
-    )  # fmt: skip
+    logging.raiseExceptions = False  # a full disk is reported once, not for each line
+    try:
+        logging.basicConfig(
+            filename=log_file, filemode="w", force=True, level=logging.INFO,
+            format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S",
+        )  # fmt: skip
+    except OSError as error:
+        _end(snakemake, f"cannot write the log: {error}", 1)
     logging.captureWarnings(True)
+    _log.info("%s on %s", snakemake.rule, whereabouts())
     try:
         yield
     except Interrupted as interruption:
-        _log.info("%s", interruption)
-        print(f"{snakemake.rule}: {interruption} (log: {log_file})", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _log.info("interrupted: %s", interruption)
+        _end(snakemake, str(interruption), INTERRUPTED)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         for line in traceback.format_exc().splitlines():
             _log.error("%s", line)
         _log.error("failed: %s", reason)
-        print(f"{snakemake.rule}: {reason} (log: {log_file})", file=sys.stderr)
-        sys.exit(1)
+        _end(snakemake, reason, 1)
+
+
+def whereabouts() -> str:
+    """Return the host and process that this is, and the SLURM job it is part of."""
+    number = os.environ.get("SLURM_JOB_ID")
+    return f"{platform.node()}, process {os.getpid()}" + (f", SLURM job {number}" if number else "")
 
 
 def defer_signals() -> Callable[[], bool]:
     """Let work that saves its state finish a step when it is told to end.
 
-    From here on SIGTERM and SIGINT are only noted; a second one ends the process.
+    From here on SIGTERM and SIGINT are only noted. Repeated ones are too: SLURM sends
+    SIGTERM twice at a time limit.
 
     Returns
     -------
@@ -64,14 +76,11 @@ def defer_signals() -> Callable[[], bool]:
         Tells whether a signal has come.
     """
     received: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        received.append(number)
-        _log.info("got %s; stopping after this step", signal.Signals(number).name)
-        if len(received) > 1:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, note)
+        signal.signal(number, lambda number, frame: received.append(number))
     return lambda: bool(received)
+
+
+def _end(snakemake: Any, reason: str, status: int) -> NoReturn:
+    print(f"{snakemake.rule}: {reason} (log: {snakemake.log[0]})", file=sys.stderr)
+    sys.exit(status)

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-import shutil
 import socket
 import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-#: Seconds between the signs of life of a holder, and after how many without one a
-#: holder on another host counts as dead when SLURM does not know better.
+from dds.progress import Interrupted
+
+#: Seconds between the signs of life of a holder, after how many without one it counts
+#: as dead, between two looks at a lock that is waited for, and to wait for squeue.
 HEARTBEAT = 15.0
 STALE_AFTER = 120.0
+LOOK = 5.0
+PATIENCE = 60.0
+
+_KEYS = {"host", "pid", "process_started", "slurm_job", "since", "token"}
+
+_log = logging.getLogger("lock")
 
 
 class Locked(RuntimeError):
-    """Another live job holds the lock."""
+    """Another job has taken the lock over."""
 
 
 class Lock:
@@ -40,23 +48,29 @@ class Lock:
         Locked
             If another job holds it by now. The caller must not write.
         """
-        owner = _read(self.path)
-        if owner is None or owner["token"] != self._token:
-            raise Locked(f"{self.path} was taken over by {_describe(owner)}; nothing was written")
+        with suppress(FileNotFoundError):
+            owner = read_owner(self.path)
+            if owner.get("token") == self._token:
+                return
+            raise Locked(f"{self.path} was taken over by {describe(owner)}; nothing was written")
+        raise Locked(f"{self.path} was removed; nothing was written")
 
 
 @contextmanager
-def hold(path: str | Path) -> Iterator[Lock]:
-    """Hold a lock for the length of the block.
+def hold(path: str | Path, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Lock]:
+    """Hold a lock for the length of the block; wait while another live job holds it.
 
     A holder that died does not block: one on this host whose process is gone, an
-    earlier run of this SLURM job, one whose SLURM job is gone, or one on another
-    host that has shown no sign of life for `STALE_AFTER` seconds.
+    earlier run of this SLURM job, one whose SLURM job does not run any more, or one
+    that has shown no sign of life for `STALE_AFTER` seconds. Should such a holder live
+    after all, `Lock.verify` stops it.
 
     Parameters
     ----------
     path : str or Path
         The lock file; removed at the end.
+    stop : callable, optional
+        Asked while waiting; when true, the wait ends.
 
     Yields
     ------
@@ -65,29 +79,68 @@ def hold(path: str | Path) -> Iterator[Lock]:
 
     Raises
     ------
-    Locked
-        If a live job holds the lock; the message says which.
+    Interrupted
+        If the wait was stopped.
+    OSError
+        If the lock file cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = _myself()
-    while not _create(path, owner):
-        holder = _read(path)
-        if holder is None:  # released in the meantime, or not yet written
-            time.sleep(0.05)
-        elif _is_alive(path, holder, owner):
-            raise Locked(f"{path} is held by {_describe(holder)}; leaving the shard to it")
-        else:
+    waiting = False
+    while (file := _create(path, owner)) is None:
+        try:
+            holder = read_owner(path)
+        except FileNotFoundError:  # released in the meantime
+            continue
+        if not _is_alive(path, holder, owner):
+            _log.info("%s was left by %s, which is gone", path, describe(holder))
             _remove(path, holder)
+            continue
+        if not waiting:
+            _log.info("%s is held by %s; waiting for its end", path, describe(holder))
+            waiting = True
+        if stop():
+            raise Interrupted(f"stopped while waiting for {path}, held by {describe(holder)}")
+        time.sleep(LOOK)
     ended = threading.Event()
-    heart = threading.Thread(target=_beat, args=(path, ended), daemon=True)
+    heart = threading.Thread(target=_beat, args=(file, ended), daemon=True)
     heart.start()
     try:
         yield Lock(path, owner["token"])
     finally:
         ended.set()
         heart.join()
+        file.close()
         _remove(path, owner)
+
+
+def read_owner(path: str | Path) -> dict[str, Any]:
+    """Read who holds a lock: host, pid, process_started, slurm_job, since, token.
+
+    Returns
+    -------
+    dict
+        Empty if the file does not say, as after a power failure.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nobody holds it.
+    """
+    try:
+        owner = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) and owner.keys() >= _KEYS else {}
+
+
+def describe(owner: dict[str, Any]) -> str:
+    """Say who an owner is, in a few words."""
+    if not owner:
+        return "an unknown job"
+    job = f"SLURM job {owner['slurm_job']}, " if owner["slurm_job"] else ""
+    return f"{job}process {owner['pid']} on {owner['host']} since {owner['since']}"
 
 
 def _myself() -> dict[str, Any]:
@@ -99,15 +152,24 @@ def _myself() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _create(path: Path, owner: dict[str, Any]) -> bool:
-    """Make the lock file, whole, unless it exists."""
+def _create(path: Path, owner: dict[str, Any]) -> IO[str] | None:
+    """Make the lock file, whole, and return it open; None where it exists."""
     temporary = path.with_name(f"{path.name}.{owner['token']}")
-    temporary.write_text(json.dumps(owner), encoding="utf-8")
+    file = temporary.open("x", encoding="utf-8")
     try:
-        os.link(temporary, path)  # fails where the name exists, on NFS too
-        return True
-    except FileExistsError:
-        return False
+        file.write(json.dumps(owner))
+        file.flush()
+        os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+        if os.fstat(file.fileno()).st_nlink == 2:  # on NFS the answer of link() may get lost
+            return file
+        file.close()
+        return None
+    except OSError:
+        with suppress(OSError):
+            file.close()
+        raise
     finally:
         temporary.unlink()
 
@@ -123,34 +185,21 @@ def _remove(path: Path, owner: dict[str, Any]) -> None:
         os.rename(path, aside)
     except FileNotFoundError:
         return
-    moved = _read(aside)
-    if moved is not None and moved["token"] != owner["token"]:
+    if read_owner(aside).get("token") != owner.get("token"):
         with suppress(FileExistsError):
             os.link(aside, path)
     aside.unlink()
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-
-
-def _describe(owner: dict[str, Any] | None) -> str:
-    if owner is None:
-        return "nobody"
-    job = f"SLURM job {owner['slurm_job']}, " if owner["slurm_job"] else ""
-    return f"{job}process {owner['pid']} on {owner['host']} since {owner['since']}"
-
-
 def _is_alive(path: Path, holder: dict[str, Any], me: dict[str, Any]) -> bool:
-    if holder["host"] == me["host"]:
-        return _process_start(holder["pid"]) == holder["process_started"]
-    if holder["slurm_job"] and holder["slurm_job"] == me["slurm_job"]:
-        return False  # this job was requeued: its earlier run is over
-    if holder["slurm_job"] and (known := _slurm_knows(holder["slurm_job"])) is not None:
-        return known
+    if holder:
+        if holder["host"] == me["host"]:
+            return _process_start(holder["pid"]) == holder["process_started"]
+        if holder["slurm_job"] and (
+            holder["slurm_job"] == me["slurm_job"]  # requeued: its earlier run is over
+            or _slurm_runs(holder["slurm_job"]) is False
+        ):
+            return False
     return _age(path) < STALE_AFTER
 
 
@@ -158,20 +207,21 @@ def _process_start(pid: int) -> str | None:
     """Return when a process of this host started, in clock ticks; None when it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] == "Z" else fields[19]
 
 
-def _slurm_knows(job: str) -> bool | None:
-    """Tell whether SLURM still has a job; None where it cannot be asked."""
-    if shutil.which("squeue") is None:
+def _slurm_runs(job: str) -> bool | None:
+    """Tell whether a SLURM job runs, and does not wait for a new start; None if unknown."""
+    try:
+        answer = subprocess.run(
+            ["squeue", "--noheader", "--states", "RUNNING,SUSPENDED,COMPLETING",
+             "--jobs", job, "--format", "%T"],
+            capture_output=True, text=True, check=False, timeout=PATIENCE,
+        )  # fmt: skip
+    except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
-    answer = subprocess.run(
-        ["squeue", "--noheader", "--states", "PENDING,RUNNING,SUSPENDED,COMPLETING",
-         "--jobs", job, "--format", "%T"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
     if answer.returncode != 0:
         return False if "Invalid job id" in answer.stderr else None
     return bool(answer.stdout.strip())
@@ -189,7 +239,8 @@ def _age(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _beat(path: Path, ended: threading.Event) -> None:
+def _beat(file: IO[str], ended: threading.Event) -> None:
+    """Touch the file that was made, never one that another job has put in its place."""
     while not ended.wait(HEARTBEAT):
         with suppress(OSError):
-            os.utime(path)
+            os.utime(file.fileno())

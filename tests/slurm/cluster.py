@@ -1,0 +1,459 @@
+"""A real SLURM cluster on one machine: slurmctld, munge and nodes with fake GPUs.
+
+    python tests/slurm/cluster.py start RUN     # RUN: a new folder for everything it writes
+    eval "$(python tests/slurm/cluster.py environment RUN)"; sinfo
+    python tests/slurm/cluster.py status RUN
+    python tests/slurm/cluster.py stop RUN
+
+It needs root and Debian's packages slurmctld, slurmd, slurm-client and munge; it needs
+neither systemd nor cgroups, and touches nothing outside RUN, so clusters run side by
+side. Every node has a host name of its own where the machine allows it, two GPUs that
+are copies of /dev/null, and more CPUs and memory than the machine may have.
+
+A supervisor starts the daemons, adopts whatever they leave behind, jobs included, and ends
+it all with itself. As a fixture it is told to end with the test run, however that ends.
+Should the supervisor itself be killed, `stop RUN` clears up: it finds what belongs to the
+cluster by RUN in its environment, or a log in RUN that it holds open.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import fnmatch
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+PACKAGES = {
+    "munged": "munge",
+    "sinfo": "slurm-client",
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+}
+MARK = "TEST_CLUSTER"  # Snakemake's jobs drop variables whose names start with SLURM_
+NODE = "TEST_CLUSTER_NODE"
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _CLONE_NEWUTS = 1, 36, 0x04000000
+_LONGEST_SOCKET_PATH = 107
+
+# Time limits are short, so that a test sees a dead node or an expired credential within
+# half a minute; MinJobAge is long, so that every job can be looked at afterwards.
+_SLURM_CONF = """\
+ClusterName=test
+SlurmctldHost=localhost
+SlurmctldPort={controller_port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={run}/munge.socket,cred_expire=5
+StateSaveLocation={run}/state
+SlurmdSpoolDir={run}/spool.%n
+SlurmctldPidFile={run}/slurmctld.pid
+SlurmdPidFile={run}/slurmd.%n.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2,sched_min_interval=100000
+GresTypes=gpu
+ReturnToService=2
+SlurmctldTimeout=10
+SlurmdTimeout=10
+MessageTimeout=5
+TCPTimeout=2
+KillWait=5
+MinJobAge=3600
+JobRequeue=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmdParameters=config_overrides
+NodeName=DEFAULT CPUs=4 RealMemory=64000 Gres=gpu:fake:{gpus}
+{nodes}
+PartitionName=DEFAULT Nodes=ALL State=UP DefaultTime=60 MaxTime=INFINITE DefMemPerCPU=100
+PartitionName={partition} Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
+PartitionName={urgent_partition} PriorityTier=10 PreemptMode=OFF
+"""
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be brought up; the message says why."""
+
+
+class RequirementError(ClusterError):
+    """The machine lacks what a cluster needs."""
+
+
+class Cluster:
+    """A cluster that lives in a folder.
+
+    Parameters
+    ----------
+    run : str or Path
+        The folder.
+    """
+
+    def __init__(self, run: str | Path) -> None:
+        self.run = Path(run).resolve()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs in its environment to use the cluster."""
+        return {
+            MARK: str(self.run),
+            "SLURM_CONF": f"{self.run}/slurm.conf",
+            "PATH": f"{self.run}/bin:{os.environ['PATH']}",
+        }
+
+    def start(
+        self,
+        *,
+        nodes: Iterable[str] = ("n1", "n2", "n3"),
+        gpus: int = 2,
+        partition: str = "main",
+        urgent_partition: str = "urgent",
+        ends_with_parent: bool = False,
+    ) -> None:
+        """Bring the cluster up and wait until all nodes are idle.
+
+        Parameters
+        ----------
+        nodes : iterable of str, optional
+            Names of the nodes.
+        gpus : int, optional
+            Fake GPUs of each node.
+        partition, urgent_partition : str, optional
+            Names of the default partition, and of one whose jobs preempt those of the
+            default one.
+        ends_with_parent : bool, optional
+            Stop when the calling process ends, however it ends.
+
+        Raises
+        ------
+        RequirementError
+            If root or packages are missing.
+        ClusterError
+            If the nodes do not come up.
+        """
+        nodes = list(nodes)
+        self._check_requirements()
+        self._write_files(nodes, gpus, partition, urgent_partition)
+        with (self.run / "supervisor.log").open("w") as log:
+            subprocess.Popen(
+                [sys.executable, __file__, "supervise", self.run, *nodes,
+                 *(["--ends-with-parent"] if ends_with_parent else [])],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=os.environ | self.environment,
+            )  # fmt: skip
+        try:
+            self.wait_until(lambda: self.states() == dict.fromkeys(nodes, "idle"), seconds=60)
+        except ClusterError:
+            states = self.states()
+            self.stop()
+            raise ClusterError(
+                f"the nodes did not come up: {states or 'no answer'}; logs: {self.run}/*.log"
+            ) from None
+
+    def stop(self) -> None:
+        """End every process of the cluster, jobs included; the folder stays."""
+        if self._signal_supervisor(signal.SIGTERM):
+            with contextlib.suppress(ClusterError):
+                self.wait_until(lambda: not self.processes(), seconds=10)
+        while processes := self.processes():
+            self.kill(processes)
+
+    def command(self, *arguments: str, check: bool = True) -> str:
+        """Run a SLURM command and return what it prints."""
+        answer = subprocess.run(
+            arguments, env=os.environ | self.environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        if check and answer.returncode:
+            raise ClusterError(f"{' '.join(arguments)}: {answer.stderr.strip()}")
+        return answer.stdout.strip()
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each node, by its name; nothing when slurmctld is silent."""
+        lines = self.command("sinfo", "--noheader", "--Node", "--format=%N %T", check=False)
+        return dict(line.split() for line in lines.splitlines())
+
+    def jobs(self) -> list[dict[str, str]]:
+        """Return all jobs since the start, oldest first, as scontrol describes them."""
+        lines = self.command("scontrol", "--oneliner", "show", "jobs").splitlines()
+        described = (
+            dict(field.partition("=")[::2] for field in line.split() if "=" in field)
+            for line in lines
+        )
+        return sorted((job for job in described if "JobId" in job), key=lambda j: int(j["JobId"]))
+
+    def wait_until(self, condition: Callable[[], object], seconds: float) -> object:
+        """Return the condition's value as soon as it is true.
+
+        Raises
+        ------
+        ClusterError
+            If it is not after so many seconds.
+        """
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            if time.monotonic() > end:
+                raise ClusterError(f"waited {seconds:g} s in vain")
+            time.sleep(0.2)
+        return value
+
+    def processes(self, node: str | None = None) -> list[int]:
+        """Return the living processes of the cluster, or those of one node."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+                if state != "Z" and int(folder.name) != os.getpid() and self._has(folder, node):
+                    found.append(int(folder.name))
+        return found
+
+    def _has(self, process: Path, node: str | None) -> bool:
+        """Tell whether a process, by its folder in /proc, is the cluster's, or the node's."""
+        environment = (process / "environ").read_bytes().decode(errors="replace").split("\0")
+        if f"{MARK}={self.run}" in environment:
+            return node is None or not {
+                f"{NODE}={node}", f"SLURMD_NODENAME={node}"
+            }.isdisjoint(environment)  # fmt: skip
+        # slurmstepd writes its title over its environment, but keeps its node's log open.
+        logs = str(self.run / f"slurmd.{node or '*'}.log")
+        return any(
+            fnmatch.fnmatchcase(os.readlink(opened), logs) for opened in (process / "fd").iterdir()
+        )
+
+    def kill(self, processes: Iterable[int]) -> None:
+        """Kill processes all at once: stopped first, none sees another one die."""
+        processes = list(processes)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, number)
+
+    def kill_node(self, name: str) -> None:
+        """Let a node die: its slurmd and all that runs on it."""
+        while processes := self.processes(name):
+            self.kill(processes)
+
+    def kill_controller(self) -> None:
+        """Let slurmctld die."""
+        self.kill([int((self.run / "slurmctld.pid").read_text())])
+
+    def revive(self) -> None:
+        """Start again every daemon that is dead."""
+        self._signal_supervisor(signal.SIGHUP)
+
+    def _signal_supervisor(self, number: int) -> bool:
+        """Send the supervisor a signal; tell whether there is one."""
+        try:
+            supervisor = int((self.run / "supervisor.pid").read_text())
+        except FileNotFoundError:
+            return False
+        if supervisor not in self.processes():
+            return False
+        os.kill(supervisor, number)
+        return True
+
+    def _check_requirements(self) -> None:
+        if os.geteuid() != 0:
+            raise RequirementError("a test cluster needs root")
+        missing = [package for command, package in PACKAGES.items() if not shutil.which(command)]
+        if missing:
+            raise RequirementError(
+                "missing packages; apt-get install --no-install-recommends " + " ".join(missing)
+            )
+        if len(f"{self.run}/munge.socket") > _LONGEST_SOCKET_PATH:
+            raise ClusterError(f"{self.run} is too long a path for munge's socket")
+
+    def _write_files(
+        self, nodes: list[str], gpus: int, partition: str, urgent_partition: str
+    ) -> None:
+        try:
+            self.run.mkdir(parents=True)
+        except FileExistsError:
+            raise ClusterError(f"{self.run} exists; a cluster needs a new folder") from None
+        for name in ("state", "dev", "bin", *(f"spool.{node}" for node in nodes)):
+            (self.run / name).mkdir()
+        for index in range(gpus):
+            os.mknod(self.run / f"dev/nvidia{index}", 0o20666, os.makedev(1, 3))
+        key = self.run / "munge.key"
+        key.touch(mode=0o600)
+        key.write_bytes(os.urandom(1024))
+        controller_port, *node_ports = _free_ports(1 + len(nodes))
+        (self.run / "slurm.conf").write_text(
+            _SLURM_CONF.format(
+                run=self.run, controller_port=controller_port, gpus=gpus,
+                partition=partition, urgent_partition=urgent_partition,
+                nodes="\n".join(
+                    f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}"
+                    for node, port in zip(nodes, node_ports, strict=True)
+                ),
+            )
+        )  # fmt: skip
+        (self.run / "gres.conf").write_text(
+            f"NodeName={','.join(nodes)} Name=gpu Type=fake Count={gpus} "
+            f"File={self.run}/dev/nvidia[0-{gpus - 1}]\n"
+        )
+        # Snakemake's jobs have lost SLURM_CONF when they call srun.
+        srun = self.run / "bin/srun"
+        srun.write_text(
+            f'#!/bin/sh\nSLURM_CONF={self.run}/slurm.conf exec {shutil.which("srun")} "$@"\n'
+        )
+        srun.chmod(0o755)
+
+
+class Supervisor:
+    """The process that starts a cluster's daemons and ends them with itself."""
+
+    def __init__(self, run: Path, nodes: list[str]) -> None:
+        self._run = run
+        munge = ["munged", "--foreground", "--force", "--num-threads=2",
+                 *(f"--{name}-file={run}/munge{suffix}" for name, suffix in
+                   (("key", ".key"), ("pid", "d.pid"), ("log", "d.log"), ("seed", "d.seed"))),
+                 f"--socket={run}/munge.socket"]  # fmt: skip
+        controller = ["slurmctld", "-D", "-f", f"{run}/slurm.conf", "-L", f"{run}/slurmctld.log"]
+        self._daemons = {"munged": munge, "slurmctld": controller} | {
+            node: ["slurmd", "-D", "-f", f"{run}/slurm.conf", "-N", node,
+                   "-L", f"{run}/slurmd.{node}.log"]
+            for node in nodes
+        }  # fmt: skip
+        self._running: dict[int, str] = {}
+
+    def serve(self, *, ends_with_parent: bool) -> None:
+        """Run the daemons until a signal says to end."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        parent = os.getppid()
+        signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        if ends_with_parent:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        (self._run / "supervisor.pid").write_text(str(os.getpid()))
+        self._start_missing()
+        received = None if parent == os.getppid() else signal.SIGTERM
+        while received not in (signal.SIGTERM, signal.SIGINT):
+            received = signal.sigwait(signals)
+            if received == signal.SIGHUP:
+                self._start_missing()
+            self._reap()
+        while not self._reap():  # what loses its parent becomes a child of this process
+            Cluster(self._run).kill(_children(os.getpid()))
+            time.sleep(0.02)
+
+    def _start_missing(self) -> None:
+        for name in self._daemons.keys() - self._running.values():
+            if name == "munged":
+                (self._run / "munge.socket").unlink(missing_ok=True)
+        for name, command in self._daemons.items():
+            if name not in self._running.values():
+                self._running[self._start(name, command)] = name
+            if name == "munged":
+                while not (self._run / "munge.socket").exists():
+                    time.sleep(0.05)
+
+    def _start(self, name: str, command: list[str]) -> int:
+        child = os.fork()
+        if child:
+            return child
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        os.setsid()
+        environment = dict(os.environ)
+        if command[0] == "slurmd":
+            environment[NODE] = name
+            with contextlib.suppress(OSError):  # without the right to, nodes share a host name
+                if ctypes.CDLL(None).unshare(_CLONE_NEWUTS) == 0:
+                    socket.sethostname(name)
+        try:
+            os.execvpe(command[0], command, environment)
+        finally:
+            os._exit(127)
+
+    def _reap(self) -> bool:
+        """Bury dead children; tell whether none is left."""
+        try:
+            while (child := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                self._running.pop(child, None)
+        except ChildProcessError:
+            return True
+        return False
+
+
+def _children(parent: int) -> list[int]:
+    """Return the processes whose parent is `parent`."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(file.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(file.parent.name))
+    return found
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [opened.getsockname()[1] for opened in sockets]
+
+
+def main() -> None:
+    """Run one command of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    start = commands.add_parser("start", help="bring a cluster up")
+    start.add_argument("--nodes", default="n1,n2,n3", help="names, with commas")
+    start.add_argument("--gpus", type=int, default=2, help="fake GPUs a node")
+    start.add_argument("--partition", default="main", help="name of the default partition")
+    start.add_argument("--urgent-partition", default="urgent", help="name of one that preempts")
+    commands.add_parser("stop", help="end all its processes")
+    commands.add_parser("status", help="show nodes and jobs")
+    commands.add_parser("environment", help="print what a shell needs to use it")
+    supervise = commands.add_parser("supervise")
+    for command in commands.choices.values():
+        command.add_argument("run", metavar="RUN", help="the cluster's folder")
+    supervise.add_argument("names", nargs="+")
+    supervise.add_argument("--ends-with-parent", action="store_true")
+    arguments = parser.parse_args()
+
+    cluster = Cluster(arguments.run)
+    if arguments.command not in ("start", "supervise") and not cluster.run.is_dir():
+        raise ClusterError(f"there is no cluster in {cluster.run}")
+    if arguments.command == "supervise":
+        Supervisor(cluster.run, arguments.names).serve(ends_with_parent=arguments.ends_with_parent)
+    elif arguments.command == "start":
+        cluster.start(
+            nodes=arguments.nodes.split(","), gpus=arguments.gpus, partition=arguments.partition,
+            urgent_partition=arguments.urgent_partition,
+        )  # fmt: skip
+        print(f"{len(cluster.states())} nodes idle in {cluster.run}")
+    elif arguments.command == "stop":
+        cluster.stop()
+        print("nothing left running")
+    elif arguments.command == "environment":
+        for key, value in cluster.environment.items():
+            print(f"export {key}='{value}'")
+    else:
+        print(cluster.command("sinfo"), cluster.command("squeue"), sep="\n\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ClusterError as error:
+        sys.exit(f"error: {error}")

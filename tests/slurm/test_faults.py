@@ -1,0 +1,158 @@
+"""Whatever befalls a job, the counts come out the same and what was saved is not done again.
+
+In each test one job certifies the long shard. It is disturbed once it has saved some
+samples; afterwards the counts files must be, bit for bit, those of an undisturbed run,
+and every later job must have gone on from at least what had been saved.
+"""
+
+import contextlib
+import os
+import re
+import signal
+from datetime import datetime, timedelta
+
+import pytest
+
+pytestmark = pytest.mark.slurm
+
+TARGET = "results/tiny/counts/long.parquet"
+
+
+def certifications(cluster):
+    """Return the SLURM jobs that certified, oldest first."""
+    return [job for job in cluster.jobs() if job["Comment"].startswith("rule_certify_shard")]
+
+
+def workers(cluster, node):
+    """Return the processes that certify on a node."""
+    found = []
+    for process in cluster.processes(node):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{process}/cmdline", "rb") as file:
+                command = file.read().split(b"\0")
+            if command[-2].endswith(b".certify_shard.py"):
+                found.append(process)
+    return found
+
+
+@pytest.fixture
+def run(cluster, project):
+    """Snakemake, started, with its job at work and some samples saved."""
+    run = project.submit(cluster, TARGET)
+    run.wait_until(lambda: project.progress()["samples"] > 0)
+    return run
+
+
+@pytest.fixture
+def job(cluster, run):
+    """The job that certifies."""
+    return certifications(cluster)[0]
+
+
+@pytest.fixture
+def hanging(cluster, job):
+    """The job, stopped in the middle of its work, so that it outlasts what is to come."""
+    (worker,) = workers(cluster, job["NodeList"])
+    os.kill(worker, signal.SIGSTOP)
+    return job
+
+
+@pytest.fixture
+def saved(project, job):
+    """How many samples are saved before the disturbance."""
+    return project.progress()["samples"]
+
+
+def check(project, undisturbed, starts, saved):
+    """Check the counts, and that nothing that was saved was drawn again."""
+    assert project.digests("long") == undisturbed.digests("long")
+    record = project.provenance()
+    assert record["starts"] == starts
+    assert record["samples_drawn"] == record["samples"] == undisturbed.provenance()["samples"]
+    if starts > 1:
+        resumed = int(re.search(r"going on after (\d+) samples", project.log())[1])
+        assert resumed >= saved
+    shard = project.results / project.shard
+    assert {path.suffix for path in shard.parent.iterdir()} == {".parquet", ".json"}
+
+
+def test_a_node_dies(cluster, project, undisturbed, run, job, saved):
+    cluster.kill_node(job["NodeList"])
+    run.succeed()
+    check(project, undisturbed, starts=2, saved=saved)
+    (after,) = certifications(cluster)
+    assert after["JobId"] == job["JobId"]
+    assert after["Restarts"] == "1"
+    assert project.provenance()["host"] == after["NodeList"] != job["NodeList"]
+
+
+def test_a_node_is_cut_off_and_its_job_lives_on(cluster, project, undisturbed, run, hanging, saved):
+    """The job that lost its shard to a second run must not write any more."""
+    old = workers(cluster, hanging["NodeList"])
+    cluster.kill(set(cluster.processes(hanging["NodeList"])) - set(old))
+    run.wait_until(lambda: "was left by SLURM job" in project.log())
+    for process in old:
+        os.kill(process, signal.SIGCONT)
+    run.succeed()
+    check(project, undisturbed, starts=2, saved=saved)
+    cluster.wait_until(lambda: not workers(cluster, hanging["NodeList"]), seconds=60)
+
+
+def test_a_job_exceeds_its_time(cluster, project, undisturbed, run, hanging, saved):
+    end = datetime.now() + timedelta(seconds=2)
+    cluster.command("scontrol", "update", f"JobId={hanging['JobId']}",
+                    f"EndTime={end:%Y-%m-%dT%H:%M:%S}")  # fmt: skip
+    run.succeed()
+    check(project, undisturbed, starts=2, saved=saved)
+    first, second = certifications(cluster)
+    assert (first["JobState"], second["JobState"]) == ("TIMEOUT", "COMPLETED")
+    assert second["TimeLimit"] == "04:00:00"
+
+
+def test_a_job_is_cancelled(cluster, project, undisturbed, run, job, saved):
+    cluster.command("scancel", job["JobId"])
+    run.succeed()
+    check(project, undisturbed, starts=2, saved=saved)
+    assert [job["JobState"] for job in certifications(cluster)] == ["CANCELLED", "COMPLETED"]
+    assert "certify_shard: stopped after " in project.slurm_log(job["JobId"])
+
+
+def test_a_job_is_preempted(cluster, project, undisturbed, run, job, saved):
+    urgent = cluster.command(
+        "sbatch", "--parsable", "--output=/dev/null", "--partition=urgent", "--exclusive",
+        "--nodelist", job["NodeList"], "--wrap=srun sleep 1",
+    )  # fmt: skip
+    run.succeed()
+    check(project, undisturbed, starts=2, saved=saved)
+    assert "certify_shard: stopped after " in project.slurm_log(job["JobId"])
+    states = {job["JobId"]: job["JobState"] for job in cluster.jobs()}
+    assert states[urgent] == "COMPLETED"
+
+
+def test_slurmctld_restarts(cluster, project, undisturbed, run, job, saved):
+    cluster.kill_controller()
+    run.wait_until(lambda: project.progress()["samples"] > saved)
+    cluster.revive()
+    run.succeed()
+    check(project, undisturbed, starts=1, saved=saved)
+    assert [job["JobId"] for job in certifications(cluster)] == [job["JobId"]]
+
+
+def test_snakemake_is_interrupted_and_started_again(cluster, project, undisturbed, run, job, saved):
+    run.end(signal.SIGINT)
+    cluster.wait_until(lambda: certifications(cluster)[0]["JobState"] == "CANCELLED", seconds=120)
+    project.submit(cluster, TARGET).succeed()
+    check(project, undisturbed, starts=2, saved=saved)
+
+
+def test_snakemake_is_killed_and_started_again(cluster, project, undisturbed, run, hanging, saved):
+    """The job of the second Snakemake waits for that of the first, and finds the work done."""
+    run.end(signal.SIGKILL)
+    project.submit(cluster, "--unlock").succeed()
+    again = project.submit(cluster, TARGET)
+    again.wait_until(lambda: f"is held by SLURM job {hanging['JobId']}, " in project.log())
+    for process in workers(cluster, hanging["NodeList"]):
+        os.kill(process, signal.SIGCONT)
+    again.succeed()
+    check(project, undisturbed, starts=2, saved=undisturbed.provenance()["samples"])
+    assert [job["JobState"] for job in certifications(cluster)] == ["COMPLETED", "COMPLETED"]
