@@ -39,7 +39,7 @@ from support.device import device_name, prepare_device  # noqa: E402
 #: Denoiser, classifier, image, batch size on a CPU and a GPU, and batches in a repeat.
 PAIRS = {
     "digits": ("digits_unet", "digits_vit", (1, 8, 8), {"cpu": 1000, "cuda": 4096}, 8),
-    "cifar10": ("cifar10_unet", "cifar10_vit", (3, 32, 32), {"cpu": 16, "cuda": 1000}, 3),
+    "cifar10": ("cifar10_unet", "cifar10_vit", (3, 32, 32), {"cpu": 16, "cuda": 1000}, 6),
     "imagenet": ("imagenet_unet", "imagenet_beit", (3, 224, 224), {"cpu": 1, "cuda": 32}, 2),
 }
 SIGMA = 0.5

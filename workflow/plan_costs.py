@@ -49,7 +49,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", help="by default the one config/config.yaml names")
-    parser.add_argument("--gpu", choices=GPUS, default="a100")
+    parser.add_argument("--gpu", choices=GPUS, default="a100-paper")
     parser.add_argument("--tflops", type=float,
                         help="of the GPU on these networks, as bench.py measures it")  # fmt: skip
     return parser.parse_args(arguments)
