@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONPATH := $(abspath workflow/scripts)
 
-.PHONY: help demo test lint format lock report clean
+.PHONY: help demo test test-slurm lint format lock status report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ demo: $(READY) ## rebuild the digits study, from data to paper, and its report
 
 test: $(READY) ## run the tests
 	@$(BIN)/pytest
+
+test-slurm: $(READY) ## run the tests that need a SLURM cluster, on one of their own
+	@command -v slurmctld slurmd munged > /dev/null || \
+	    { apt-get -qq update && apt-get -qq install -y --no-install-recommends \
+	      slurmctld slurmd slurm-client munge > /dev/null; }
+	@$(BIN)/pytest tests/slurm
 
 lint: $(READY) ## check style, rules, notebooks, environments
 	$(BIN)/ruff check .
@@ -45,6 +51,9 @@ format: $(READY) ## format code, rules and notebooks
 
 lock: $(READY) ## pin dependencies again, after a change of pyproject.toml
 	$(BIN)/python envs/pin.py
+
+status: $(READY) ## show how far a study is, what runs and what failed
+	@$(BIN)/python workflow/status.py $(STUDY)
 
 report: $(READY) ## build the HTML report of a finished study
 	@$(BIN)/snakemake all --cores 1 $(if $(STUDY),--config study=$(STUDY)) \
