@@ -7,9 +7,7 @@ def data_files(dataset):
     """Return where the files of a dataset lie, by what they are."""
     return {
         name: (
-            file["file"]
-            if "file" in file
-            else f"{RESULTS}/data/{dataset}/{Path(file['url']).name}"
+            file["file"] if "file" in file else f"{RESULTS}/data/{dataset}/{Path(file['url']).name}"
         )
         for name, file in STUDY["datasets"][dataset].get("files", {}).items()
     }
