@@ -31,7 +31,8 @@ def planned(text):
 def expected():
     """Return how many jobs of each rule the study asks for."""
     experiments = STUDY["experiments"].values()
-    used = {model for e in experiments for model in [e["denoiser"], *e["classifiers"]]}
+    classifiers = {model for e in experiments for model in e["classifiers"]}
+    used = classifiers | {e["denoiser"] for e in experiments}
     sigmas = {sigma for e in experiments for sigma in e["sigmas"]}
     weights = {model: REGISTRY[model]["weights"] for model in used}
     figures = STUDY["figures"].values()
@@ -41,6 +42,9 @@ def expected():
         ),
         "finetune_classifier": len(sigmas) * sum("finetune" in w for w in weights.values()),
         "train_classifier": sum("train" in w for w in weights.values()),
+        "measure_accuracy": sum(
+            len(sigmas) if "finetune" in weights[model] else 1 for model in classifiers
+        ),
         "merge_counts": len(STUDY["experiments"]),
         "compute_certificates": len(STUDY["experiments"]),
         "render_table": len(STUDY["tables"]),
