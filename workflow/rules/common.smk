@@ -68,8 +68,8 @@ def model_of(wildcards):
 
 def sigma_of(wildcards):
     """Return the noise level that weights are for, or None where it is all."""
-    _, _, sigma = wildcards.weights.partition("/sigma_")
-    return float(sigma) if sigma else None
+    _, _, sigma = wildcards.weights.partition("/")
+    return float(sigma.removeprefix("sigma_")) if sigma else None
 
 
 def measured_models():
@@ -103,6 +103,22 @@ def classified(model):
 def pack_path(dataset, split):
     """Return where the prepared images of a split of a dataset lie."""
     return f"{RESULTS}/data/{dataset}/{split}.npz"
+
+
+def data_files(dataset):
+    """Return where the files of a dataset lie, by what they are."""
+    return {
+        name: (
+            file["file"] if "file" in file else f"{RESULTS}/data/{dataset}/{Path(file['url']).name}"
+        )
+        for name, file in STUDY["datasets"][dataset].get("files", {}).items()
+    }
+
+
+def downloaded_files(dataset):
+    """Return those of a dataset's files that have an address."""
+    files = STUDY["datasets"][dataset].get("files", {})
+    return [path for name, path in data_files(dataset).items() if "url" in files[name]]
 
 
 def counts_paths(experiment):

@@ -2,23 +2,6 @@
 #        fetched into downloads/, which all studies share.
 # Makes: results/STUDY/data/DATASET/SPLIT.npz, packs of uint8 images, labels and source ids.
 
-
-def data_files(dataset):
-    """Return where the files of a dataset lie, by what they are."""
-    return {
-        name: (
-            file["file"] if "file" in file else f"{RESULTS}/data/{dataset}/{Path(file['url']).name}"
-        )
-        for name, file in STUDY["datasets"][dataset].get("files", {}).items()
-    }
-
-
-def downloaded_files(dataset):
-    """Return those of a dataset's files that have an address."""
-    files = STUDY["datasets"][dataset].get("files", {})
-    return [path for name, path in data_files(dataset).items() if "url" in files[name]]
-
-
 for dataset, entry in STUDY["datasets"].items():
     for file, source in entry.get("files", {}).items():
         if "url" in source:
