@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from dds.counts import write_counts
-from dds.datasets import read_pack
+from dds.datasets import check_classes, read_pack
 from dds.denoisers import NoDenoiser
 from dds.files import sha256, write_json
 from dds.grid import shard_range
@@ -80,6 +80,8 @@ with job(snakemake):
     images = shard_range(wildcards.shard)
     if images[-1] >= len(pack.images):
         raise ValueError(f"{inputs.pack} has {len(pack.images)} images, the shard needs {images}")
+    for name in settings["classifiers"]:
+        check_classes(params.models[name]["classes"], pack.classes, of=name)
     classifiers, denoiser = load_models(inputs, params.models, settings)
     smoothed = SmoothedClassifier(
         classifiers, denoiser, sigma, make_plan(settings, sigma), params.seed,
