@@ -185,6 +185,46 @@ def description(model):
     return {key: entry[key] for key in keys if key in entry} | {"weights": layout}
 
 
+def trained_splits(source):
+    """Return a function that gives the data to train and to validate on."""
+
+    def splits(wildcards):
+        dataset = MODELS[model_of(wildcards)]["weights"][source]["dataset"]
+        return {split: pack_path(dataset, split) for split in ("train", "validation")}
+
+    return splits
+
+
+def finetuning(wildcards):
+    """Return the fine-tuning recipe of a model."""
+    return MODELS[model_of(wildcards)]["weights"]["finetune"]
+
+
+def published_values(wildcards):
+    """Return the published values, and where their logs are, for a table that shows some."""
+    entry = STUDY["tables"][wildcards.table]
+    parts = entry.get("panels", []) + entry.get("rows", [])
+    if not any("published" in part for part in parts):
+        return {}
+    return {
+        "published": "config/literature/published.csv",
+        "links": "config/literature/logs.csv",
+    }
+
+
+def figure_inputs(wildcards):
+    """Return what a figure is drawn from: its pictures, or certificates."""
+    entry = STUDY["figures"][wildcards.figure]
+    if entry["kind"] == "pictures":
+        return [f"{RESULTS}/pictures/{wildcards.figure}.npz"]
+    return [certificates_path(experiment) for experiment in experiments_of(entry)]
+
+
+def pictured(wildcards):
+    """Return the settings of the experiment whose images a figure shows."""
+    return EXPERIMENTS[STUDY["figures"][wildcards.figure]["experiment"]]
+
+
 wildcard_constraints:
     experiment=one_of(EXPERIMENTS),
     sigma=r"[0-9.e+-]+",

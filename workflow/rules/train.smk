@@ -2,21 +2,6 @@
 # Makes: results/STUDY/models/NAME.pt, or NAME/sigma_0.25.pt where each sigma has its own.
 
 
-def trained_splits(source):
-    """Return a function that gives the data to train and to validate on."""
-
-    def splits(wildcards):
-        dataset = MODELS[model_of(wildcards)]["weights"][source]["dataset"]
-        return {split: pack_path(dataset, split) for split in ("train", "validation")}
-
-    return splits
-
-
-def finetuning(wildcards):
-    """Return the fine-tuning recipe of a model."""
-    return MODELS[model_of(wildcards)]["weights"]["finetune"]
-
-
 rule train_denoiser:
     """Train a diffusion model on clean images."""
     input:
