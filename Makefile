@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONPATH := $(abspath workflow/scripts)
 
-.PHONY: help demo test test-slurm lint format lock status report clean
+.PHONY: help demo test test-slurm lint format lock status report archive clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ report: $(READY) ## build the HTML report of a finished study
 	@$(BIN)/snakemake all --cores 1 $(if $(STUDY),--config study=$(STUDY)) \
 	    --report results/$(or $(STUDY),digits)/report.zip
 	@echo "report: results/$(or $(STUDY),digits)/report.zip"
+
+archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
+	@$(BIN)/python workflow/archive.py $(STUDY)
 
 clean: ## remove the environment and caches; results stay
 	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config", "envs", "notebooks", "workflow")
+PARTS = ("Snakefile", "CITATION.cff", "LICENSE", "README.md", "pyproject.toml",
+         "config", "envs", "notebooks", "slurm", "workflow")  # fmt: skip
 
 
 class Project:

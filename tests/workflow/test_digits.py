@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
+import tarfile
 import zipfile
 
 import nbformat
@@ -127,3 +131,17 @@ def test_the_report_holds_every_table_and_figure(project):
     assert "http://" not in page.replace("http://www.w3.org", "")
     for artefact in [*project.study["tables"], *project.study["figures"], "paper.pdf"]:
         assert artefact in names
+
+
+def test_the_archive_holds_results_and_no_weights_or_data(project):
+    archive = [sys.executable, "workflow/archive.py", "small.yaml"]
+    subprocess.run(archive, cwd=project.folder, check=True)
+    with tarfile.open(project.folder / "dist" / "small.tar.gz") as tar:
+        tar.extractall(project.folder / "dist", filter="data")
+    top = project.folder / "dist" / "small"
+    names = {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()}
+    assert {"study.json", "results/small/tables/table_4.csv", "Snakefile"} <= names
+    assert not [name for name in names if name.endswith((".pt", ".npz"))]
+    for line in (top / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert digest == hashlib.sha256((top / name).read_bytes()).hexdigest()
