@@ -28,11 +28,11 @@ include: "workflow/rules/report.smk"
 
 
 TABLES = {
-    table: [f"{RESULTS}/tables/{table}.{form}" for form in ("csv", "md", "tex", "html")]
+    table: [f"{RESULTS}/tables/{table}.{form}" for form in ("csv", "md", "tex", "html", "json")]
     for table in STUDY["tables"]
 }
 FIGURES = {
-    figure: [f"{RESULTS}/figures/{figure}.{form}" for form in ("pdf", "png")]
+    figure: [f"{RESULTS}/figures/{figure}.{form}" for form in ("pdf", "png", "json")]
     for figure in STUDY["figures"]
 }
 

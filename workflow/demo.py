@@ -63,7 +63,8 @@ def main() -> None:
     parser.add_argument("--cores", default="all")
     arguments = parser.parse_args()
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
-    options = ["--cores", arguments.cores]
+    # An earlier run may have been interrupted: what it left half done is done again.
+    options = ["--cores", arguments.cores, "--rerun-incomplete"]
     if arguments.study:
         config["study"] = arguments.study
         options += ["--config", f"study={arguments.study}"]

@@ -114,6 +114,14 @@ def test_successes_needed_is_where_certification_starts(radius, sigma, n, alpha)
     assert not certifies(needed - 1)
 
 
+@given(successes_of_n(), sigmas, alphas)
+def test_a_radius_counts_as_certified_where_it_is_reached_exactly(counts, sigma, alpha):
+    successes, n = counts
+    radius = certified_radius(clopper_pearson_lower(successes, n, alpha), sigma)
+    if radius > 0:
+        assert successes_needed(radius, sigma, n, alpha) <= successes
+
+
 @pytest.mark.parametrize(
     ("call", "reason"),
     [

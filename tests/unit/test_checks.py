@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dds.checks import check_comparison, check_experiment, check_table, failures
+from dds.checks import check_comparison, check_curtailment, check_experiment, check_table, failures
 from dds.counts import compute_certificates
 from dds.sheets import to_markdown
 from dds.tables import build_table, lay_out
@@ -108,3 +108,36 @@ def test_comparisons_need_more_than_chance(kind, ours, theirs, passes):
              "than": {"experiment": "b", "classifier": "c"}}  # fmt: skip
     (check,) = check_comparison(entry, frames)
     assert check.passed == passes
+
+
+PLANS = {"methods": [{"experiment": "fixed"}, {"experiment": "early"}, {"experiment": "looks"}]}
+EXPERIMENTS = {
+    "fixed": {"deterministic": True, "curtail": False},
+    "early": {"deterministic": True, "curtail": True},
+    "looks": {"deterministic": True, "curtail": False},
+}
+
+
+def certificates_of_plans(**changes):
+    fixed = pd.DataFrame(
+        {"image": range(4), "sigma": 0.5, "classifier": "c", "radius": [0.4, 0.3, 0.1, 0.5],
+         "correct": [True, True, True, False], "lowest_radius": 0.25}
+    )  # fmt: skip
+    stopped = fixed["image"] >= 2
+    early = fixed.assign(radius=fixed["radius"].mask(stopped), correct=~stopped)
+    return {"fixed": fixed, "early": early.assign(**changes), "looks": fixed.assign(radius=9.0)}
+
+
+def test_a_curtailed_plan_must_certify_what_the_fixed_one_does():
+    (check,) = check_curtailment(PLANS, EXPERIMENTS, certificates_of_plans())
+    assert check.passed
+    assert check.detail == "2 equal radii"
+    for wrong in ([0.4, np.nan, np.nan, np.nan], [0.4, 0.31, np.nan, np.nan]):
+        (check,) = check_curtailment(PLANS, EXPERIMENTS, certificates_of_plans(radius=wrong))
+        assert not check.passed
+        assert check.detail == "not at sigma 0.5 by c on image 1"
+
+
+def test_curtailed_plans_are_not_compared_where_samples_need_not_repeat():
+    loose = EXPERIMENTS | {"early": {"deterministic": False, "curtail": True}}
+    assert check_curtailment(PLANS, loose, certificates_of_plans()) == []

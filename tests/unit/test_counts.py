@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, norm
 
-from dds.counts import compute_certificates, merge_counts, read_counts, write_counts
+from dds.certificates import ABSTAIN
+from dds.counts import check_counts, compute_certificates, merge_counts, read_counts, write_counts
 
 METADATA = {
     "protocol": 1, "study": "s", "experiment": "e", "dataset": "d", "sigma": 0.5, "seed": 1,
@@ -71,6 +72,40 @@ def test_double_missing_and_wrong_sums_are_refused(tmp_path):
         merge_counts([write(tmp_path, "b.parquet", more)])
 
 
+SEQUENTIAL = {"plan": "sequential", "n0": 10, "n": 1000, "alpha": 0.01, "radii": [0.25],
+              "looks": [500, 1000]}  # fmt: skip
+CURTAILED = {"plan": "fixed", "n0": 10, "n": 1000, "curtail": True, "alpha": 0.01,
+             "radii": [0.25]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("plan", "label", "estimation", "problem"),
+    [
+        (SEQUENTIAL, 1, [0, 500, 0], None),  # clear at the first look
+        (
+            SEQUENTIAL,
+            1,
+            [150, 350, 0],
+            "stops after 500 estimation samples, the plan asks for 1000",
+        ),
+        (SEQUENTIAL, 1, [0, 300, 0], "stops after 300 estimation samples, the plan asks for 500"),
+        (SEQUENTIAL, 0, [0, 0, 0], None),  # its selected class is wrong
+        (SEQUENTIAL, 0, [0, 500, 0], "stops after 500 estimation samples, the plan asks for 0"),
+        (CURTAILED, 1, [400, 0, 0], None),
+        (CURTAILED, 1, [100, 400, 0], "stops after 500 estimation samples, the plan asks for"),
+        ({"plan": "fixed", "n0": 10, "n": 1000}, 1, [0, 900, 0], "the plan asks for 1000"),
+    ],
+)
+def test_rows_stop_where_the_plan_does(plan, label, estimation, problem):
+    rows = frame([0]).assign(label=label, estimation=[estimation])
+    metadata = METADATA | {"n": 1000, "plan": plan}
+    if problem is None:
+        check_counts(rows, metadata)
+    else:
+        with pytest.raises(ValueError, match=f"image 0 at sigma 0.5 by c .*{problem}"):
+            check_counts(rows, metadata)
+
+
 def test_foreign_files_are_refused(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match="a.parquet is not a counts file"):
@@ -87,3 +122,21 @@ def test_certificates_agree_with_scipy(tmp_path):
     np.testing.assert_allclose(certificates["radius"], 0.5 * norm.ppf(low))
     assert certificates["correct"].all()
     assert (certificates["prediction"] == 1).all()
+
+
+def test_the_class_comes_from_the_selection_samples_alone():
+    rows = frame([0]).assign(selection=[[9, 1, 0]])
+    (certificate,) = compute_certificates(rows, METADATA, 0.01).to_dict("records")
+    assert (certificate["n0"], certificate["n"]) == (10, 100)
+    assert (certificate["selected"], certificate["successes"]) == (0, 10)
+    assert certificate["prediction"] == ABSTAIN
+
+
+@pytest.mark.parametrize(
+    ("plan", "lowest"), [(METADATA["plan"], 0.0), (CURTAILED, 0.25), (SEQUENTIAL, 0.125)]
+)
+def test_certificates_say_from_which_radius_on_they_are_decided(plan, lowest):
+    plan = plan | ({"radii": [0.25, 0.125]} if plan is SEQUENTIAL else {})
+    rows = frame([0]).assign(estimation=[[plan["n"] // 10, plan["n"] - plan["n"] // 10, 0]])
+    certificates = compute_certificates(rows, METADATA | {"plan": plan}, 0.01)
+    assert certificates["lowest_radius"].tolist() == [lowest]

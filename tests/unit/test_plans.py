@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import hypergeom
 
 from dds.certificates import certify_counts, largest_radius, successes_needed
 from dds.plans import Fixed, Sequential, default_looks, make_plan
@@ -127,6 +128,24 @@ def test_curtailing_stops_at_the_first_block_that_settles_it():
     assert run(plan, hits).sum() == -(-too_many // BLOCK) * BLOCK
 
 
+@pytest.mark.parametrize("misses_too_many", [0, 1])
+def test_curtailing_lets_an_image_go_on_that_can_just_be_certified(misses_too_many):
+    plan = PLANS["curtailed at 0.25"]
+    allowed = 2_000 - int(successes_needed(0.25, SIGMA, 2_000, ALPHA))
+    hits = np.arange(2_000) >= allowed + misses_too_many
+    block_end = -(-allowed // BLOCK) * BLOCK
+    # The last miss falls on the end of a block, so that this is where the plan is asked.
+    hits[:block_end] = np.roll(hits[:block_end], block_end - allowed - misses_too_many)
+    assert hits[:block_end].sum() == block_end - allowed - misses_too_many
+    estimation = run(plan, hits)
+    row = certificate(plan, estimation)
+    if misses_too_many:
+        assert estimation.sum() == block_end
+    else:
+        assert estimation.sum() == 2_000
+        assert row["radius"] >= 0.25
+
+
 def test_curtailing_draws_nothing_where_the_radius_is_beyond_reach():
     beyond = 1.01 * float(largest_radius(2_000, ALPHA, SIGMA))
     plan = Fixed(100, 2_000, curtail=True, lowest_radius=beyond, sigma=SIGMA, alpha=ALPHA)
@@ -170,6 +189,32 @@ def test_giving_up_loses_no_more_decisions_than_agreed():
         for _ in range(1_000)
     )
     assert kept >= 0.9 * 1_000
+
+
+def test_a_sequential_image_goes_on_exactly_while_its_case_is_open():
+    plan = Sequential(100, 2_000, radii=[0.25], sigma=SIGMA, alpha=ALPHA)
+    risk = plan.futility / (len(plan.looks) - 1)
+    at_the_end = int(successes_needed(0.25, SIGMA, 2_000, plan.alpha_at(2_000, ALPHA)))
+    for look in plan.looks[:-1]:
+        open_cases = [
+            successes
+            for successes in range(look + 1)
+            if plan.goal(1, counts(100, 100), counts(successes, look)) > look
+        ]
+        assert open_cases == list(range(open_cases[0], open_cases[-1] + 1))
+        fewest = hypergeom(2_000, at_the_end, look)
+        assert fewest.cdf(open_cases[0] - 1) < risk <= fewest.cdf(open_cases[0])
+        certifying = successes_needed(0.25, SIGMA, look, plan.alpha_at(look, ALPHA))
+        assert open_cases[-1] == certifying - 1
+
+
+def test_a_radius_that_takes_every_sample_is_still_tried():
+    alpha = Sequential(100, 2_000, radii=[0], sigma=SIGMA, alpha=ALPHA).alpha_at(2_000, ALPHA)
+    radius = 0.9999 * float(largest_radius(2_000, alpha, SIGMA))
+    assert successes_needed(radius, SIGMA, 2_000, alpha) == 2_000
+    plan = Sequential(100, 2_000, radii=[radius], sigma=SIGMA, alpha=ALPHA)
+    assert certificate(plan, run(plan, hits_of(1.0, 2_000)))["radius"] >= radius
+    assert run(plan, hits_of(0.99, 2_000)).sum() < 2_000
 
 
 def test_alpha_is_spent_once_over_the_looks():

@@ -14,7 +14,7 @@ def certificates(radii, *, sigma=0.25, classifier="cnn", selected=None, **column
     return pd.DataFrame(
         {
             "image": range(images), "label": 1, "sigma": sigma, "classifier": classifier,
-            "n": 100, "radius": radii, "correct": [radius > 0 for radius in radii],
+            "n0": 10, "n": 100, "radius": radii, "correct": [radius > 0 for radius in radii],
             "selected": range(images) if selected is None else selected,
             "label_successes": [100 if radius > 0 else 30 for radius in radii],
             "lowest_radius": 0.0,
@@ -38,6 +38,9 @@ CERTIFICATES = {
         ]
     ),
 }
+CERTIFICATES["early"] = CERTIFICATES["e"].assign(
+    n=[40, 60, 0, 90, *[100] * 12], radius=[0.3, 0.1, 0.1, 0.0, 0.7, *[0.0] * 11]
+)
 PUBLISHED = pd.DataFrame(
     [
         ("4a", "sigma = 0.25", 0.25, 0.0, 76.0, None, "printed"),
@@ -68,6 +71,12 @@ COMPARISON = {
     "classifiers": {"cnn": "CNN"},
     "methods": [{"label": "one-shot", "experiment": "e"},
                 {"label": "multi-step", "experiment": "other"}],
+}  # fmt: skip
+PLANS = {
+    "kind": "sampling_plans", "caption": "Some caption.", "radii": [0.25],
+    "classifiers": {"cnn": "CNN"},
+    "methods": [{"label": "fixed", "experiment": "e"},
+                {"label": "early", "experiment": "early"}],
 }  # fmt: skip
 
 
@@ -140,7 +149,37 @@ def test_comparison_is_of_the_same_images():
     assert certified[["ci_low_percent", "ci_high_percent"]].stack().between(0, 100).all()
 
 
-@pytest.mark.parametrize("entry", [PER_SIGMA, BEST, COMPARISON], ids=lambda entry: entry["kind"])
+def test_comparison_refuses_images_that_stopped_early():
+    methods = [{"label": "one-shot", "experiment": "e"}, {"label": "x", "experiment": "early"}]
+    with pytest.raises(ValueError, match="draws n samples of every image"):
+        build_table(COMPARISON | {"methods": methods}, CERTIFICATES)
+
+
+def test_sampling_plans_show_their_samples_and_where_they_decide_otherwise():
+    (sheet,) = lay_out("sampling_plans", build_table(PLANS, CERTIFICATES))
+    assert sheet.columns == ["Noise", "Plan", "Samples", "Per image", "Share", "ε = 0.25"]
+    assert texts(sheet) == [
+        ["σ = 0.25", "fixed", "440", "110", "100.0%", "50.0"],
+        ["", "early", "230", "58", "52.3%", "25.0"],
+        ["σ = 0.5", "fixed", "440", "110", "100.0%", "25.0"],
+        ["", "early", "440", "110", "100.0%", "25.0"],
+    ]
+    assert [row[-1].mark for row in sheet.rows] == ["", "*", "", ""]
+    assert any(note.startswith("*") for note in sheet.notes)
+    assert not any(cell.bold for row in sheet.rows for cell in row)
+
+
+def test_decisions_that_differ_are_marked_where_the_accuracies_agree():
+    other = CERTIFICATES | {"early": CERTIFICATES["e"].assign(
+        radius=[0.3, 0.1, 0.3, 0.0, 0.6, *[0.0] * 11], correct=True)}  # fmt: skip
+    (sheet,) = lay_out("sampling_plans", build_table(PLANS, other))
+    assert [row[-1].text for row in sheet.rows[:2]] == ["50.0", "50.0"]
+    assert [row[-1].mark for row in sheet.rows[:2]] == ["", "*"]
+
+
+@pytest.mark.parametrize(
+    "entry", [PER_SIGMA, BEST, COMPARISON, PLANS], ids=lambda entry: entry["kind"]
+)
 def test_a_table_survives_the_disk_and_every_format(entry, tmp_path):
     table = build_table(entry, CERTIFICATES, PUBLISHED)
     table.to_csv(tmp_path / "t.csv", index=False)
@@ -148,7 +187,7 @@ def test_a_table_survives_the_disk_and_every_format(entry, tmp_path):
     assert lay_out(entry["kind"], read_table(tmp_path / "t.csv")) == sheets
     numbers = [cell.text for sheet in sheets for row in sheet.rows for cell in row[3:]]
     for write in [*WRITERS.values(), to_text]:
-        written = write(sheets, entry["caption"])
+        written = write(sheets, entry["caption"]).replace(r"\%", "%")
         assert "Some caption." in written
         for number in numbers:
             assert number.replace("−", "") in written.replace("−", "").replace("$-$", "").replace(
@@ -161,5 +200,5 @@ def test_latex_and_html_escape_what_they_must():
     entry = PER_SIGMA | {"panels": [PER_SIGMA["panels"][0] | {"title": "A_b & <c> 5%"}] * 2}
     entry["panels"][1] = entry["panels"][1] | {"title": "other"}
     sheets = lay_out("per_sigma", build_table(entry, CERTIFICATES))
-    assert r"A\_b \& <c> 5\%" in WRITERS[".tex"](sheets, "x")
-    assert "A_b &amp; &lt;c&gt; 5%" in WRITERS[".html"](sheets, "x")
+    assert r"A\_b \& <c> 5\%" in WRITERS["tex"](sheets, "x")
+    assert "A_b &amp; &lt;c&gt; 5%" in WRITERS["html"](sheets, "x")

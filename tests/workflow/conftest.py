@@ -58,6 +58,8 @@ def shrink(study: dict) -> None:
         experiment |= {"sigmas": [0.25, 0.5], "n": 200, "images": 30, "images_per_shard": 20}
         if name.startswith("ablation"):
             experiment |= {"n": 100, "images": 12, "images_per_shard": 12}
+        if name.startswith("plan"):
+            experiment |= {"images": 12, "images_per_shard": 12}
         if "steps" in experiment:
             experiment["steps"] = 3
     study["checks"] = [check for check in study["checks"] if check["kind"] == "better"]

@@ -70,9 +70,14 @@ def certificates_path(experiment):
     return f"{RESULTS}/certificates/{experiment}.parquet"
 
 
+def summary_path(experiment):
+    """Return where an experiment's counts come from, all its shards summed up."""
+    return f"{RESULTS}/counts/{experiment}.json"
+
+
 def experiments_of(entry):
     """Return the experiments that a table or figure of the study shows."""
-    parts = [part for key in ("panels", "rows", "methods") for part in entry.get(key, [])]
+    parts = [entry, *(part for key in ("panels", "rows", "methods") for part in entry.get(key, []))]
     return sorted({part["experiment"] for part in parts if "experiment" in part})
 
 

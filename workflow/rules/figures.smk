@@ -1,12 +1,12 @@
 # Needs: certificates; for pictures, prepared data and the denoiser.
-# Makes: results/STUDY/figures/NAME.pdf and .png.
+# Makes: results/STUDY/figures/NAME.pdf and .png; where it comes from in .json.
 
 
 def figure_inputs(wildcards):
     """Return what a figure is drawn from: its pictures, or certificates."""
     entry = STUDY["figures"][wildcards.figure]
     if entry["kind"] == "pictures":
-        return f"{RESULTS}/pictures/{wildcards.figure}.npz"
+        return [f"{RESULTS}/pictures/{wildcards.figure}.npz"]
     return [certificates_path(experiment) for experiment in experiments_of(entry)]
 
 
@@ -47,7 +47,11 @@ rule draw_pictures:
 rule render_figure:
     """Draw one of the paper's figures."""
     input:
-        figure_inputs,
+        data=figure_inputs,
+        provenance=lambda wildcards: [
+            summary_path(experiment)
+            for experiment in experiments_of(STUDY["figures"][wildcards.figure])
+        ],
     output:
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
         png=report(
@@ -55,6 +59,12 @@ rule render_figure:
             caption="../report/artefact.rst",
             category="Figures",
             labels={"figure": "{figure}"},
+        ),
+        provenance=report(
+            f"{RESULTS}/figures/{{figure}}.json",
+            caption="../report/provenance.rst",
+            category="Provenance",
+            labels={"of": "{figure}"},
         ),
     log:
         f"{RESULTS}/logs/render_figure/{{figure}}.log",

@@ -9,7 +9,7 @@ rule render_paper:
         references="workflow/report/references.yaml",
         tables=[f"{RESULTS}/tables/{table}.csv" for table in STUDY["tables"]],
         figures=[f"{RESULTS}/figures/{figure}.pdf" for figure in STUDY["figures"]],
-        provenance=[f"{RESULTS}/counts/{experiment}.json" for experiment in EXPERIMENTS],
+        provenance=[summary_path(experiment) for experiment in EXPERIMENTS],
     output:
         report(
             f"{RESULTS}/paper.pdf",

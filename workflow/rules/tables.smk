@@ -1,6 +1,6 @@
 # Needs: certificates, and published values where a table shows them.
 # Makes: results/STUDY/tables/NAME.csv (every number with its interval), and the same
-#        table for readers as .md, .tex and .html.
+#        table for readers as .md, .tex and .html; where it comes from in .json.
 
 
 def published_values(wildcards):
@@ -23,6 +23,10 @@ rule render_table:
             certificates_path(experiment)
             for experiment in experiments_of(STUDY["tables"][wildcards.table])
         ],
+        provenance=lambda wildcards: [
+            summary_path(experiment)
+            for experiment in experiments_of(STUDY["tables"][wildcards.table])
+        ],
     output:
         csv=f"{RESULTS}/tables/{{table}}.csv",
         md=f"{RESULTS}/tables/{{table}}.md",
@@ -32,6 +36,12 @@ rule render_table:
             caption="../report/artefact.rst",
             category="Tables",
             labels={"table": "{table}"},
+        ),
+        provenance=report(
+            f"{RESULTS}/tables/{{table}}.json",
+            caption="../report/provenance.rst",
+            category="Provenance",
+            labels={"of": "{table}"},
         ),
     log:
         f"{RESULTS}/logs/render_table/{{table}}.log",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dds.checks import check_comparison, check_experiment, check_table, failures
+from dds.checks import check_comparison, check_curtailment, check_experiment, check_table, failures
 from dds.counts import read_counts
 from dds.files import write_json
 from dds.tables import read_table
@@ -24,6 +24,9 @@ with job(snakemake):
         )  # fmt: skip
     for table, sheet in zip(map(Path, inputs.tables), map(Path, inputs.sheets), strict=True):
         checks += check_table(table.stem, read_table(table), sheet.read_text("utf-8"), certificates)
+    for entry in study["tables"].values():
+        if entry["kind"] == "sampling_plans":
+            checks += check_curtailment(entry, study["experiments"], certificates)
     for entry in study["checks"]:
         checks += check_comparison(entry, certificates)
     for check in checks:

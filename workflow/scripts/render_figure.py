@@ -1,9 +1,13 @@
 """Draw one of the paper's figures."""
 
 from dds.figures import draw_figure, read_data, save_figure
+from dds.files import write_json
 from support.job import job
+from support.provenance import Provenance, of_artefact
 
 with job(snakemake):
-    figure = draw_figure(snakemake.params.entry, read_data(snakemake.input))
-    for path in snakemake.output:
-        save_figure(figure, path)
+    provenance = Provenance()
+    figure = draw_figure(snakemake.params.entry, read_data(snakemake.input.data))
+    save_figure(figure, snakemake.output.pdf)
+    save_figure(figure, snakemake.output.png)
+    write_json(snakemake.output.provenance, of_artefact(provenance, snakemake))

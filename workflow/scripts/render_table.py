@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from dds.files import atomic_path
+from dds.files import atomic_path, write_json
 from dds.literature import add_recomputed, read_published
 from dds.sheets import WRITERS
 from dds.tables import build_table, lay_out
 from support.job import job
+from support.provenance import Provenance, of_artefact
 
 with job(snakemake):
+    provenance = Provenance()
     entry = snakemake.params.entry
     certificates = {Path(p).stem: pd.read_parquet(p) for p in snakemake.input.certificates}
     published = None
@@ -20,9 +22,9 @@ with job(snakemake):
         published = add_recomputed(published, snakemake.input.links, logs) if logs else published
     table = build_table(entry, certificates, published)
     sheets = lay_out(entry["kind"], table)
-    for path in map(Path, snakemake.output):
-        with atomic_path(path) as temporary:
-            if path.suffix == ".csv":
-                table.to_csv(temporary, index=False)
-            else:
-                temporary.write_text(WRITERS[path.suffix](sheets, entry["caption"]), "utf-8")
+    with atomic_path(snakemake.output.csv) as temporary:
+        table.to_csv(temporary, index=False)
+    for form in ("md", "tex", "html"):
+        with atomic_path(snakemake.output[form]) as temporary:
+            temporary.write_text(WRITERS[form](sheets, entry["caption"]), "utf-8")
+    write_json(snakemake.output.provenance, of_artefact(provenance, snakemake))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 from pathlib import Path
 
 import papermill
@@ -15,7 +16,12 @@ with job(snakemake):
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     study = snakemake.params.study
-    with atomic_path(snakemake.output[0]) as temporary:
+    # Kernels talk over sockets in a folder of their own: no port is open to others, and
+    # notebooks that run side by side cannot meet.
+    with (
+        tempfile.TemporaryDirectory() as sockets,
+        atomic_path(snakemake.output[0]) as temporary,
+    ):
         papermill.execute_notebook(
             snakemake.input.notebook,
             temporary,
@@ -23,5 +29,5 @@ with job(snakemake):
             kernel_name="python3",
             language="python",
             progress_bar=False,
-            config=Config({"KernelManager": {"transport": "ipc"}}),  # no port open to others
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
         )

@@ -128,6 +128,57 @@ def check_comparison(
     return checks
 
 
+def check_curtailment(
+    entry: Mapping[str, Any],
+    experiments: Mapping[str, Mapping[str, Any]],
+    certificates: Mapping[str, pd.DataFrame],
+) -> list[Check]:
+    """Check that curtailed plans certify exactly what the fixed one does.
+
+    Parameters
+    ----------
+    entry : mapping
+        A table of kind "sampling_plans"; the first of its methods is the fixed plan.
+    experiments : mapping
+        The experiments of the study file.
+    certificates : mapping of str to DataFrame
+        By experiment.
+
+    Returns
+    -------
+    list of Check
+        One for each curtailed experiment among the methods: from its lowest radius on
+        the images certified are the same, with the same radii to the last bit. None
+        where samples are not drawn deterministically, so that they need not be the same.
+    """
+    names = [method["experiment"] for method in entry["methods"]]
+    if not all(experiments[name]["deterministic"] for name in names):
+        return []
+    keys = ["sigma", "classifier", "image"]
+    checks = []
+    for name in names[1:]:
+        if not experiments[name]["curtail"]:
+            continue
+        ours, fixed = (certificates[key].set_index(keys) for key in (name, names[0]))
+        fixed = fixed.reindex(ours.index)
+        lowest = ours["lowest_radius"]
+        reached, reachable = (
+            rows["radius"].where(rows["correct"] & (rows["radius"] >= lowest), 0.0)
+            for rows in (ours, fixed)
+        )
+        different = ours.index[reached != reachable]
+        checks.append(
+            Check(
+                f"{name} certifies what {names[0]} does from radius {lowest.max():g} on",
+                different.empty,
+                f"{int((reached > 0).sum())} equal radii"
+                if different.empty
+                else "not at sigma {:g} by {} on image {}".format(*different[0]),
+            )
+        )
+    return checks
+
+
 def _counts_add_up(name: str, counts: pd.DataFrame, metadata: Mapping[str, Any]) -> Check:
     statement = f"counts of {name} add up to n0 and at most n"
     try:

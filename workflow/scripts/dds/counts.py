@@ -89,9 +89,8 @@ def merge_counts(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, A
     ------
     ValueError
         If files differ in protocol, seed, plan, precision, backend, ...; if the same
-        noise level was sampled with different weights; if an image, sigma and
-        classifier comes twice or is missing; if counts do not add up to n0 and at
-        most n.
+        noise level was sampled with different weights; or for what `check_counts`
+        refuses.
     """
     tables, shared, models = [], None, {}
     for path in paths:
@@ -118,8 +117,9 @@ def check_counts(counts: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        Naming the first row that is double or missing, or whose counts do not sum to
-        n0 and at most n or are for another number of classes.
+        Naming the first row that is double or missing, whose counts do not sum to n0
+        and at most n or are for another number of classes, or that stops where the
+        plan does not.
     """
     double = counts.duplicated(_KEY)
     if double.any():
@@ -139,6 +139,7 @@ def check_counts(counts: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{_name(counts[wrong])} has {sums[wrong][0]} {phase} samples, the plan {most}"
             )
+    _check_finished(counts, metadata["plan"])
 
 
 def compute_certificates(
@@ -181,6 +182,19 @@ def compute_certificates(
 def stack(lists: pd.Series) -> np.ndarray:
     """Return class counts, kept as lists of equal length, as an array (rows, classes)."""
     return np.stack(lists.to_numpy())
+
+
+def _check_finished(counts: pd.DataFrame, settings: Mapping[str, Any]) -> None:
+    for sigma, rows in counts.groupby("sigma"):
+        plan = make_plan(settings, sigma)
+        votes = zip(rows["label"], stack(rows["selection"]), stack(rows["estimation"]), strict=True)
+        for at, (label, selection, estimation) in enumerate(votes):
+            drawn, goal = int(estimation.sum()), plan.goal(label, selection, estimation)
+            if drawn != goal:
+                raise ValueError(
+                    f"{_name(rows.iloc[[at]])} stops after {drawn} estimation samples, "
+                    f"the plan asks for {goal}"
+                )
 
 
 def _read_table(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:

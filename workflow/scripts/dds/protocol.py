@@ -4,4 +4,4 @@
 #: re-runs when this number changes and for no other edit of the code. Raise it
 #: when a change alters the noise that is drawn for (seed, image, sigma, block)
 #: or the network inputs that are made of it.
-PROTOCOL = 1
+PROTOCOL = 2

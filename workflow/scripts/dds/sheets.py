@@ -142,11 +142,11 @@ def to_json(sheets: Sequence[Sheet], caption: str) -> dict[str, Any]:
     }
 
 
-#: How a table is written, by the ending of its file.
+#: How a table is written, by the ending of its file's name.
 WRITERS: dict[str, Callable[[Sequence[Sheet], str], str]] = {
-    ".md": to_markdown,
-    ".tex": to_latex,
-    ".html": to_html,
+    "md": to_markdown,
+    "tex": to_latex,
+    "html": to_html,
 }
 
 _PAGE = """<!DOCTYPE html>

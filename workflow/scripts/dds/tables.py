@@ -29,6 +29,7 @@ _PERCENT = {"accuracy": "accuracy_percent", "low": "ci_low_percent", "high": "ci
 _CIRCLES = {"none": "○", "half": "◐", "full": "●"}
 _CONSTANT = ("†", "† answers one class for more than half of the images, whatever they show.")
 _OUTSIDE = ("‡", "‡ the published value lies outside the 95% interval of ours.")
+_DIFFERS = ("*", "* on some image the decision is not that of the first plan.")
 _UNDECIDED = ("n/c", "n/c: not computed; the sampling plan leaves radii this small undecided.")
 _ILLEGIBLE = ("?", "? not legible in our copy of the paper.")
 
@@ -198,6 +199,8 @@ def _image_values(
     """Return what is compared, in percent, one row an image and one column a quantity."""
     rows = certificates[(certificates["classifier"] == classifier)]
     rows = rows[rows["sigma"] == sigma].set_index("image").sort_index()
+    if rows["n"].nunique() > 1:  # an image that stops early has a biased share of correct samples
+        raise ValueError("a comparison needs experiments whose plan draws n samples of every image")
     values = {("samples correct", np.nan): 100 * rows["label_successes"] / rows["n"]}
     for radius in radii:
         certified = rows["correct"] & (rows["radius"] >= radius)
@@ -236,6 +239,80 @@ def _lay_out_comparison(table: pd.DataFrame) -> list[Sheet]:
 def _difference_cell(record: Mapping[str, Any]) -> Cell:
     reach = (record["difference_ci_high"] - record["difference_ci_low"]) / 2
     return Cell(f"{_signed(record['difference_points'])} ± {reach:.1f}")
+
+
+# Sampling plans on the same images: what they cost and whether they decide alike --------
+
+
+def _build_sampling_plans(
+    entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None
+) -> pd.DataFrame:
+    parts = []
+    for classifier, title in entry["classifiers"].items():
+        plans = [_select(certificates, m | {"classifier": classifier}) for m in entry["methods"]]
+        for number, (method, rows) in enumerate(zip(entry["methods"], plans, strict=True)):
+            part = _in_percent(certified_accuracy(rows, entry["radii"]))
+            part = part.merge(most_frequent_share(rows), on=["classifier", "sigma"])
+            part = part.merge(_samples(rows, plans[0]), on="sigma")
+            part = part.merge(_differing_images(rows, plans[0], entry["radii"]))
+            facts = {"panel": title, "row": number, "label": method["label"],
+                     "experiment": method["experiment"]}  # fmt: skip
+            parts.append(pd.DataFrame(facts, index=part.index).join(part))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _samples(rows: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
+    """Return the samples drawn at each sigma, and their share of those of the first plan."""
+    samples, reference = (
+        (frame["n0"] + frame["n"]).groupby(frame["sigma"]).sum() for frame in (rows, first)
+    )
+    return pd.DataFrame(
+        {"samples": samples, "samples_percent": 100 * samples / reference}
+    ).reset_index()
+
+
+def _differing_images(
+    rows: pd.DataFrame, first: pd.DataFrame, radii: Sequence[float]
+) -> pd.DataFrame:
+    """Return how many images are certified by one of two plans alone, by sigma and radius."""
+    parts = []
+    for radius in radii:
+        ours, theirs = (
+            (frame["correct"] & (frame["radius"] >= radius)).set_axis(
+                pd.MultiIndex.from_frame(frame[["sigma", "image"]])
+            )
+            for frame in (rows, first)
+        )
+        differs = ours != theirs.reindex(ours.index)
+        differing = differs.groupby("sigma").sum().rename("differing_images").reset_index()
+        parts.append(differing.assign(radius=radius))
+    return pd.concat(parts)
+
+
+def _lay_out_sampling_plans(table: pd.DataFrame) -> list[Sheet]:
+    columns = ["Noise", "Plan", "Samples", "Per image", "Share", *_epsilons(table)]
+    notes = ["Samples count selection and estimation; their share is of the first plan's."]
+    sheets = []
+    for panel, part in _groups(table, "panel"):
+        rows = []
+        for sigma, plans in _groups(part, "sigma"):
+            for position, (_, numbers) in enumerate(_groups(plans, "row")):
+                first = numbers.iloc[0]
+                rows.append([
+                    Cell(f"σ = {sigma:g}" if position == 0 else ""),
+                    Cell(first["label"], mark=_CONSTANT[0] if first["nearly_constant"] else ""),
+                    Cell(f"{first['samples']:,}"),
+                    Cell(f"{first['samples'] / first['images']:,.0f}"),
+                    Cell(f"{first['samples_percent']:.1f}%"),
+                    *map(_decided_alike, _records(numbers)),
+                ])  # fmt: skip
+        title = panel if table["panel"].nunique() > 1 else ""
+        sheets.append(_explain(Sheet(title, columns, rows, notes)))
+    return sheets
+
+
+def _decided_alike(record: Mapping[str, Any]) -> Cell:
+    return replace(_accuracy(record), mark=_DIFFERS[0] if record["differing_images"] else "")
 
 
 # Published values beside ours --------------------------------------------------------
@@ -353,7 +430,7 @@ def _accuracy(record: Mapping[str, Any]) -> Cell:
 
 
 def _finish(sheet: Sheet, *, first: int = 1) -> Sheet:
-    """Set the best of every column from `first` on in bold, and explain the marks used."""
+    """Set the best of every column from `first` on in bold, and explain the signs used."""
     rows = [list(row) for row in sheet.rows]
     for column in range(first, len(sheet.columns)):
         values = [_number(row[column].text) for row in rows]
@@ -361,9 +438,18 @@ def _finish(sheet: Sheet, *, first: int = 1) -> Sheet:
         for row, value in zip(rows, values, strict=True):
             if value == best > 0:
                 row[column] = replace(row[column], bold=True)
-    signs = {cell.text for row in rows for cell in row} | {c.mark for row in rows for c in row}
-    notes = [note for sign, note in (_CONSTANT, _OUTSIDE, _UNDECIDED, _ILLEGIBLE) if sign in signs]
-    return replace(sheet, rows=rows, notes=[*sheet.notes, *notes])
+    return _explain(replace(sheet, rows=rows))
+
+
+def _explain(sheet: Sheet) -> Sheet:
+    """Add a note on every sign that a sheet uses."""
+    signs = {sign for row in sheet.rows for cell in row for sign in (cell.text, cell.mark)}
+    notes = [
+        note
+        for sign, note in (_CONSTANT, _OUTSIDE, _DIFFERS, _UNDECIDED, _ILLEGIBLE)
+        if sign in signs
+    ]
+    return replace(sheet, notes=[*sheet.notes, *notes])
 
 
 def _number(text: str) -> float:
@@ -376,4 +462,5 @@ KINDS = {
     "per_sigma": Kind(_build_per_sigma, _lay_out_per_sigma),
     "best_over_sigma": Kind(_build_best_over_sigma, _lay_out_best_over_sigma),
     "comparison": Kind(_build_comparison, _lay_out_comparison),
+    "sampling_plans": Kind(_build_sampling_plans, _lay_out_sampling_plans),
 }

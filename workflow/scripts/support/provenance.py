@@ -46,6 +46,28 @@ class Provenance:
         }
 
 
+def of_artefact(provenance: Provenance, snakemake: Any) -> dict[str, Any]:
+    """Return where a table or figure comes from: its entry, and the counts behind it.
+
+    Parameters
+    ----------
+    provenance : Provenance
+        Started when the artefact's job did.
+    snakemake : object
+        The object Snakemake gives the script, with ``params.entry`` and
+        ``input.provenance``, the summaries of the experiments behind the artefact.
+
+    Returns
+    -------
+    dict
+        ``entry`` (of the study file), ``experiments`` (see `summarize`), and how the
+        artefact itself was made.
+    """
+    paths = [Path(path) for path in snakemake.input.provenance]
+    records = {path.stem: json.loads(path.read_text("utf-8")) for path in paths}
+    return provenance.finish(entry=snakemake.params.entry, experiments=records)
+
+
 #: Facts of a record that add up over the parts of a result.
 _ADDED = ("seconds", "samples", "samples_drawn", "images_done", "starts")
 

@@ -300,7 +300,7 @@ def _check_table(table: Mapping[str, Any], study: Mapping[str, Any], at: Place) 
         if experiment:
             for index, radius in enumerate(table["radii"]):
                 _check_radius(radius, part["experiment"], experiment, at / "radii" / index)
-    if table["kind"] != "comparison":
+    if table["kind"] not in ("comparison", "sampling_plans"):
         return
     first = table["methods"][0]["experiment"]
     for classifier in table["classifiers"]:
