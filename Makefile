@@ -28,9 +28,9 @@ test: $(READY) ## run the tests
 	@$(BIN)/pytest
 
 test-slurm: $(READY) ## run the tests that need a SLURM cluster, on one of their own
-	@command -v slurmctld slurmd munged > /dev/null || \
-	    { apt-get -qq update && apt-get -qq install -y --no-install-recommends \
-	      slurmctld slurmd slurm-client munge > /dev/null; }
+	@dpkg --status slurmctld slurmd slurm-client munge > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
+	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+	      --no-install-recommends slurmctld slurmd slurm-client munge > /dev/null; }
 	@$(BIN)/pytest tests/slurm
 
 lint: $(READY) ## check style, rules, notebooks, environments

@@ -88,7 +88,7 @@ def provenance(records, seed):
         rows.append((
             name.replace("_", " "),
             f"{record['samples']:,.0f} samples in {record['parts']} shards, "
-            f"{record['seconds']:,.0f} s of work ({rate:,.0f} samples/s with start-up), "
+            f"{record['seconds']:,.0f} s of work ({rate:,.0f} samples/s), "
             f"{record['started']} to {record['finished']}",
         ))  # fmt: skip
     weights = {}
