@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 
 import pytest
 import yaml
@@ -16,10 +15,7 @@ REGISTRY = yaml.safe_load((ROOT / "config/models.yaml").read_text())
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    project = Project(tmp_path_factory.mktemp("clone"))
-    if (ROOT / "slurm").exists():
-        shutil.copytree(ROOT / "slurm", project.folder / "slurm")
-    return project
+    return Project(tmp_path_factory.mktemp("clone"))
 
 
 def planned(text):
@@ -60,13 +56,7 @@ def expected():
     }
 
 
-PROFILE = pytest.param(
-    ["--profile", "slurm"],
-    marks=pytest.mark.skipif(not (ROOT / "slurm").exists(), reason="there is no slurm profile"),
-)
-
-
-@pytest.mark.parametrize("arguments", [[], PROFILE])
+@pytest.mark.parametrize("arguments", [[], ["--profile", "slurm"]], ids=["plain", "slurm"])
 def test_the_whole_paper_is_planned(clone, arguments):
     preview = clone.snakemake("--dry-run", "all", *arguments, study="paper")
     jobs = planned(preview.stdout + preview.stderr)
