@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONPATH := $(abspath workflow/scripts)
 
-.PHONY: help demo test lint format lock report clean
+.PHONY: help demo test test-slurm lint format lock status report archive clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ demo: $(READY) ## rebuild the digits study, from data to paper, and its report
 
 test: $(READY) ## run the tests
 	@$(BIN)/pytest
+
+test-slurm: $(READY) ## run the tests that need a SLURM cluster, on one of their own
+	@dpkg --status slurmctld slurmd slurm-client munge > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
+	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+	      --no-install-recommends slurmctld slurmd slurm-client munge > /dev/null; }
+	@$(BIN)/pytest tests/slurm
 
 lint: $(READY) ## check style, rules, notebooks, environments
 	$(BIN)/ruff check .
@@ -46,10 +52,16 @@ format: $(READY) ## format code, rules and notebooks
 lock: $(READY) ## pin dependencies again, after a change of pyproject.toml
 	$(BIN)/python envs/pin.py
 
+status: $(READY) ## show how far a study is, what runs and what failed
+	@$(BIN)/python workflow/status.py $(STUDY)
+
 report: $(READY) ## build the HTML report of a finished study
 	@$(BIN)/snakemake all --cores 1 $(if $(STUDY),--config study=$(STUDY)) \
 	    --report results/$(or $(STUDY),digits)/report.zip
 	@echo "report: results/$(or $(STUDY),digits)/report.zip"
+
+archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
+	@$(BIN)/python workflow/archive.py $(STUDY)
 
 clean: ## remove the environment and caches; results stay
 	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis

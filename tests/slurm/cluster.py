@@ -91,10 +91,6 @@ class ClusterError(RuntimeError):
     """The cluster cannot be brought up; the message says why."""
 
 
-class RequirementError(ClusterError):
-    """The machine lacks what a cluster needs."""
-
-
 class Cluster:
     """A cluster that lives in a folder.
 
@@ -141,10 +137,8 @@ class Cluster:
 
         Raises
         ------
-        RequirementError
-            If root or packages are missing.
         ClusterError
-            If the nodes do not come up.
+            If root or packages are missing, or the nodes do not come up.
         """
         nodes = list(nodes)
         self._check_requirements()
@@ -269,10 +263,10 @@ class Cluster:
 
     def _check_requirements(self) -> None:
         if os.geteuid() != 0:
-            raise RequirementError("a test cluster needs root")
+            raise ClusterError("a test cluster needs root")
         missing = [package for command, package in PACKAGES.items() if not shutil.which(command)]
         if missing:
-            raise RequirementError(
+            raise ClusterError(
                 "missing packages; apt-get install --no-install-recommends " + " ".join(missing)
             )
         if len(f"{self.run}/munge.socket") > _LONGEST_SOCKET_PATH:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster import Cluster, RequirementError
+from cluster import Cluster, ClusterError
 
 from dds.checkpoints import UnusableCheckpoint, read_progress
 
@@ -164,8 +164,8 @@ def cluster(tmp_path: Path) -> Cluster:
     cluster = Cluster(tmp_path / "cluster")
     try:
         cluster.start(ends_with_parent=True)
-    except RequirementError as error:
-        pytest.skip(str(error))
+    except ClusterError as error:
+        pytest.fail(str(error), pytrace=False)
     yield cluster
     cluster.stop()
 

@@ -86,16 +86,17 @@ def test_a_node_dies(cluster, project, undisturbed, run, job, saved):
     assert project.provenance()["host"] == after["NodeList"] != job["NodeList"]
 
 
-def test_a_node_is_cut_off_and_its_job_lives_on(cluster, project, undisturbed, run, hanging, saved):
+def test_a_node_is_cut_off_and_its_job_lives_on(cluster, project, undisturbed, run, job, saved):
     """The job that lost its shard to a second run must not write any more."""
-    old = workers(cluster, hanging["NodeList"])
-    cluster.kill(set(cluster.processes(hanging["NodeList"])) - set(old))
+    (old,) = workers(cluster, job["NodeList"])
+    cluster.kill(set(cluster.processes(job["NodeList"])) - {old})
+    cluster.wait_until(lambda: cluster.processes(job["NodeList"]) == [old], seconds=10)
+    os.kill(old, signal.SIGSTOP)  # until the second run has begun
     run.wait_until(lambda: "was left by SLURM job" in project.log())
-    for process in old:
-        os.kill(process, signal.SIGCONT)
+    os.kill(old, signal.SIGCONT)
     run.succeed()
     check(project, undisturbed, starts=2, saved=saved)
-    cluster.wait_until(lambda: not workers(cluster, hanging["NodeList"]), seconds=60)
+    cluster.wait_until(lambda: old not in cluster.processes(), seconds=60)
 
 
 def test_a_job_exceeds_its_time(cluster, project, undisturbed, run, hanging, saved):

@@ -34,7 +34,8 @@ def most_at_once(jobs):
 def test_a_whole_study(cluster, project, undisturbed, array_jobs):
     if array_jobs:
         project.site["slurm-array-jobs"] = array_jobs
-    else:  # from nothing: train, too
+    else:  # from nothing: train, too; and on GPUs of a kind
+        project.site["set-resources"] = {rule: {"gpu_model": "fake"} for rule in GPU_RULES}
         for path in sorted((project.results / "models").iterdir()):
             path.unlink()
     project.submit(cluster, "results/tiny/certificates/many.parquet").succeed()
@@ -46,7 +47,8 @@ def test_a_whole_study(cluster, project, undisturbed, array_jobs):
     assert rules.count("certify_shard") == 8
     assert rules.count("compute_certificates") == 1
     for job in jobs:
-        assert gpus_of(job) == ("1" if rule_of(job) in GPU_RULES else "")
+        wanted = "1" if array_jobs else "fake:1"
+        assert gpus_of(job) == (wanted if rule_of(job) in GPU_RULES else "")
     certifying = [job for job in jobs if rule_of(job) == "certify_shard"]
     assert 1 < most_at_once(certifying) <= 6
     for node in cluster.states():

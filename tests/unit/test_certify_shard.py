@@ -82,9 +82,7 @@ class Shard:
         rng = np.random.default_rng(1)
         images = rng.integers(0, 256, (IMAGES, 1, 8, 8), np.uint8)
         names = np.array([str(i) for i in range(IMAGES)])
-        write_pack(
-            folder / "d.npz", Pack(images, np.zeros(IMAGES, int), names, np.array(["a"] * 3))
-        )
+        write_pack(folder / "d.npz", Pack(images, np.zeros(IMAGES, int), names, names))
         torch.manual_seed(1)
         self.network = build_classifier(CLASSIFIER).network
         self.write_weights()

@@ -16,6 +16,7 @@ STATISTICS = {"numpy", "pandas", "pyarrow", "scipy"}
 #: entry "dds" imports only the modules listed.
 ROOMS = {
     "grid": set(),
+    "archives": set(),
     "protocol": set(),
     "seeds": set(),
     "schedules": {"numpy"},

@@ -117,6 +117,15 @@ def test_checkpoint_of_ones_own(tmp_path):
         load_classifier(RESNET | {"weights": {"key": "model"}}, tmp_path / "mine.th")
 
 
+def test_checkpoint_from_before_batch_norms_counted(tmp_path):
+    wanted = build_classifier(RESNET)
+    state = randomized(wanted.network).state_dict()
+    old = {name: tensor for name, tensor in state.items() if "num_batches_tracked" not in name}
+    assert len(old) < len(state)
+    torch.save(old, tmp_path / "old.pt")
+    same(load_classifier(RESNET, tmp_path / "old.pt"), wanted, torch.rand(2, 3, 8, 8))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.study import StudyError, load_study
+from support.study import StudyError, check_files_exist, load_study
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path.stem for path in (ROOT / "config/studies").glob("*.yaml"))
@@ -258,6 +258,51 @@ ABOUT_KEYS = {
     "figures.figure_2.kind": (REMOVED, "figures.figure_2: kind is missing; needed: kind"),
     "checks.0.radius": (-0.5, "checks[0].radius: -0.5 is out of range; must be at least 0"),
 }  # fmt: skip
+
+
+ABOUT_DATA = {
+    "cifar10.splits.valid": (10, "splits: valid is no split of CIFAR-10; allowed: train"),
+    "cifar10.splits.test": ({"every": 2}, "splits.test: a mapping of keys to values is not a who"),
+    "cifar10.files.images.url": (REMOVED, "files.images: needs exactly one of file, url"),
+    "cifar10.files.images.file": ("here", "files.images: needs exactly one of file, url"),
+    "cifar10.files.images.md5": ("c58f", "files.images.md5: c58f is no MD5 checksum"),
+    "cifar10.files.devkit": ({"file": "here"}, "files: devkit is no file of this source"),
+    "imagenet.crop": (REMOVED, "crop is missing; needed: splits, files, resize, crop"),
+    "imagenet.files.images.bytes": (9, "files.images.bytes: 9 is for url alone; leave it out"),
+    "imagenet.splits.test": ({"every": 5, "images": 2}, "splits.test: takes either images or ev"),
+    "imagenet.splits.test.evry": (5, "splits.test.evry: unknown key; did you mean every?"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", ABOUT_DATA)
+def test_a_wrong_source_of_data_is_refused(project, keys):
+    value, reason = ABOUT_DATA[keys]
+    path = project / "config/studies/paper.yaml"
+    study = yaml.safe_load(path.read_text())
+    change(study["datasets"], keys, value)
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    message = refusal(load_study, {"study": "paper"}, project)
+    where = f"config/studies/paper.yaml: datasets.{keys.split('.')[0]}"
+    assert message.startswith((f"{where}.{reason}", f"{where}: {reason}"))
+
+
+def test_images_of_ones_own_need_fitting_models_and_files(load, project, monkeypatch):
+    monkeypatch.chdir(project)
+    images = {"source": "image_folder", "splits": {"test": 500, "train": 9, "validation": 9},
+              "files": {"images": {"file": "mine.zip", "obtain": "ask me"}}}  # fmt: skip
+    key = "datasets.digits"
+    assert "digits_unet takes images of 1 channels, those of dataset digits have 3" in refusal(
+        load, {key: images}
+    )
+    images |= {"channels": 1, "classes": ["0", "1"]}
+    assert "digits_cnn has 10 classes, dataset digits has 2" in refusal(load, {key: images})
+    del images["classes"]
+    study = load({key: images})
+    assert refusal(check_files_exist, "digits", study) == (
+        "study digits: datasets.digits.files.images.file: there is no mine.zip; ask me"
+    )
+    (project / "mine.zip").touch()
+    check_files_exist("digits", study)
 
 
 @pytest.mark.parametrize("keys", ABOUT_KEYS)

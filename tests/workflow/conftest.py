@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config", "envs", "notebooks", "workflow")
+PARTS = ("Snakefile", "CITATION.cff", "LICENSE", "README.md", "pyproject.toml",
+         "config", "envs", "notebooks", "slurm", "workflow")  # fmt: skip
 
 
 class Project:
@@ -34,11 +35,13 @@ class Project:
         """Write the study as a file of the user's own."""
         (self.folder / "small.yaml").write_text(yaml.safe_dump(self.study, sort_keys=False))
 
-    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake on the study."""
+    def snakemake(
+        self, *arguments: str, study: str = "small.yaml", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake on a study."""
         result = subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments,
-             "--config", "study=small.yaml"],
+             "--config", f"study={study}"],
             cwd=self.folder, capture_output=True, text=True, check=False,
             env=os.environ | {"PYTHONPATH": str(self.folder / "workflow" / "scripts")},
         )  # fmt: skip

@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from dds.grid import shard_names, sigma_name  # noqa: E402
 from dds.protocol import PROTOCOL  # noqa: E402
-from support.study import StudyError, is_per_sigma, load_study  # noqa: E402
+from support.study import StudyError, check_files_exist, is_per_sigma, load_study  # noqa: E402
 
 try:
     STUDY = load_study(config, ROOT)
@@ -45,14 +45,80 @@ def weights_path(model, sigma=None):
     weights = MODELS[model]["weights"]
     if "file" in weights:
         return weights["file"]
-    name = f"{model}/{sigma_name(sigma)}" if is_per_sigma(MODELS[model]) else model
     suffix = Path(weights["download"]["url"]).suffix if "download" in weights else ".pt"
-    return f"{RESULTS}/models/{name}{suffix}"
+    return f"{RESULTS}/models/{weights_name(model, sigma)}{suffix}"
+
+
+def weights_name(model, sigma=None):
+    """Return what a model's weights, for a noise level if it has several, are called."""
+    return f"{model}/{sigma_name(sigma)}" if is_per_sigma(MODELS[model]) else model
+
+
+def weights_of(models):
+    """Return a wildcard constraint: the names of the models' weights."""
+    shared = [name for name in models if not is_per_sigma(MODELS[name])]
+    per_sigma = [name for name in models if is_per_sigma(MODELS[name])]
+    return rf"{one_of(shared)}|({one_of(per_sigma)})/sigma_[0-9.e+-]+"
+
+
+def model_of(wildcards):
+    """Return the model that weights are of."""
+    return wildcards.weights.split("/")[0]
+
+
+def sigma_of(wildcards):
+    """Return the noise level that weights are for, or None where it is all."""
+    _, _, sigma = wildcards.weights.partition("/")
+    return float(sigma.removeprefix("sigma_")) if sigma else None
+
+
+def measured_models():
+    """Return the classifiers whose accuracy is published, and so is measured."""
+    return [name for name, entry in MODELS.items() if "expected_accuracy" in entry]
+
+
+def accuracy_paths():
+    """Return the measured accuracies of the study's classifiers."""
+    names = {
+        weights_name(model, sigma): None
+        for model in measured_models()
+        for experiment in EXPERIMENTS.values()
+        if model in experiment["classifiers"]
+        for sigma in experiment["sigmas"]
+    }
+    return [f"{RESULTS}/models/{name}.accuracy.json" for name in names]
+
+
+def expected_accuracy(model):
+    """Return a classifier's published accuracy; that of a tuned one is not known."""
+    entry = MODELS[model]
+    return None if "finetune" in entry["weights"] else entry["expected_accuracy"]
+
+
+def classified(model):
+    """Return the first experiment that uses a classifier: what its accuracy is measured on."""
+    return next(e for e in EXPERIMENTS.values() if model in e["classifiers"])
 
 
 def pack_path(dataset, split):
     """Return where the prepared images of a split of a dataset lie."""
     return f"{RESULTS}/data/{dataset}/{split}.npz"
+
+
+def data_files(dataset):
+    """Return where the files of a dataset lie, by what they are."""
+    return {
+        name: (
+            file["file"] if "file" in file else f"{RESULTS}/data/{dataset}/{Path(file['url']).name}"
+        )
+        for name, file in STUDY["datasets"][dataset].get("files", {}).items()
+    }
+
+
+def downloaded_files(dataset):
+    """Return those of a dataset's files that have an address."""
+    files = STUDY["datasets"][dataset].get("files", {})
+    return [path for name, path in data_files(dataset).items() if "url" in files[name]]
 
 
 def counts_paths(experiment):
@@ -117,6 +183,46 @@ def description(model):
         key: entry["weights"][key] for key in ("key", "strip_prefix") if key in entry["weights"]
     }
     return {key: entry[key] for key in keys if key in entry} | {"weights": layout}
+
+
+def trained_splits(source):
+    """Return a function that gives the data to train and to validate on."""
+
+    def splits(wildcards):
+        dataset = MODELS[model_of(wildcards)]["weights"][source]["dataset"]
+        return {split: pack_path(dataset, split) for split in ("train", "validation")}
+
+    return splits
+
+
+def finetuning(wildcards):
+    """Return the fine-tuning recipe of a model."""
+    return MODELS[model_of(wildcards)]["weights"]["finetune"]
+
+
+def published_values(wildcards):
+    """Return the published values, and where their logs are, for a table that shows some."""
+    entry = STUDY["tables"][wildcards.table]
+    parts = entry.get("panels", []) + entry.get("rows", [])
+    if not any("published" in part for part in parts):
+        return {}
+    return {
+        "published": "config/literature/published.csv",
+        "links": "config/literature/logs.csv",
+    }
+
+
+def figure_inputs(wildcards):
+    """Return what a figure is drawn from: its pictures, or certificates."""
+    entry = STUDY["figures"][wildcards.figure]
+    if entry["kind"] == "pictures":
+        return [f"{RESULTS}/pictures/{wildcards.figure}.npz"]
+    return [certificates_path(experiment) for experiment in experiments_of(entry)]
+
+
+def pictured(wildcards):
+    """Return the settings of the experiment whose images a figure shows."""
+    return EXPERIMENTS[STUDY["figures"][wildcards.figure]["experiment"]]
 
 
 wildcard_constraints:

@@ -2,19 +2,6 @@
 # Makes: results/STUDY/figures/NAME.pdf and .png; where it comes from in .json.
 
 
-def figure_inputs(wildcards):
-    """Return what a figure is drawn from: its pictures, or certificates."""
-    entry = STUDY["figures"][wildcards.figure]
-    if entry["kind"] == "pictures":
-        return [f"{RESULTS}/pictures/{wildcards.figure}.npz"]
-    return [certificates_path(experiment) for experiment in experiments_of(entry)]
-
-
-def pictured(wildcards):
-    """Return the settings of the experiment whose images a figure shows."""
-    return EXPERIMENTS[STUDY["figures"][wildcards.figure]["experiment"]]
-
-
 rule draw_pictures:
     """Add noise to some images at each sigma, and remove it again, for a figure."""
     input:

@@ -10,6 +10,7 @@ rule render_paper:
         tables=[f"{RESULTS}/tables/{table}.csv" for table in STUDY["tables"]],
         figures=[f"{RESULTS}/figures/{figure}.pdf" for figure in STUDY["figures"]],
         provenance=[summary_path(experiment) for experiment in EXPERIMENTS],
+        accuracies=accuracy_paths(),
     output:
         report(
             f"{RESULTS}/paper.pdf",

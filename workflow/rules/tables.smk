@@ -3,18 +3,6 @@
 #        table for readers as .md, .tex and .html; where it comes from in .json.
 
 
-def published_values(wildcards):
-    """Return the published values, and where their logs are, for a table that shows some."""
-    entry = STUDY["tables"][wildcards.table]
-    parts = entry.get("panels", []) + entry.get("rows", [])
-    if not any("published" in part for part in parts):
-        return {}
-    return {
-        "published": "config/literature/published.csv",
-        "links": "config/literature/logs.csv",
-    }
-
-
 rule render_table:
     """Compute one of the paper's tables and lay it out."""
     input:

@@ -2,39 +2,6 @@
 # Makes: results/STUDY/models/NAME.pt, or NAME/sigma_0.25.pt where each sigma has its own.
 
 
-def weights_of(models):
-    """Return a wildcard constraint: the models' names, with a sigma where each has its own."""
-    shared = [name for name in models if not is_per_sigma(MODELS[name])]
-    per_sigma = [name for name in models if is_per_sigma(MODELS[name])]
-    return rf"{one_of(shared)}|({one_of(per_sigma)})/sigma_[0-9.e+-]+"
-
-
-def trained_name(wildcards):
-    """Return the model that a rule trains."""
-    return wildcards.weights.split("/")[0]
-
-
-def trained_sigma(wildcards):
-    """Return the noise level that a rule trains for, or None where it is for all."""
-    _, _, sigma = wildcards.weights.partition("/sigma_")
-    return float(sigma) if sigma else None
-
-
-def trained_splits(source):
-    """Return a function that gives the data to train and to validate on."""
-
-    def splits(wildcards):
-        dataset = MODELS[trained_name(wildcards)]["weights"][source]["dataset"]
-        return {split: pack_path(dataset, split) for split in ("train", "validation")}
-
-    return splits
-
-
-def finetuning(wildcards):
-    """Return the fine-tuning recipe of a model."""
-    return MODELS[trained_name(wildcards)]["weights"]["finetune"]
-
-
 rule train_denoiser:
     """Train a diffusion model on clean images."""
     input:
@@ -81,8 +48,8 @@ rule train_classifier:
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         seed=STUDY["seed"],
-        model=lambda wildcards: MODELS[trained_name(wildcards)],
-        sigma=trained_sigma,
+        model=lambda wildcards: MODELS[model_of(wildcards)],
+        sigma=sigma_of,
         state=f"{RESULTS}/models/{{weights}}.training",
     script:
         "../scripts/train_classifier.py"
@@ -110,10 +77,10 @@ rule finetune_classifier:
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         seed=STUDY["seed"],
-        model=lambda wildcards: MODELS[trained_name(wildcards)],
+        model=lambda wildcards: MODELS[model_of(wildcards)],
         start=lambda wildcards: description(finetuning(wildcards)["from"]),
         denoiser=lambda wildcards: description(finetuning(wildcards)["denoiser"]),
-        sigma=trained_sigma,
+        sigma=sigma_of,
         state=f"{RESULTS}/models/{{weights}}.training",
     script:
         "../scripts/finetune_classifier.py"

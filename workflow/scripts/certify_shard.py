@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from dds.counts import write_counts
-from dds.datasets import read_pack
+from dds.datasets import check_classes, read_pack
 from dds.denoisers import NoDenoiser
 from dds.files import sha256, write_json
 from dds.grid import shard_range
@@ -35,10 +35,10 @@ def load_models(inputs, models, settings):
     return classifiers, denoiser
 
 
-def run(smoothed, pack, images, work, should_stop, every):
+def run(smoothed, pack, images, work, should_stop, every, label):
     """Sample a shard's images, with a checkpoint every so many seconds and at the end."""
     at_most = len(images) * (smoothed.plan.n0 + smoothed.plan.n)
-    with Progress(at_most, "certify", "samples", done=work.votes.samples) as progress:
+    with Progress(at_most, label, "samples", done=work.votes.samples) as progress:
 
         def after_batch(votes):
             progress.advance(votes.samples - progress.done)
@@ -80,6 +80,8 @@ with job(snakemake):
     images = shard_range(wildcards.shard)
     if images[-1] >= len(pack.images):
         raise ValueError(f"{inputs.pack} has {len(pack.images)} images, the shard needs {images}")
+    for name in settings["classifiers"]:
+        check_classes(params.models[name]["classes"], pack.classes, of=name)
     classifiers, denoiser = load_models(inputs, params.models, settings)
     smoothed = SmoothedClassifier(
         classifiers, denoiser, sigma, make_plan(settings, sigma), params.seed,
@@ -100,11 +102,11 @@ with job(snakemake):
         "backend": device.type,
         "num_classes": len(pack.classes),
         "models": {name: sha256(inputs[name]) for name in params.models},
+        "data": sha256(inputs.pack),
+        "settings": settings,
     }
     identity = metadata | {
-        "settings": settings,
         "images": wildcards.shard,
-        "data": sha256(inputs.pack),
         "device": device_name(device),
         "torch": torch.__version__,
     }
@@ -112,7 +114,8 @@ with job(snakemake):
     with hold(output.with_suffix(".lock"), stop=should_stop) as lock:
         nothing = Votes.none(len(images), len(classifiers), len(pack.classes))
         work = Work(output.with_suffix(".checkpoint"), identity, lock, nothing)
-        run(smoothed, pack, images, work, should_stop, snakemake.config["checkpoint_seconds"])
+        run(smoothed, pack, images, work, should_stop, snakemake.config["checkpoint_seconds"],
+            f"certify {wildcards.experiment} sigma {sigma:g} {wildcards.shard}")  # fmt: skip
         lock.verify()
         frame = counts_frame(work.votes, classifiers, images, pack.labels[images].tolist(), sigma)
         write_counts(output, frame, metadata)

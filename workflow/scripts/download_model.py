@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from dds.datasets import check_classes
 from dds.files import sha256, write_json
 from support.download import fetch, link
 from support.job import job
@@ -13,13 +14,7 @@ def check_labels(path, classes):
     """Compare the labels in a published configuration with the entry's classes, in order."""
     labels = json.loads(Path(path).read_text(encoding="utf-8"))["id2label"]
     published = [labels[index] for index in sorted(labels, key=int)]
-    for index, (theirs, ours) in enumerate(zip(published, classes, strict=False)):
-        if theirs != ours:
-            raise ValueError(f"{path}: class {index} is {theirs!r}, the entry says {ours!r}")
-    if len(published) != len(classes):
-        raise ValueError(
-            f"{path}: there are {len(published)} classes, the entry has {len(classes)}"
-        )
+    check_classes(published, classes, of=str(path), by="the model's entry")
 
 
 with job(snakemake):

@@ -6,7 +6,9 @@ from dds.datasets import SOURCES, write_pack
 from support.job import job
 
 with job(snakemake):
-    entry = dict(snakemake.params.entry)
-    packs = SOURCES[entry.pop("source")](**entry, seed=snakemake.params.seed)
+    params = snakemake.params
+    source, options = SOURCES[params.entry["source"]], dict(params.entry)
+    del options["source"]
+    packs = source(**options, **params.files, seed=params.seed)
     for path in snakemake.output:
         write_pack(path, packs[Path(path).stem])

@@ -57,6 +57,18 @@ def experiments(study):
     return [heads, *rows]
 
 
+def accuracies(records):
+    """Return each classifier's accuracy on clean images, as rows of a name and a text."""
+    rows = []
+    for record in records:
+        share, low, high = (100 * record[key] for key in ("accuracy", "ci_low", "ci_high"))
+        text = f"{share:.2f}% ({low:.2f} to {high:.2f}) of {record['images']:,} clean images right"
+        if record["expected_accuracy"] is not None:
+            text += f"; published: {100 * record['expected_accuracy']:.1f}%"
+        rows.append((record["classifier"], text))
+    return rows
+
+
 def provenance(records, seed):
     """Return what was run, on what, with what, as rows of a name and a text."""
     versions = {}
@@ -76,7 +88,7 @@ def provenance(records, seed):
         rows.append((
             name.replace("_", " "),
             f"{record['samples']:,.0f} samples in {record['parts']} shards, "
-            f"{record['seconds']:,.0f} s of work ({rate:,.0f} samples/s with start-up), "
+            f"{record['seconds']:,.0f} s of work ({rate:,.0f} samples/s), "
             f"{record['started']} to {record['finished']}",
         ))  # fmt: skip
     weights = {}
@@ -103,6 +115,7 @@ def _joined(records, key):
 with job(snakemake):
     study, inputs = snakemake.params.study, snakemake.input
     records = {Path(p).stem: json.loads(Path(p).read_text("utf-8")) for p in inputs.provenance}
+    measured = [json.loads(Path(p).read_text("utf-8")) for p in inputs.accuracies]
     with tempfile.TemporaryDirectory() as folder:
         template = Path(shutil.copy(inputs.template, folder))
         shutil.copy(inputs.references, folder)
@@ -112,7 +125,7 @@ with job(snakemake):
             "experiments": experiments(study),
             "tables": tables(map(Path, inputs.tables), study["tables"]),
             "figures": figures(map(Path, inputs.figures), study["figures"], folder),
-            "provenance": provenance(records, study["seed"]),
+            "provenance": provenance(records, study["seed"]) + accuracies(measured),
         }
         template.with_name("data.json").write_text(json.dumps(data), "utf-8")
         with atomic_path(snakemake.output[0]) as temporary:

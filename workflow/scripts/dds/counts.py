@@ -50,7 +50,7 @@ def write_counts(path: str | Path, counts: pd.DataFrame, metadata: Mapping[str, 
         ``estimation`` (class counts, as lists of equal length).
     metadata : mapping
         What all rows share: protocol, study, experiment, dataset, sigma, seed, n0, n,
-        plan, precision, backend, num_classes, models. Values that JSON can hold.
+        plan, precision, backend, num_classes, models, data, settings. Values that JSON can hold.
     """
     table = pa.Table.from_pandas(counts, schema=_SCHEMA, preserve_index=False)
     table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(metadata).encode()})

@@ -164,6 +164,12 @@ def load_weights(
         for name, tensor in current_names(network, state).items()
         if name not in computed
     }
+    # PyTorch counts the batches of a batch norm since 2018; older files lack the count, and
+    # nothing computed here depends on it.
+    counters = {
+        name: tensor for name, tensor in expected.items() if name.endswith("num_batches_tracked")
+    }
+    state = counters | state
     missing, unexpected = expected.keys() - state.keys(), state.keys() - expected.keys()
     if missing or unexpected:
         raise ValueError(

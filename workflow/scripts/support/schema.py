@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import yaml
+
+# Where it is installed, jsonschema loads this checker of a format that no schema here uses,
+# and that takes longer than everything else that a job starts with.
+sys.modules.setdefault("rfc3987_syntax", None)
+import jsonschema  # noqa: E402
 
 _KINDS = {
     "string": "text",

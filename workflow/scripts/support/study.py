@@ -20,7 +20,7 @@ SCHEMAS = Path(__file__).parents[2] / "schemas"
 _CONFIG = Place("config/config.yaml or --config")
 _REGISTRY = "config/models.yaml"
 
-#: Classes and colour channels of the images of each source that fixes them.
+#: Number of classes, and colour channels, of the images of each source that fixes them.
 _IMAGES = {"sklearn_digits": (10, 1), "cifar10": (10, 3), "imagenet": (1000, 3)}
 
 #: What experiments must share for a comparison of their methods.
@@ -84,6 +84,23 @@ def is_per_sigma(model: Mapping[str, Any]) -> bool:
     """Tell whether a model, given by its entry, has one set of weights for each sigma."""
     weights = model["weights"]
     return "finetune" in weights or weights.get("train", {}).get("noise") == "gaussian"
+
+
+def check_files_exist(dataset: str, study: Mapping[str, Any]) -> None:
+    """Check that the files of the user's own that a dataset is made from are there.
+
+    Apart from `load_study`, so that a study can be planned where its data are not.
+
+    Raises
+    ------
+    StudyError
+        Naming, in one line, what was looked for, where, and how to get it.
+    """
+    at = Place(f"study {study['name']}", ("datasets", dataset, "files"))
+    for name, file in study["datasets"][dataset].get("files", {}).items():
+        if "file" in file and not Path(file["file"]).exists():
+            obtain = f"; {file['obtain']}" if "obtain" in file else ""
+            raise StudyError(f"{at / name / 'file'}: there is no {file['file']}{obtain}")
 
 
 def _find_study(study: str, root: Path) -> tuple[Path, str]:
@@ -435,8 +452,8 @@ def _check_images(
 ) -> None:
     """Check that the split of an experiment has so many images, where the study says it."""
     dataset, split = experiment["dataset"], experiment["split"]
-    splits = study["datasets"][dataset]["splits"]
-    size = splits[split] if isinstance(splits, dict) else None
+    rule = study["datasets"][dataset]["splits"][split]
+    size = rule if isinstance(rule, int) else rule.get("images")
     if size is not None and images > size:
         raise StudyError(
             f"{at / 'images'}: {images} is out of range; split {split} of dataset {dataset} "
@@ -446,16 +463,17 @@ def _check_images(
 
 def _check_fit(model: str, dataset: str, study: Mapping[str, Any], at: Place) -> None:
     """Check that a model takes the images of a dataset and knows their classes."""
-    entry, source = study["models"][model], study["datasets"][dataset]["source"]
-    if source not in _IMAGES:
-        return
-    classes, channels = _IMAGES[source]
+    entry, images = study["models"][model], study["datasets"][dataset]
+    if images["source"] in _IMAGES:
+        classes, channels = _IMAGES[images["source"]]
+    else:
+        classes, channels = len(images.get("classes", ())) or None, images["channels"]
     if entry["input"]["channels"] != channels:
         raise StudyError(
             f"{at}: {model} takes images of {entry['input']['channels']} channels, "
             f"those of dataset {dataset} have {channels}"
         )
-    if entry["kind"] == "classifier" and len(entry["classes"]) != classes:
+    if entry["kind"] == "classifier" and classes not in (None, len(entry["classes"])):
         raise StudyError(
             f"{at}: {model} has {len(entry['classes'])} classes, dataset {dataset} has {classes}"
         )

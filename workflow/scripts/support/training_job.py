@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dds.datasets import Pack, read_pack
+from dds.datasets import Pack, check_classes, read_pack
 from dds.files import atomic_path, sha256, write_json
 from dds.models import save_weights
 from dds.seeds import stream_seed
@@ -41,6 +41,9 @@ class TrainingJob:
         self.device = prepare_device(snakemake.config["device"], snakemake.threads)
         self.train: Pack = read_pack(inputs.train)
         self.validation: Pack = read_pack(inputs.validation)
+        if "classes" in params.model:
+            name = snakemake.wildcards.weights
+            check_classes(params.model["classes"], self.train.classes, of=name)
         self._identity = {
             "model": snakemake.wildcards.weights,
             "entry": params.model,

@@ -1,0 +1,111 @@
+"""The paper's study can be planned in a fresh clone, with no data, weights or cluster."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+import yaml
+from conftest import ROOT, Project
+
+STUDY = yaml.safe_load((ROOT / "config/studies/paper.yaml").read_text())
+REGISTRY = yaml.safe_load((ROOT / "config/models.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    return Project(tmp_path_factory.mktemp("clone"))
+
+
+def planned(text):
+    """Return the jobs of a dry run's summary, by rule."""
+    rows = text.split("Job stats:")[1].split("\n\n")[0].splitlines()
+    return {row[0]: int(row[1]) for row in map(str.split, rows) if row and row[-1].isdigit()}
+
+
+def expected():
+    """Return how many jobs of each rule the study asks for."""
+    experiments = STUDY["experiments"].values()
+    classifiers = {model for e in experiments for model in e["classifiers"]}
+    used = classifiers | {e["denoiser"] for e in experiments}
+    sigmas = {sigma for e in experiments for sigma in e["sigmas"]}
+    weights = {model: REGISTRY[model]["weights"] for model in used}
+    figures = STUDY["figures"].values()
+    return {
+        "certify_shard": sum(
+            len(e["sigmas"]) * math.ceil(e["images"] / e["images_per_shard"]) for e in experiments
+        ),
+        "finetune_classifier": len(sigmas) * sum("finetune" in w for w in weights.values()),
+        "train_classifier": sum("train" in w for w in weights.values()),
+        "measure_accuracy": sum(
+            len(sigmas) if "finetune" in weights[model] else 1 for model in classifiers
+        ),
+        "merge_counts": len(STUDY["experiments"]),
+        "compute_certificates": len(STUDY["experiments"]),
+        "render_table": len(STUDY["tables"]),
+        "render_figure": len(STUDY["figures"]),
+        "draw_pictures": sum(figure["kind"] == "pictures" for figure in figures),
+        "run_notebook": len(STUDY["notebooks"]),
+        "render_paper": 1,
+        "check_results": 1,
+        "all": 1,
+        "download_data_cifar10_images": 1,
+        **{f"prepare_data_{dataset}": 1 for dataset in STUDY["datasets"]},
+        **{f"download_model_{model}": 1 for model, w in weights.items() if "download" in w},
+    }
+
+
+@pytest.mark.parametrize("arguments", [[], ["--profile", "slurm"]], ids=["plain", "slurm"])
+def test_the_whole_paper_is_planned(clone, arguments):
+    preview = clone.snakemake("--dry-run", "all", *arguments, study="paper")
+    jobs = planned(preview.stdout + preview.stderr)
+    total = jobs.pop("total")
+    assert jobs == expected()
+    assert total == sum(jobs.values())
+
+
+def test_a_table_needs_no_more_than_its_experiments(clone):
+    preview = clone.snakemake("--dry-run", "table_2", study="paper")
+    jobs = planned(preview.stdout + preview.stderr)
+    imagenet = STUDY["experiments"]["imagenet"]
+    shards = math.ceil(imagenet["images"] / imagenet["images_per_shard"])
+    assert jobs["certify_shard"] == shards * len(imagenet["sigmas"])
+    assert not [rule for rule in jobs if "cifar10" in rule or "train" in rule]
+
+
+def test_missing_images_end_a_run_before_it_starts(clone):
+    target = "results/paper/data/imagenet/test.npz"
+    result = clone.snakemake(target, study="paper", check=False)
+    assert result.returncode != 0
+    assert re.search(
+        r"^error: study paper: datasets\.imagenet\.files\.images\.file: there is no "
+        r"data/imagenet/val; put there, or link, .*$",
+        result.stderr.rstrip(),
+        re.MULTILINE,
+    )
+    assert "Traceback" not in result.stderr
+    assert "rule prepare_data_imagenet" not in result.stdout + result.stderr
+
+
+def test_every_published_number_of_ours_stands_beside_a_result():
+    """No row or panel of Tables 1 to 5 is left out, and all of the right name."""
+    shown = set()
+    for name, table in STUDY["tables"].items():
+        for part in [*table.get("panels", []), *table.get("rows", [])]:
+            published = part["published"]
+            if isinstance(published, str):
+                assert published[0] == name[-1]
+                shown.add((published, None, None))
+            else:
+                assert published["table"] == name[-1]
+                shown.add((published["table"], published["row"], published.get("extra_data")))
+    lines = (ROOT / "config/literature/published.csv").read_text().splitlines()[1:]
+    cells = [line.split(",") for line in lines]
+    wanted = {
+        (table, None, None)
+        if row.startswith("sigma")
+        else (table, row, extra if row.startswith("SmoothAdv") and table == "3" else None)
+        for table, row, _, extra, *_ in cells
+    }
+    assert shown == wanted

@@ -1,0 +1,37 @@
+"""Measure a classifier's accuracy on clean images, beside the published one."""
+
+import logging
+
+from dds.certificates import binomial_interval
+from dds.datasets import check_classes, read_pack
+from dds.files import sha256, write_json
+from dds.models import load_classifier
+from dds.training import accuracy
+from support.device import device_name, prepare_device
+from support.job import job
+from support.provenance import Provenance
+
+#: What the largest network, at 512 pixels, has room for.
+BATCH_SIZE = 32
+
+with job(snakemake):
+    provenance = Provenance()
+    name, params, inputs = snakemake.wildcards.weights, snakemake.params, snakemake.input
+    device = prepare_device(snakemake.config["device"], snakemake.threads)
+    pack = read_pack(inputs.pack)
+    check_classes(params.model["classes"], pack.classes, of=name)
+    classifier = load_classifier(params.model, inputs.weights)
+    share = accuracy(classifier, pack.images, pack.labels, batch_size=BATCH_SIZE, device=device)
+    interval = binomial_interval(round(share * len(pack.images)), len(pack.images))
+    low, high = map(float, interval)
+    logging.info("%s: accuracy %.4f (%.4f to %.4f), published: %s",
+                 name, share, low, high, params.expected)  # fmt: skip
+    measured = {"classifier": name, "images": len(pack.images), "accuracy": share,
+                "ci_low": low, "ci_high": high, "expected_accuracy": params.expected}  # fmt: skip
+    write_json(
+        snakemake.output[0],
+        measured
+        | provenance.finish(
+            data=sha256(inputs.pack), weights=sha256(inputs.weights), device=device_name(device)
+        ),
+    )
