@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONPATH := $(abspath workflow/scripts)
 
-.PHONY: help demo test test-slurm lint format lock status report archive clean
+.PHONY: help demo test test-slurm lint format lock bench plan status report archive clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ format: $(READY) ## format code, rules and notebooks
 
 lock: $(READY) ## pin dependencies again, after a change of pyproject.toml
 	$(BIN)/python envs/pin.py
+
+bench: $(READY) ## measure certification against the plain way (OFFICIAL=checkout of the authors' code)
+	@$(BIN)/python workflow/bench.py $(if $(OFFICIAL),--official $(OFFICIAL))
+
+plan: $(READY) ## say what a study takes before it is run (STUDY=paper)
+	@$(BIN)/python workflow/plan_costs.py $(if $(STUDY),--study $(STUDY))
 
 status: $(READY) ## show how far a study is, what runs and what failed
 	@$(BIN)/python workflow/status.py $(STUDY)

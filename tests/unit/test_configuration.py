@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from dds.datasets import SOURCES
+from dds.kernels import PRECISIONS
 from dds.models import CLASSIFIERS, DENOISERS
 from dds.plans import Sequential
 from dds.schedules import SCHEDULES, TIMESTEP_RULES
-from dds.smoothing import NOISES, PRECISIONS
+from dds.smoothing import NOISES
 from dds.training import Recipe
 from support.schema import Place, conform
 from support.study import load_schema
@@ -109,7 +110,7 @@ def choices(name, path):
         ("study", "datasets.NAME.source", SOURCES),
         ("study", "experiments.NAME.timestep", TIMESTEP_RULES),
         ("study", "experiments.NAME.noise", NOISES),
-        ("study", "experiments.NAME.precision", PRECISIONS),
+        ("study", "experiments.NAME.precision", [*PRECISIONS, "auto"]),
         ("models", "NAME.network", {**CLASSIFIERS, **DENOISERS}),
         ("models", "NAME.schedule.name", SCHEDULES),
         ("models", "NAME.weights.train.precision", PRECISIONS),

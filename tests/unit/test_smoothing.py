@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from dds import smoothing
 from dds.denoisers import NoDenoiser
 from dds.plans import make_plan
 from dds.smoothing import SmoothedClassifier, Votes
@@ -143,6 +144,67 @@ def test_batches_are_filled_across_images():
     assert sum(size == 128 for size in sizes) >= len(sizes) // 2
 
 
+class Greedy(Brightness):
+    """Runs out of memory above a batch size."""
+
+    def __init__(self, most):
+        super().__init__(0.45, 0.55)
+        self.most = most
+
+    def forward(self, images):
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_out_of_memory_halves_the_batch_and_goes_on(plan):
+    expected = sample(smoothed(plan, {"greedy": Greedy(700)}))
+    smooth = smoothed(plan, {"greedy": Greedy(70)}, batch_size=512)
+    assert same(sample(smooth), expected)
+    assert smooth.batch_size == 64
+
+
+def test_out_of_memory_with_one_sample_or_fixed_shapes_is_an_error():
+    for options in ({}, {"deterministic": True}):
+        with pytest.raises(torch.OutOfMemoryError):
+            sample(smoothed("fixed", {"greedy": Greedy(0)}, **options))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 37}, {"batch_size": 400}, {"deterministic": True}]
+)
+def test_counting_may_lag_behind(plan, options):
+    """As on a GPU, where a batch is queued before the votes of the last are known."""
+    smooth = smoothed(plan, **options)
+    smooth._ahead = 3
+    assert same(sample(smooth), sample(smoothed(plan)))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_compiled_networks_see_four_shapes_and_count_the_same(plan, monkeypatch):
+    shapes = set()
+
+    class Spy(Brightness):
+        def forward(self, images):
+            shapes.add(len(images))
+            return super().forward(images)
+
+    monkeypatch.setattr(smoothing, "compile_networks", lambda networks, run, once: True)
+    spies = {"strict": Spy(0.3, 0.7), "lax": Spy(0.45, 0.55)}
+    votes = sample(smoothed(plan, spies, batch_size=80, compiled=True))
+    assert same(votes, sample(smoothed(plan)))
+    assert shapes <= {20, 40, 60, 80}
+
+
+def test_automatic_settings_are_replaced_by_what_ran():
+    smooth = smoothed(precision="auto", batch_size="auto")
+    assert smooth.precision in ("float32", "bfloat16")
+    sample(smooth)
+    assert isinstance(smooth.batch_size, int)
+
+
 def test_seed_image_and_sigma_change_the_noise():
     votes = [
         SmoothedClassifier(
@@ -176,6 +238,8 @@ def test_bad_input_is_refused():
         smoothed().sample(PIXELS[:1], [0], [0], classes=10)
     with pytest.raises(FloatingPointError, match="'nan' returned NaN"):
         sample(smoothed(classifiers={"nan": Brightness(float("nan"), 0.7)}))
-    for wrong in [{"noise": "pink"}, {"precision": "int8"}, {"batch_size": 0}]:
+    for wrong in [
+        {"noise": "pink"}, {"precision": "int8"}, {"batch_size": 0}, {"batch_size": "big"},
+    ]:  # fmt: skip
         with pytest.raises(ValueError, match=next(iter(wrong))):
             smoothed(**wrong)

@@ -98,7 +98,7 @@ with job(snakemake):
         "n0": smoothed.plan.n0,
         "n": smoothed.plan.n,
         "plan": smoothed.plan.to_dict(),
-        "precision": settings["precision"],
+        "precision": smoothed.precision,
         "backend": device.type,
         "num_classes": len(pack.classes),
         "models": {name: sha256(inputs[name]) for name in params.models},
@@ -119,4 +119,5 @@ with job(snakemake):
         lock.verify()
         frame = counts_frame(work.votes, classifiers, images, pack.labels[images].tolist(), sigma)
         write_counts(output, frame, metadata)
-        write_json(snakemake.output.provenance, provenance.finish(**identity) | work.record())
+        facts = provenance.finish(**identity, batch_size=smoothed.batch_size)
+        write_json(snakemake.output.provenance, facts | work.record())

@@ -162,7 +162,7 @@ def guided_diffusion_unet(
     -----
     The remaining parameters are those of ``guided_diffusion.unet.UNetModel``.
     """
-    from guided_diffusion.unet import UNetModel
+    from guided_diffusion.unet import AttentionBlock, UNetModel
 
     unet = UNetModel(
         image_size=image_size // patch_size, in_channels=in_channels * patch_size**2,
@@ -173,7 +173,24 @@ def guided_diffusion_unet(
         num_head_channels=num_head_channels, dropout=dropout,
         use_scale_shift_norm=use_scale_shift_norm, resblock_updown=resblock_updown,
     )  # fmt: skip
+    for module in unet.modules():
+        if isinstance(module, AttentionBlock):
+            module.attention = _Attention(module.num_heads)
     return unet if patch_size == 1 else _Patched(unet, patch_size)
+
+
+class _Attention(nn.Module):
+    """What guided_diffusion's QKVAttentionLegacy computes, by PyTorch's fused attention."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        batch, _, length = qkv.shape  # (batch, heads * 3 * channels, length)
+        query, key, value = qkv.reshape(batch, self.heads, 3, -1, length).mT.unbind(2)
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        return attended.mT.reshape(batch, -1, length)
 
 
 class _Patched(nn.Module):
