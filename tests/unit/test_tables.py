@@ -156,13 +156,15 @@ def test_comparison_refuses_images_that_stopped_early():
 
 
 def test_sampling_plans_show_their_samples_and_where_they_decide_otherwise():
-    (sheet,) = lay_out("sampling_plans", build_table(PLANS, CERTIFICATES))
-    assert sheet.columns == ["Noise", "Plan", "Samples", "Per image", "Share", "ε = 0.25"]
+    seconds = {"e": {0.25: 3.0, 0.5: 4.0}, "early": {0.25: 1.25}}
+    (sheet,) = lay_out("sampling_plans", build_table(PLANS, CERTIFICATES, seconds=seconds))
+    head = ["Noise", "Plan", "Samples", "Per image", "Share", "Seconds", "ε = 0.25"]
+    assert sheet.columns == head
     assert texts(sheet) == [
-        ["σ = 0.25", "fixed", "440", "110", "100.0%", "50.0"],
-        ["", "early", "230", "58", "52.3%", "25.0"],
-        ["σ = 0.5", "fixed", "440", "110", "100.0%", "25.0"],
-        ["", "early", "440", "110", "100.0%", "25.0"],
+        ["σ = 0.25", "fixed", "440", "110", "100.0%", "3.0", "50.0"],
+        ["", "early", "230", "58", "52.3%", "1.2", "25.0"],
+        ["σ = 0.5", "fixed", "440", "110", "100.0%", "4.0", "25.0"],
+        ["", "early", "440", "110", "100.0%", "", "25.0"],
     ]
     assert [row[-1].mark for row in sheet.rows] == ["", "*", "", ""]
     assert any(note.startswith("*") for note in sheet.notes)

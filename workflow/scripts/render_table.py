@@ -1,5 +1,6 @@
 """Compute one of the paper's tables and lay it out."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,16 @@ from dds.tables import build_table, lay_out
 from support.job import job
 from support.provenance import Provenance, of_artefact
 
+
+def seconds(summaries):
+    """Return how long sampling took, by experiment and sigma."""
+    spent = {}
+    for path in map(Path, summaries):
+        by_sigma = json.loads(path.read_text("utf-8"))["seconds_by_sigma"]
+        spent[path.stem] = {float(sigma): value for sigma, value in by_sigma.items()}
+    return spent
+
+
 with job(snakemake):
     provenance = Provenance()
     entry = snakemake.params.entry
@@ -20,7 +31,7 @@ with job(snakemake):
         published = read_published(snakemake.input.published)
         logs = snakemake.config["published_logs"]
         published = add_recomputed(published, snakemake.input.links, logs) if logs else published
-    table = build_table(entry, certificates, published)
+    table = build_table(entry, certificates, published, seconds(snakemake.input.provenance))
     sheets = lay_out(entry["kind"], table)
     with atomic_path(snakemake.output.csv) as temporary:
         table.to_csv(temporary, index=False)

@@ -21,6 +21,7 @@ from dds.literature import published_cells
 from dds.sheets import Cell, Sheet
 
 Certificates = Mapping[str, pd.DataFrame]
+Seconds = Mapping[str, Mapping[float, float]]
 
 _PERCENT = {"accuracy": "accuracy_percent", "low": "ci_low_percent", "high": "ci_high_percent",
             "clean_accuracy": "clean_accuracy_percent", "clean_low": "clean_ci_low_percent",
@@ -38,12 +39,15 @@ _ILLEGIBLE = ("?", "? not legible in our copy of the paper.")
 class Kind:
     """A kind of table: how it is computed, and how it is laid out."""
 
-    build: Callable[[Mapping[str, Any], Certificates, pd.DataFrame | None], pd.DataFrame]
+    build: Callable[..., pd.DataFrame]  # of the arguments of `build_table`
     lay_out: Callable[[pd.DataFrame], list[Sheet]]
 
 
 def build_table(
-    entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None = None
+    entry: Mapping[str, Any],
+    certificates: Certificates,
+    published: pd.DataFrame | None = None,
+    seconds: Seconds | None = None,
 ) -> pd.DataFrame:
     """Compute a table of a study file.
 
@@ -56,6 +60,8 @@ def build_table(
     published : DataFrame, optional
         Published values, as `dds.literature.read_published` returns them; needed
         where the entry says ``published``.
+    seconds : mapping of str to mapping of float to float, optional
+        How long sampling took, by experiment and sigma; shown by ``sampling_plans``.
 
     Returns
     -------
@@ -63,7 +69,7 @@ def build_table(
         One row a number, with its interval over images; results/README.md describes
         the columns.
     """
-    return KINDS[entry["kind"]].build(entry, certificates, published)
+    return KINDS[entry["kind"]].build(entry, certificates, published, seconds or {})
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -80,8 +86,9 @@ def lay_out(kind: str, table: pd.DataFrame) -> list[Sheet]:
 
 
 def _build_per_sigma(
-    entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None
-) -> pd.DataFrame:
+    entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None,
+    seconds: Seconds,
+) -> pd.DataFrame:  # fmt: skip
     parts = []
     for panel in entry["panels"]:
         rows = _select(certificates, panel)
@@ -114,8 +121,9 @@ def _lay_out_per_sigma(table: pd.DataFrame) -> list[Sheet]:
 
 
 def _build_best_over_sigma(
-    entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None
-) -> pd.DataFrame:
+    entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None,
+    seconds: Seconds,
+) -> pd.DataFrame:  # fmt: skip
     parts = []
     for number, row in enumerate(entry["rows"]):
         part = pd.DataFrame({"radius": entry["radii"]})
@@ -168,8 +176,9 @@ def _lay_out_best_over_sigma(table: pd.DataFrame) -> list[Sheet]:
 
 
 def _build_comparison(
-    entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None
-) -> pd.DataFrame:
+    entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None,
+    seconds: Seconds,
+) -> pd.DataFrame:  # fmt: skip
     methods = {method["label"]: certificates[method["experiment"]] for method in entry["methods"]}
     sigmas = next(iter(methods.values()))["sigma"].unique()
     rows = []
@@ -245,8 +254,9 @@ def _difference_cell(record: Mapping[str, Any]) -> Cell:
 
 
 def _build_sampling_plans(
-    entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None
-) -> pd.DataFrame:
+    entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None,
+    seconds: Seconds,
+) -> pd.DataFrame:  # fmt: skip
     parts = []
     for classifier, title in entry["classifiers"].items():
         plans = [_select(certificates, m | {"classifier": classifier}) for m in entry["methods"]]
@@ -254,6 +264,7 @@ def _build_sampling_plans(
             part = _in_percent(certified_accuracy(rows, entry["radii"]))
             part = part.merge(most_frequent_share(rows), on=["classifier", "sigma"])
             part = part.merge(_samples(rows, plans[0]), on="sigma")
+            part["seconds"] = part["sigma"].map(dict(seconds.get(method["experiment"], {})))
             part = part.merge(_differing_images(rows, plans[0], entry["radii"]))
             facts = {"panel": title, "row": number, "label": method["label"],
                      "experiment": method["experiment"]}  # fmt: skip
@@ -290,8 +301,9 @@ def _differing_images(
 
 
 def _lay_out_sampling_plans(table: pd.DataFrame) -> list[Sheet]:
-    columns = ["Noise", "Plan", "Samples", "Per image", "Share", *_epsilons(table)]
-    notes = ["Samples count selection and estimation; their share is of the first plan's."]
+    columns = ["Noise", "Plan", "Samples", "Per image", "Share", "Seconds", *_epsilons(table)]
+    notes = ["Samples count selection and estimation; their share is of the first plan's. "
+             "Seconds are of sampling, without start-up."]  # fmt: skip
     sheets = []
     for panel, part in _groups(table, "panel"):
         rows = []
@@ -304,6 +316,7 @@ def _lay_out_sampling_plans(table: pd.DataFrame) -> list[Sheet]:
                     Cell(f"{first['samples']:,}"),
                     Cell(f"{first['samples'] / first['images']:,.0f}"),
                     Cell(f"{first['samples_percent']:.1f}%"),
+                    Cell("" if pd.isna(first["seconds"]) else f"{first['seconds']:.1f}"),
                     *map(_decided_alike, _records(numbers)),
                 ])  # fmt: skip
         title = panel if table["panel"].nunique() > 1 else ""

@@ -88,7 +88,8 @@ def summarize(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     dict
         Sums of what adds up; of everything else the value, or the list of distinct
         values where the parts differ; ``parts``, how many there are; ``started`` and
-        ``finished``, of the first and the last.
+        ``finished``, of the first and the last; ``seconds_by_sigma``, for each noise
+        level of the parts.
     """
     summary: dict[str, Any] = {"parts": len(records)}
     for key in dict.fromkeys(key for record in records for key in record):
@@ -98,6 +99,11 @@ def summarize(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         elif key not in _OF_A_PART:
             distinct = list({json.dumps(value): value for value in values}.values())
             summary[key] = distinct[0] if len(distinct) == 1 else distinct
+    by_sigma: dict[str, float] = {}
+    for record in records:
+        sigma = f"{record['sigma']:g}"
+        by_sigma[sigma] = round(by_sigma.get(sigma, 0.0) + record["seconds"], 3)
+    summary["seconds_by_sigma"] = by_sigma
     summary["started"] = min(record["started"] for record in records)
     summary["finished"] = max(record["finished"] for record in records)
     return summary
