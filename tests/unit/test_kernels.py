@@ -48,9 +48,15 @@ def test_a_changed_weight_is_seen_by_the_next_inference():
 def test_precision_follows_the_measured_rates(monkeypatch):
     for rate, expected in [(1.0, "float32"), (1.2, "float32"), (4.0, "bfloat16")]:
         rates = {"float32": 1.0, "bfloat16": rate}
-        monkeypatch.setattr(kernels, "matmul_rate", lambda kind, *_, rates=rates: rates[kind])
+        monkeypatch.setattr(kernels, "matmul_rate", lambda kind, *_, rates=rates, **__: rates[kind])
         assert choose_precision("auto", "cpu") == expected
         assert choose_precision("float32", "cpu") == "float32"
+
+
+def test_the_probe_leaves_the_threads_as_they_were():
+    threads = torch.get_num_threads()
+    choose_precision("auto", "cpu")
+    assert torch.get_num_threads() == threads
 
 
 def test_batch_size_stops_where_nothing_is_gained_or_memory_ends(monkeypatch):

@@ -88,14 +88,29 @@ def choose_precision(wanted: str, device: str | torch.device) -> str:
         return wanted
     if wanted != "auto":
         raise ValueError(f"unknown precision {wanted!r}; allowed: {', '.join(PRECISIONS)}, auto")
-    # In turn and the best of many, because other programs disturb short timings.
-    rates = [[matmul_rate(kind, device, 1024) for kind in PRECISIONS] for _ in range(5)]
+    # Processor time of one thread, in turn and the best of many: other programs on the
+    # machine must not change the choice, for counts of two precisions cannot be merged.
+    threads = torch.get_num_threads()
+    on_cpu = torch.device(device).type == "cpu"
+    clock = time.thread_time if on_cpu else time.perf_counter
+    try:
+        torch.set_num_threads(1 if on_cpu else threads)
+        rates = [
+            [matmul_rate(kind, device, 1024, clock=clock) for kind in PRECISIONS] for _ in range(5)
+        ]
+    finally:
+        torch.set_num_threads(threads)
     float32, bfloat16 = map(max, zip(*rates, strict=True))
     return "bfloat16" if bfloat16 >= _WORTH_BFLOAT16 * float32 else "float32"
 
 
 def matmul_rate(
-    precision: str, device: str | torch.device, size: int = 2048, repeats: int = 5
+    precision: str,
+    device: str | torch.device,
+    size: int = 2048,
+    repeats: int = 5,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Measure how fast a device multiplies square matrices, in FLOP/s.
 
@@ -109,17 +124,19 @@ def matmul_rate(
         Rows of each matrix; a product is ``2 * size**3`` FLOP.
     repeats : int, optional
         The fastest of so many counts, after one that does not.
+    clock : callable, optional
+        Gives the seconds so far.
     """
     factor = torch.randn(size, size, device=device)
     weight = nn.Parameter(torch.randn(size, size, device=device), requires_grad=False)
     fastest = float("inf")
     with inference(device, precision):
         for repeat in range(repeats + 1):
-            started = time.perf_counter()
+            started = clock()
             functional.linear(factor, weight)
             wait_for(device)
             if repeat:
-                fastest = min(fastest, time.perf_counter() - started)
+                fastest = min(fastest, clock() - started)
     return 2 * size**3 / fastest
 
 
