@@ -61,11 +61,6 @@ class Progress:
         if time.monotonic() - self._logged >= self._log_interval:
             self._log()
 
-    def shrink(self, units: int) -> None:
-        """Take `units` off the total: work that turned out not to be needed."""
-        self._total -= units
-        self._bar.total = self._total
-
     @property
     def rate(self) -> float:
         """Units a second since the start of this run."""
