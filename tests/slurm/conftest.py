@@ -32,8 +32,8 @@ SITE = {
     "latency-wait": 15,
 }
 
-#: Seconds that nothing takes, however busy the machine.
-LONG = 600
+#: Seconds that no step takes, nor the digits study, however busy the machine.
+LONG, WHOLE_STUDY = 600, 2400
 
 
 class Run:
@@ -52,9 +52,9 @@ class Run:
         """What it has printed so far."""
         return self._log.read_text()
 
-    def succeed(self) -> str:
+    def succeed(self, seconds: float = LONG) -> str:
         """Wait for its end and return what it printed."""
-        assert self.process.wait(LONG) == 0, self.output
+        assert self.process.wait(seconds) == 0, self.output
         return self.output
 
     def wait_until(self, condition: Callable[[], object]) -> object:
@@ -74,7 +74,7 @@ class Run:
 
 
 class Project:
-    """A copy of the project's files with the tiny study.
+    """A copy of the project's files, to run a study in.
 
     Parameters
     ----------
@@ -82,12 +82,14 @@ class Project:
         Where it goes; must not exist.
     like : Project, optional
         Another copy, whose data and models this one starts with.
+    study : str, optional
+        The study's name: "tiny", or one that the project ships.
     """
 
     shard = Path("counts/long/sigma_0.25/images_00000-00009")
 
-    def __init__(self, folder: Path, like: Project | None = None) -> None:
-        self.folder, self.results = folder, folder / "results" / "tiny"
+    def __init__(self, folder: Path, like: Project | None = None, study: str = "tiny") -> None:
+        self.folder, self.results = folder, folder / "results" / study
         self._runs: list[Run] = []
         ignore = shutil.ignore_patterns("__pycache__", "locks")
         for part in PARTS:
@@ -95,16 +97,17 @@ class Project:
             folder.mkdir(exist_ok=True)
             copy(ROOT / part, folder / part, **({"ignore": ignore} if copy != shutil.copy2 else {}))
         shutil.copy2(Path(__file__).parent / "tiny.yaml", folder)
-        self.site = dict(SITE)
+        config = SITE["config"] | ({} if study == "tiny" else {"study": study})
+        self.site = SITE | {"config": config}
         if like:
             for part in (".snakemake", "results/tiny/data", "results/tiny/models"):
                 shutil.copytree(like.folder / part, folder / part, ignore=ignore)
 
     def run_here(self, *targets: str) -> None:
         """Run Snakemake on this machine to its end."""
-        config = [f"{key}={value}" for key, value in SITE["config"].items()]
+        config = [f"{key}={value}" for key, value in self.site["config"].items()]
         command = ["-m", "snakemake", "--cores", "2", *targets, "--config", *config]
-        Run([sys.executable, *command], self, {}).succeed()
+        Run([sys.executable, *command], self, {}).succeed(WHOLE_STUDY)
 
     def submit(self, cluster: Cluster, *arguments: str) -> Run:
         """Start Snakemake with the profile that ships and the site's values."""

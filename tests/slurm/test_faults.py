@@ -131,12 +131,25 @@ def test_a_job_is_preempted(cluster, project, undisturbed, run, job, saved):
 
 
 def test_slurmctld_restarts(cluster, project, undisturbed, run, job, saved):
+    """Snakemake asks in vain how its job is, keeps it, and submits the next one afterwards."""
     cluster.kill_controller()
-    run.wait_until(lambda: project.progress()["samples"] > saved)
+    run.wait_until(
+        lambda: "SLURM does not answer; 1 jobs are asked for again" in run.output
+    )
     cluster.revive()
     run.succeed()
     check(project, undisturbed, starts=1, saved=saved)
     assert [job["JobId"] for job in certifications(cluster)] == [job["JobId"]]
+
+
+def test_slurmctld_is_away_when_a_job_is_submitted(cluster, project, undisturbed):
+    cluster.kill_controller()
+    run = project.submit(cluster, TARGET)
+    run.wait_until(lambda: "SLURM does not answer; submitting when it does" in run.output)
+    cluster.revive()
+    run.succeed()
+    check(project, undisturbed, starts=1, saved=0)
+    assert len(certifications(cluster)) == 1
 
 
 def test_snakemake_is_interrupted_and_started_again(cluster, project, undisturbed, run, job, saved):

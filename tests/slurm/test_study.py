@@ -3,6 +3,8 @@
 from datetime import datetime
 
 import pytest
+import yaml
+from conftest import ROOT, WHOLE_STUDY, Project
 
 pytestmark = pytest.mark.slurm
 
@@ -55,6 +57,28 @@ def test_a_whole_study(cluster, project, undisturbed, array_jobs):
         assert most_at_once([job for job in certifying if job["NodeList"] == node]) <= 2
     for log in (project.results / "logs").rglob("*.log"):
         assert log.read_text().splitlines()[0].split(" on ")[1][:3] in ("n1,", "n2,", "n3,")
+
+
+def test_the_digits_study(cluster, tmp_path):
+    """The study that ships, from nothing to the paper: equal to that of a run without SLURM."""
+    here = Project(tmp_path / "here", study="digits")
+    here.run_here("all")
+    there = Project(tmp_path / "there", study="digits")
+    there.site["jobs"] = 6
+    there.submit(cluster, "all").succeed(WHOLE_STUDY)
+
+    study = yaml.safe_load((ROOT / "config/studies/digits.yaml").read_text())
+    for experiment in study["experiments"]:
+        assert there.digests(experiment) == here.digests(experiment)
+    for table in study["tables"]:
+        name = f"tables/{table}.csv"
+        assert (there.results / name).read_bytes() == (here.results / name).read_bytes()
+    assert (there.results / "paper.pdf").read_bytes().startswith(b"%PDF")
+    jobs = cluster.jobs()
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    assert most_at_once([job for job in jobs if gpus_of(job)]) <= 6
+    log_files = list((there.results / "logs").rglob("*.log"))
+    assert len(log_files) == len(jobs)
 
 
 def test_the_profile_asks_for_time_that_grows(cluster, project):
