@@ -133,9 +133,7 @@ def test_a_job_is_preempted(cluster, project, undisturbed, run, job, saved):
 def test_slurmctld_restarts(cluster, project, undisturbed, run, job, saved):
     """Snakemake asks in vain how its job is, keeps it, and submits the next one afterwards."""
     cluster.kill_controller()
-    run.wait_until(
-        lambda: "SLURM does not answer; 1 jobs are asked for again" in run.output
-    )
+    run.wait_until(lambda: "SLURM does not answer; 1 jobs are asked for again" in run.output)
     cluster.revive()
     run.succeed()
     check(project, undisturbed, starts=1, saved=saved)
