@@ -156,8 +156,11 @@ def test_comparison_refuses_images_that_stopped_early():
 
 
 def test_sampling_plans_show_their_samples_and_where_they_decide_otherwise():
-    seconds = {"e": {0.25: 3.0, 0.5: 4.0}, "early": {0.25: 1.25}}
-    (sheet,) = lay_out("sampling_plans", build_table(PLANS, CERTIFICATES, seconds=seconds))
+    records = {
+        "e": {"seconds_by_sigma": {"0.25": 3.0, "0.5": 4.0}},
+        "early": {"seconds_by_sigma": {"0.25": 1.25}},
+    }
+    (sheet,) = lay_out("sampling_plans", build_table(PLANS, CERTIFICATES, records=records))
     head = ["Noise", "Plan", "Samples", "Per image", "Share", "Seconds", "ε = 0.25"]
     assert sheet.columns == head
     assert texts(sheet) == [
@@ -169,6 +172,24 @@ def test_sampling_plans_show_their_samples_and_where_they_decide_otherwise():
     assert [row[-1].mark for row in sheet.rows] == ["", "*", "", ""]
     assert any(note.startswith("*") for note in sheet.notes)
     assert not any(cell.bold for row in sheet.rows for cell in row)
+
+
+def test_costs_stand_beside_their_estimates():
+    estimate = {
+        "images": 10, "samples": 4000, "flops": 7.2e15, "shards": 2, "chosen": "curtail",
+        "expected": {"fixed": 2.0, "curtail": 1.5, "sequential": 0.5},
+    }  # fmt: skip
+    record = {
+        "estimate": estimate, "samples": 1000, "seconds": 3600.0, "parts": 2,
+        "device": ["A100", "H100"], "precision": "float32", "joules": 7.2e6,
+    }  # fmt: skip
+    entry = {"kind": "costs", "gpu": "a100", "methods": [{"label": "ours", "experiment": "e"}]}
+    table = build_table(entry, {}, records={"e": record})
+    (sheet,) = lay_out("costs", table)
+    assert texts(sheet) == [
+        ["ours", "estimated", "3,000", "5.4", "1.5", "2", "0.75", "1", "", "a100"],
+        ["", "measured", "1,000", "1.8", "1", "2", "0.5", "0.5", "2", "A100, H100"],
+    ]
 
 
 def test_decisions_that_differ_are_marked_where_the_accuracies_agree():

@@ -215,6 +215,12 @@ def published_values(wildcards):
     }
 
 
+def estimates(wildcards):
+    """Return the estimates for a table that shows some."""
+    gpu = STUDY["tables"][wildcards.table].get("gpu")
+    return {"estimates": f"{RESULTS}/costs/{gpu}.json"} if gpu else {}
+
+
 def figure_inputs(wildcards):
     """Return what a figure is drawn from: its pictures, or certificates."""
     entry = STUDY["figures"][wildcards.figure]

@@ -1,12 +1,33 @@
-# Needs: certificates, and published values where a table shows them.
-# Makes: results/STUDY/tables/NAME.csv (every number with its interval), and the same
+# Needs: certificates, and published values or estimates where a table shows them.
+# Makes: results/STUDY/costs/GPU.json, results/STUDY/tables/NAME.csv (every number with its interval), and the same
 #        table for readers as .md, .tex and .html; where it comes from in .json.
+
+
+rule estimate_costs:
+    """Estimate what certifying the study takes, without running it."""
+    output:
+        f"{RESULTS}/costs/{{gpu}}.json",
+    log:
+        f"{RESULTS}/logs/estimate_costs/{{gpu}}.log",
+    wildcard_constraints:
+        gpu=r"[a-z0-9-]+",
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        study={key: STUDY[key] for key in ("datasets", "models", "experiments")},
+    script:
+        "../scripts/estimate_costs.py"
 
 
 rule render_table:
     """Compute one of the paper's tables and lay it out."""
     input:
         unpack(published_values),
+        unpack(estimates),
         certificates=lambda wildcards: [
             certificates_path(experiment)
             for experiment in experiments_of(STUDY["tables"][wildcards.table])

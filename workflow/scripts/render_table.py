@@ -13,13 +13,13 @@ from support.job import job
 from support.provenance import Provenance, of_artefact
 
 
-def seconds(summaries):
-    """Return how long sampling took, by experiment and sigma."""
-    spent = {}
-    for path in map(Path, summaries):
-        by_sigma = json.loads(path.read_text("utf-8"))["seconds_by_sigma"]
-        spent[path.stem] = {float(sigma): value for sigma, value in by_sigma.items()}
-    return spent
+def read_records(summaries, estimates):
+    """Return what is known of each experiment's sampling, with its estimate if there is one."""
+    records = {Path(p).stem: json.loads(Path(p).read_text("utf-8")) for p in summaries}
+    for estimate in json.loads(Path(estimates).read_text("utf-8")) if estimates else ():
+        if estimate["experiment"] in records:
+            records[estimate["experiment"]]["estimate"] = estimate
+    return records
 
 
 with job(snakemake):
@@ -31,7 +31,8 @@ with job(snakemake):
         published = read_published(snakemake.input.published)
         logs = snakemake.config["published_logs"]
         published = add_recomputed(published, snakemake.input.links, logs) if logs else published
-    table = build_table(entry, certificates, published, seconds(snakemake.input.provenance))
+    records = read_records(snakemake.input.provenance, snakemake.input.get("estimates"))
+    table = build_table(entry, certificates, published, records)
     sheets = lay_out(entry["kind"], table)
     with atomic_path(snakemake.output.csv) as temporary:
         table.to_csv(temporary, index=False)

@@ -53,8 +53,8 @@ GPUS: dict[str, Rate] = {
     "h200": _assumed(989),
 }
 
-#: Channels, height and width of each source's images.
-IMAGE_SHAPES = {"sklearn_digits": (1, 8, 8), "cifar10": (3, 32, 32), "imagenet": (3, 224, 224)}
+#: Channels, height and width of the images of each source that fixes them.
+_SHAPES = {"sklearn_digits": (1, 8, 8), "cifar10": (3, 32, 32)}
 
 #: Share of images, by sigma, whose class is right and has a certified radius of at least
 #: 0, 1/2, 1, ... sigma: Table 2, interpolated; 4 sigma and more certify nobody.
@@ -147,7 +147,7 @@ def _estimate_experiment(
     name: str, settings: Mapping[str, Any], study: Mapping[str, Any], rate: float
 ) -> Estimate:
     models, sigmas = study["models"], settings["sigmas"]
-    shape = IMAGE_SHAPES[study["datasets"][settings["dataset"]]["source"]]
+    shape = image_shape(study["datasets"][settings["dataset"]], models[settings["classifiers"][0]])
     classifying = [classifier_flops(models[key], shape) for key in settings["classifiers"]]
     denoising = [_denoising_flops(settings, models, shape, sigma) for sigma in sigmas]
     images, each = settings["images"], settings["n0"] + settings["n"]
@@ -179,6 +179,27 @@ def _estimate_experiment(
         chosen="curtail" if curtailed else settings["plan"],
         disk_bytes=counts * _BYTES_A_COUNT + shards * _BYTES_A_SHARD,
     )  # fmt: skip
+
+
+def image_shape(dataset: Mapping[str, Any], classifier: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return channels, height and width of a dataset's images, before any is read.
+
+    Parameters
+    ----------
+    dataset : mapping
+        From the study file. The size of images that are not cropped is not known and
+        taken to be the one that the classifier wants.
+    classifier : mapping
+        From the model registry.
+
+    Returns
+    -------
+    tuple of int
+    """
+    if dataset["source"] in _SHAPES:
+        return _SHAPES[dataset["source"]]
+    size = dataset.get("crop", classifier["input"]["size"])
+    return classifier["input"]["channels"], size, size
 
 
 def expected_samples(plan: Plan, sigma: float) -> float:

@@ -21,7 +21,7 @@ from dds.literature import published_cells
 from dds.sheets import Cell, Sheet
 
 Certificates = Mapping[str, pd.DataFrame]
-Seconds = Mapping[str, Mapping[float, float]]
+Records = Mapping[str, Mapping[str, Any]]
 
 _PERCENT = {"accuracy": "accuracy_percent", "low": "ci_low_percent", "high": "ci_high_percent",
             "clean_accuracy": "clean_accuracy_percent", "clean_low": "clean_ci_low_percent",
@@ -47,7 +47,7 @@ def build_table(
     entry: Mapping[str, Any],
     certificates: Certificates,
     published: pd.DataFrame | None = None,
-    seconds: Seconds | None = None,
+    records: Records | None = None,
 ) -> pd.DataFrame:
     """Compute a table of a study file.
 
@@ -60,8 +60,10 @@ def build_table(
     published : DataFrame, optional
         Published values, as `dds.literature.read_published` returns them; needed
         where the entry says ``published``.
-    seconds : mapping of str to mapping of float to float, optional
-        How long sampling took, by experiment and sigma; shown by ``sampling_plans``.
+    records : mapping of str to mapping, optional
+        By experiment, the record of its merged counts; ``sampling_plans`` shows how long
+        sampling took. `costs` compares them with ``estimate``, a `dds.costs.Estimate` as
+        a mapping.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def build_table(
         One row a number, with its interval over images; results/README.md describes
         the columns.
     """
-    return KINDS[entry["kind"]].build(entry, certificates, published, seconds or {})
+    return KINDS[entry["kind"]].build(entry, certificates, published, records or {})
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -87,7 +89,7 @@ def lay_out(kind: str, table: pd.DataFrame) -> list[Sheet]:
 
 def _build_per_sigma(
     entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None,
-    seconds: Seconds,
+    records: Records,
 ) -> pd.DataFrame:  # fmt: skip
     parts = []
     for panel in entry["panels"]:
@@ -122,7 +124,7 @@ def _lay_out_per_sigma(table: pd.DataFrame) -> list[Sheet]:
 
 def _build_best_over_sigma(
     entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None,
-    seconds: Seconds,
+    records: Records,
 ) -> pd.DataFrame:  # fmt: skip
     parts = []
     for number, row in enumerate(entry["rows"]):
@@ -177,7 +179,7 @@ def _lay_out_best_over_sigma(table: pd.DataFrame) -> list[Sheet]:
 
 def _build_comparison(
     entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None,
-    seconds: Seconds,
+    records: Records,
 ) -> pd.DataFrame:  # fmt: skip
     methods = {method["label"]: certificates[method["experiment"]] for method in entry["methods"]}
     sigmas = next(iter(methods.values()))["sigma"].unique()
@@ -255,7 +257,7 @@ def _difference_cell(record: Mapping[str, Any]) -> Cell:
 
 def _build_sampling_plans(
     entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None,
-    seconds: Seconds,
+    records: Records,
 ) -> pd.DataFrame:  # fmt: skip
     parts = []
     for classifier, title in entry["classifiers"].items():
@@ -264,12 +266,18 @@ def _build_sampling_plans(
             part = _in_percent(certified_accuracy(rows, entry["radii"]))
             part = part.merge(most_frequent_share(rows), on=["classifier", "sigma"])
             part = part.merge(_samples(rows, plans[0]), on="sigma")
-            part["seconds"] = part["sigma"].map(dict(seconds.get(method["experiment"], {})))
+            part["seconds"] = part["sigma"].map(_seconds(records, method["experiment"]))
             part = part.merge(_differing_images(rows, plans[0], entry["radii"]))
             facts = {"panel": title, "row": number, "label": method["label"],
                      "experiment": method["experiment"]}  # fmt: skip
             parts.append(pd.DataFrame(facts, index=part.index).join(part))
     return pd.concat(parts, ignore_index=True)
+
+
+def _seconds(records: Records, experiment: str) -> dict[float, float]:
+    """Return how long sampling took, by sigma; nothing where it is not known."""
+    by_sigma = records.get(experiment, {}).get("seconds_by_sigma", {})
+    return {float(sigma): seconds for sigma, seconds in by_sigma.items()}
 
 
 def _samples(rows: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
@@ -326,6 +334,68 @@ def _lay_out_sampling_plans(table: pd.DataFrame) -> list[Sheet]:
 
 def _decided_alike(record: Mapping[str, Any]) -> Cell:
     return replace(_accuracy(record), mark=_DIFFERS[0] if record["differing_images"] else "")
+
+
+# What sampling was estimated to take, and what it took ---------------------------------
+
+
+def _build_costs(
+    entry: Mapping[str, Any], certificates: Certificates, published: pd.DataFrame | None,
+    records: Records,
+) -> pd.DataFrame:  # fmt: skip
+    rows = []
+    for method in entry["methods"]:
+        record = records[method["experiment"]]
+        estimate = record["estimate"]
+        hours = estimate["expected"][estimate["chosen"]]
+        share = hours / estimate["expected"]["fixed"]  # of the fixed plan's samples
+        for source, facts in {
+            "estimated": {
+                "samples": round(share * estimate["samples"]),
+                "hours": hours,
+                "pflop": share * estimate["flops"] / 1e15,
+                "shards": estimate["shards"],
+                "device": entry["gpu"],
+            },
+            "measured": {
+                "samples": record["samples"],
+                "hours": record["seconds"] / 3600,
+                "pflop": estimate["flops"] / 1e15 * record["samples"] / estimate["samples"],
+                "shards": record["parts"],
+                "device": _listed(record["device"]),
+                "precision": _listed(record["precision"]),
+                "kwh": record["joules"] / 3.6e6 if record.get("joules") else np.nan,
+            },
+        }.items():
+            rows.append({"label": method["label"], "experiment": method["experiment"],
+                         "source": source, "images": estimate["images"]} | facts)  # fmt: skip
+    table = pd.DataFrame(rows)
+    table["hours_a_shard"] = table["hours"] / table["shards"]
+    table["tflops_per_second"] = table["pflop"] * 1000 / (table["hours"] * 3600)
+    return table
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else value
+
+
+def _lay_out_costs(table: pd.DataFrame) -> list[Sheet]:
+    columns = ["Experiment", "", "Samples", "PFLOP", "Hours", "Shards", "Hours a shard", "TFLOP/s",
+               "kWh", "On"]  # fmt: skip
+    rows = []
+    for _, numbers in _groups(table, "experiment"):
+        for position, record in enumerate(numbers.to_dict("records")):
+            names = ("pflop", "hours", "shards", "hours_a_shard", "tflops_per_second", "kwh")
+            rows.append([
+                Cell(record["label"] if position == 0 else ""),
+                Cell(record["source"]),
+                Cell(f"{record['samples']:,}"),
+                *(Cell("" if pd.isna(record[n]) else f"{record[n]:,.4g}") for n in names),
+                Cell(record["device"]),
+            ])  # fmt: skip
+    notes = ["Estimated before the run, from the networks' operations and the device's rate; "
+             "measured afterwards. Hours are of sampling on one device."]  # fmt: skip
+    return [Sheet("", columns, rows, notes)]
 
 
 # Published values beside ours --------------------------------------------------------
@@ -476,4 +546,5 @@ KINDS = {
     "best_over_sigma": Kind(_build_best_over_sigma, _lay_out_best_over_sigma),
     "comparison": Kind(_build_comparison, _lay_out_comparison),
     "sampling_plans": Kind(_build_sampling_plans, _lay_out_sampling_plans),
+    "costs": Kind(_build_costs, _lay_out_costs),
 }

@@ -315,7 +315,7 @@ def _check_table(table: Mapping[str, Any], study: Mapping[str, Any], at: Place) 
     for part, here in _parts(table, at):
         experiment = _check_source(part, study, here)
         if experiment:
-            for index, radius in enumerate(table["radii"]):
+            for index, radius in enumerate(table.get("radii", ())):
                 _check_radius(radius, part["experiment"], experiment, at / "radii" / index)
     if table["kind"] not in ("comparison", "sampling_plans"):
         return
