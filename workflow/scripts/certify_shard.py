@@ -15,6 +15,7 @@ from dds.plans import make_plan
 from dds.progress import Interrupted, Progress
 from dds.smoothing import SmoothedClassifier, Votes
 from support.device import device_name, prepare_device
+from support.energy import EnergyMeter
 from support.job import defer_signals, job
 from support.lock import hold
 from support.provenance import Provenance
@@ -113,7 +114,8 @@ with job(snakemake):
     output = Path(snakemake.output.counts)
     with hold(output.with_suffix(".lock"), stop=should_stop) as lock:
         nothing = Votes.none(len(images), len(classifiers), len(pack.classes))
-        work = Work(output.with_suffix(".checkpoint"), identity, lock, nothing)
+        meter = EnergyMeter(device)
+        work = Work(output.with_suffix(".checkpoint"), identity, lock, nothing, meter)
         run(smoothed, pack, images, work, should_stop, snakemake.config["checkpoint_seconds"],
             f"certify {wildcards.experiment} sigma {sigma:g} {wildcards.shard}")  # fmt: skip
         lock.verify()

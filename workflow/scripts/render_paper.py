@@ -85,11 +85,12 @@ def provenance(records, seed):
     ]
     for name, record in records.items():
         rate = record["samples"] / record["seconds"]
+        energy = f"{record['joules'] / 3.6e6:,.4g} kWh, " if "joules" in record else ""
         rows.append((
             name.replace("_", " "),
             f"{record['samples']:,.0f} samples in {record['parts']} shards, "
             f"{record['seconds']:,.0f} s of work ({rate:,.0f} samples/s), "
-            f"{record['started']} to {record['finished']}",
+            f"{energy}{record['started']} to {record['finished']}",
         ))  # fmt: skip
     weights = {}
     for record in records.values():

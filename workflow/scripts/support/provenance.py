@@ -69,7 +69,7 @@ def of_artefact(provenance: Provenance, snakemake: Any) -> dict[str, Any]:
 
 
 #: Facts of a record that add up over the parts of a result.
-_ADDED = ("seconds", "samples", "samples_drawn", "images_done", "starts")
+_ADDED = ("seconds", "joules", "samples", "samples_drawn", "images_done", "starts")
 
 #: Facts that only make sense for one part.
 _OF_A_PART = ("images", "sigma", "samples_per_second", "settings")
@@ -95,7 +95,8 @@ def summarize(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for key in dict.fromkeys(key for record in records for key in record):
         values = [record[key] for record in records if key in record]
         if key in _ADDED:
-            summary[key] = round(sum(values), 3)
+            if len(values) == len(records):  # some devices count no energy
+                summary[key] = round(sum(values), 3)
         elif key not in _OF_A_PART:
             distinct = list({json.dumps(value): value for value in values}.values())
             summary[key] = distinct[0] if len(distinct) == 1 else distinct

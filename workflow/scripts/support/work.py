@@ -10,6 +10,7 @@ from typing import Any
 
 from dds.checkpoints import UnusableCheckpoint, load_checkpoint, save_checkpoint
 from dds.smoothing import Votes
+from support.energy import EnergyMeter
 from support.lock import Lock
 
 _log = logging.getLogger("work")
@@ -31,6 +32,8 @@ class Work:
         Held by this job; verified before each write.
     votes : Votes
         What to start from without a checkpoint.
+    meter : EnergyMeter, optional
+        Of the device that works.
 
     Attributes
     ----------
@@ -39,9 +42,11 @@ class Work:
     """
 
     def __init__(
-        self, checkpoint: Path, identity: Mapping[str, Any], lock: Lock, votes: Votes
-    ) -> None:
+        self, checkpoint: Path, identity: Mapping[str, Any], lock: Lock, votes: Votes,
+        meter: EnergyMeter | None = None,
+    ) -> None:  # fmt: skip
         self._checkpoint, self._identity, self._lock = checkpoint, identity, lock
+        self._meter = meter
         self.votes = votes
         self._earlier = {"starts": 0, "samples_drawn": 0, "seconds": 0.0}
         try:
@@ -62,13 +67,16 @@ class Work:
         -------
         dict
             ``images_done``; ``samples``, the votes there are; ``samples_per_second`` of
-            this run; and of all runs ``starts``, ``samples_drawn`` and ``seconds``. What
-            a run that was killed did after its last checkpoint is not known, and left out.
+            this run; and of all runs ``starts``, ``samples_drawn``, ``seconds`` and, where
+            the device counts it, ``joules``. What a run that was killed did after its
+            last checkpoint is not known, and left out.
         """
         seconds = time.monotonic() - self._started
         samples = self.votes.samples
         drawn = samples - self._resumed
-        return {
+        joules = self._meter.joules() if self._meter else None
+        energy = {"joules": self._earlier.get("joules", 0.0) + joules} if joules is not None else {}
+        return energy | {
             "images_done": sum(
                 not self.votes.wanting(row).size for row in range(len(self.votes.goals))
             ),
