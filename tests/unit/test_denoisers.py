@@ -22,7 +22,7 @@ class KnowsTheImage(nn.Module):
     def forward(self, x, time):
         t = float(time[0]) * self.schedule.steps / 1000
         self.times.append(t)
-        sigma = np.interp(t, np.arange(self.schedule.steps), 2 * self.schedule.sigmas)
+        sigma = np.interp(t, np.arange(self.schedule.steps), 2 * np.array(self.schedule.sigmas))
         alpha_bar = 1 / (1 + sigma**2)
         return (x - np.sqrt(alpha_bar) * self.x0) / np.sqrt(1 - alpha_bar)
 

@@ -11,10 +11,15 @@ sigma because [-1,1] is twice as wide as [0,1]::
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate, pairwise
+from operator import mul
 from typing import NamedTuple
 
-import numpy as np
+# No array library: the workflow checks sigmas where Snakemake alone is installed.
 
 #: How a timestep is chosen for a noise level; see `Schedule.timestep`.
 TIMESTEP_RULES = ("nearest", "exact", "authors")
@@ -42,19 +47,19 @@ class Timestep(NamedTuple):
     noise_sigma: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Schedule:
     """A discrete noise schedule.
 
     Attributes
     ----------
-    alpha_bar : ndarray, shape (steps,)
-        abar_t, strictly decreasing, each in (0, 1).
+    alpha_bar : tuple of float
+        abar_t of every timestep, strictly decreasing, each in (0, 1).
     rescale_timesteps : bool
         Whether the network was trained to be told ``t * 1000 / steps`` instead of t.
     """
 
-    alpha_bar: np.ndarray
+    alpha_bar: tuple[float, ...]
     rescale_timesteps: bool = False
 
     @property
@@ -62,10 +67,10 @@ class Schedule:
         """How many timesteps the schedule has."""
         return len(self.alpha_bar)
 
-    @property
-    def sigmas(self) -> np.ndarray:
-        """Noise level of every timestep in [0,1] pixel units, increasing; shape (steps,)."""
-        return np.sqrt((1 - self.alpha_bar) / self.alpha_bar) / 2
+    @cached_property
+    def sigmas(self) -> tuple[float, ...]:
+        """Noise level of every timestep in [0,1] pixel units, increasing."""
+        return tuple(math.sqrt((1 - abar) / abar) / 2 for abar in self.alpha_bar)
 
     def network_time(self, t: float) -> float:
         """Return what the network is told for timestep `t`."""
@@ -102,13 +107,16 @@ class Schedule:
                 f"sigma {sigma:g} is outside what the noise schedule covers: "
                 f"{sigmas[0]:.3g} to {sigmas[-1]:.3g}"
             )
+        t = bisect_left(sigmas, sigma)
         if rule == "authors":
-            t = int(np.searchsorted(sigmas, sigma))
-            return Timestep(t, float(self.alpha_bar[t]), float(sigmas[t]))
-        position = float(np.interp(np.log(sigma), np.log(sigmas), np.arange(self.steps)))
+            return Timestep(t, self.alpha_bar[t], sigmas[t])
+        position = float(t)
+        if sigma < sigmas[t]:
+            below, here = math.log(sigmas[t - 1]), math.log(sigmas[t])
+            position -= (here - math.log(sigma)) / (here - below)
         if rule == "nearest":
             t = round(position)
-            return Timestep(t, float(self.alpha_bar[t]), sigma)
+            return Timestep(t, self.alpha_bar[t], sigma)
         if rule == "exact":
             return Timestep(position, 1 / (1 + (2 * sigma) ** 2), sigma)
         raise ValueError(f"unknown timestep rule {rule!r}; allowed: {', '.join(TIMESTEP_RULES)}")
@@ -120,8 +128,9 @@ def linear_schedule(steps: int, *, rescale_timesteps: bool = False) -> Schedule:
     beta rises linearly from 0.0001 to 0.02 when `steps` is 1,000.
     """
     scale = 1000 / steps
-    betas = np.linspace(scale * 1e-4, scale * 0.02, steps)
-    return Schedule(np.cumprod(1 - betas), rescale_timesteps)
+    first, last = scale * 1e-4, scale * 0.02
+    slope = (last - first) / (steps - 1)
+    return _from_betas([first + slope * t for t in range(steps)], rescale_timesteps)
 
 
 def cosine_schedule(steps: int, *, rescale_timesteps: bool = False) -> Schedule:
@@ -129,14 +138,19 @@ def cosine_schedule(steps: int, *, rescale_timesteps: bool = False) -> Schedule:
 
     No beta exceeds 0.999, which keeps the last timestep short of pure noise.
     """
-    edges = _cosine_curve(np.arange(steps + 1) / steps)
-    betas = np.minimum(1 - edges[1:] / edges[:-1], 0.999)
-    return Schedule(np.cumprod(1 - betas), rescale_timesteps)
+    edges = [_cosine_curve(t / steps) for t in range(steps + 1)]
+    betas = [min(1 - after / before, 0.999) for before, after in pairwise(edges)]
+    return _from_betas(betas, rescale_timesteps)
+
+
+def _from_betas(betas: list[float], rescale_timesteps: bool) -> Schedule:
+    return Schedule(tuple(accumulate((1 - beta for beta in betas), mul)), rescale_timesteps)
 
 
 SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
 
 
+@lru_cache
 def build_schedule(name: str, steps: int, rescale_timesteps: bool = False) -> Schedule:
     """Build a schedule by its name, a key of `SCHEDULES`."""
     if name not in SCHEDULES:
@@ -161,10 +175,10 @@ def cosine_timestep(sigma: float, steps: int) -> float:
         at which the curve f is evaluated, less one).
     """
     s = _COSINE_OFFSET
-    inverse = np.sin(np.pi / (2 + 2 * s)) / np.sqrt(1 + (2 * sigma) ** 2)
-    return float(steps * (1 - 2 * (1 + s) * np.arcsin(inverse) / np.pi)) - 1
+    inverse = math.sin(math.pi / (2 + 2 * s)) / math.sqrt(1 + (2 * sigma) ** 2)
+    return steps * (1 - 2 * (1 + s) * math.asin(inverse) / math.pi) - 1
 
 
-def _cosine_curve(fraction: np.ndarray) -> np.ndarray:
+def _cosine_curve(fraction: float) -> float:
     s = _COSINE_OFFSET
-    return np.cos((fraction + s) / (1 + s) * np.pi / 2) ** 2
+    return math.cos((fraction + s) / (1 + s) * math.pi / 2) ** 2
