@@ -337,7 +337,7 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
         ),
         (
             {"plan": "sequential", "radii": [0.0], "looks": [150, 1000]},
-            "plan: looks must rise in multiples of 100 and end at n = 1000, not [150, 1000]",
+            "looks: looks must rise in multiples of 100 and end at n = 1000, not [150, 1000]",
         ),
     ],
 )

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.stats import hypergeom
 
 from dds.certificates import successes_needed
+from dds.looks import check_looks, default_looks
 from dds.seeds import BLOCK
 
 
@@ -181,7 +182,7 @@ class Sequential:
         looks = default_looks(self.n) if self.looks is None else self.looks
         object.__setattr__(self, "looks", tuple(map(int, looks)))
         object.__setattr__(self, "radii", tuple(sorted({float(r) for r in self.radii})))
-        _check_looks(self.looks, self.n)
+        check_looks(self.looks, self.n)
         if not self.radii:
             raise ValueError("a sequential plan needs radii, the grid to decide")
         for name in ("last_share", "futility"):
@@ -312,28 +313,6 @@ def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
     raise ValueError(f"plan must be fixed or sequential, not {kind!r}")
 
 
-def default_looks(n: int, growth: float = 1.5) -> tuple[int, ...]:
-    """Return looks that grow geometrically up to `n`, in whole blocks of samples.
-
-    Parameters
-    ----------
-    n : int
-        The last look.
-    growth : float, optional
-        Ratio of one look to the one before, above 1.
-
-    Returns
-    -------
-    tuple of int
-        For example ``(100, 200, 300, 400, 700, 1000)`` for 1,000 samples.
-    """
-    looks, look = {n}, n / growth
-    while look >= BLOCK / 2:
-        looks.add(max(BLOCK, round(look / BLOCK) * BLOCK))
-        look /= growth
-    return tuple(sorted(look for look in looks if look <= n))
-
-
 def _is_misclassified(label: int | None, selected: int) -> bool:
     return label is not None and selected != label
 
@@ -341,15 +320,6 @@ def _is_misclassified(label: int | None, selected: int) -> bool:
 def _check_samples(n0: int, n: int) -> None:
     if n0 < 1 or n < 1:
         raise ValueError(f"n0 ({n0}) and n ({n}) must be at least 1")
-
-
-def _check_looks(looks: tuple[int, ...], n: int) -> None:
-    rising = all(first < second for first, second in zip(looks, looks[1:], strict=False))
-    whole_blocks = all(look > 0 and look % BLOCK == 0 for look in looks[:-1])
-    if not (looks and looks[-1] == n and rising and whole_blocks):
-        raise ValueError(
-            f"looks must rise in multiples of {BLOCK} and end at n = {n}, not {list(looks)}"
-        )
 
 
 def _check_stops(drawn: np.ndarray, allowed: Sequence[int]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dds.grid import sigma_name
+from dds.looks import check_looks
 from dds.schedules import build_schedule
 from support.schema import Place, StudyError, conform, read_yaml, suggestion
 
@@ -242,15 +243,11 @@ def _check_experiment(experiment: Mapping[str, Any], study: Mapping[str, Any], a
 
 
 def _check_plan(experiment: Mapping[str, Any], at: Place) -> None:
-    if experiment["plan"] == "fixed" and not experiment["curtail"]:
-        return
-    from dds.plans import make_plan  # late: it needs scipy, which most studies do not
-
-    for sigma in experiment["sigmas"]:
+    if "looks" in experiment:
         try:
-            make_plan(experiment, sigma)
+            check_looks(experiment["looks"], experiment["n"])
         except ValueError as error:
-            raise StudyError(f"{at / 'plan'}: {error}") from error
+            raise StudyError(f"{at / 'looks'}: {error}") from error
 
 
 def _check_schedule(
