@@ -85,8 +85,8 @@ def test_every_rule_that_runs_a_script_names_an_environment():
 def test_the_workflow_is_read_with_snakemake_alone():
     """Nothing that the rules files import is missing where only Snakemake is installed."""
     rules = "\n".join(file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk"))
-    modules = [SCRIPTS / f"{name.replace('.', '/')}.py"
-               for name in re.findall(r"^from ((?:dds|support)\.\w+) import", rules, flags=re.M)]  # fmt: skip
+    names = re.findall(r"^from ((?:dds|support)\.\w+) import", rules, flags=re.M)
+    modules = [SCRIPTS / f"{name.replace('.', '/')}.py" for name in names]
     assert len(modules) > 2
     assert set().union(*map(imports, modules)) <= {"jsonschema", "yaml"}  # Snakemake needs them
 
