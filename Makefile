@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONPATH := $(abspath workflow/scripts)
 
-.PHONY: help demo test test-slurm lint format lock bench plan status report archive clean
+.PHONY: help demo test test-conda test-slurm lint format lock bench plan status report archive clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-slurm: $(READY) ## run the tests that need a SLURM cluster, on one of their
 	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
 	      --no-install-recommends slurmctld slurmd slurm-client munge > /dev/null; }
 	@$(BIN)/pytest tests/slurm
+
+test-conda: $(READY) ## run a study in its conda environments, which are installed anew
+	@$(BIN)/pytest tests/workflow/test_conda.py -m conda
 
 lint: $(READY) ## check style, rules, notebooks, environments
 	$(BIN)/ruff check .

@@ -187,8 +187,8 @@ def test_costs_stand_beside_their_estimates():
     table = build_table(entry, {}, records={"e": record})
     (sheet,) = lay_out("costs", table)
     assert texts(sheet) == [
-        ["ours", "estimated", "3,000", "5.4", "1.5", "2", "0.75", "1", "", "a100"],
-        ["", "measured", "1,000", "1.8", "1", "2", "0.5", "0.5", "2", "A100, H100"],
+        ["ours", "estimated", "3,000", "5.4", "1.5", "2", "0.75", "0.5556", "1", "", "a100"],
+        ["", "measured", "1,000", "1.8", "1", "2", "0.5", "0.2778", "0.5", "2", "A100, H100"],
     ]
 
 

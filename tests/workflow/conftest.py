@@ -69,10 +69,8 @@ def shrink(study: dict) -> None:
     study["checks"][0] |= {"sigmas": [0.5], "radius": 0.0}
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The small study, built to the end."""
-    project = Project(tmp_path_factory.mktemp("project"))
+def shorten(project: Project) -> None:
+    """Train a project's models for a few seconds each."""
     models = project.folder / "config" / "models.yaml"
     registry = yaml.safe_load(models.read_text())
     for entry in registry.values():
@@ -80,6 +78,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             if isinstance(recipe, dict) and "iterations" in recipe:
                 recipe["iterations"] = min(recipe["iterations"], 500)
     models.write_text(yaml.safe_dump(registry, sort_keys=False))
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The small study, built to the end."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    shorten(project)
     shrink(project.study)
     project.write_study()
     project.snakemake("all")

@@ -371,6 +371,7 @@ def _build_costs(
                          "source": source, "images": estimate["images"]} | facts)  # fmt: skip
     table = pd.DataFrame(rows)
     table["hours_a_shard"] = table["hours"] / table["shards"]
+    table["samples_per_second"] = table["samples"] / (table["hours"] * 3600)
     table["tflops_per_second"] = table["pflop"] * 1000 / (table["hours"] * 3600)
     return table
 
@@ -380,12 +381,13 @@ def _listed(value: Any) -> str:
 
 
 def _lay_out_costs(table: pd.DataFrame) -> list[Sheet]:
-    columns = ["Experiment", "", "Samples", "PFLOP", "Hours", "Shards", "Hours a shard", "TFLOP/s",
-               "kWh", "On"]  # fmt: skip
+    columns = ["Experiment", "", "Samples", "PFLOP", "Hours", "Shards", "Hours a shard",
+               "Samples/s", "TFLOP/s", "kWh", "On"]  # fmt: skip
+    names = ("pflop", "hours", "shards", "hours_a_shard", "samples_per_second",
+             "tflops_per_second", "kwh")  # fmt: skip
     rows = []
     for _, numbers in _groups(table, "experiment"):
         for position, record in enumerate(numbers.to_dict("records")):
-            names = ("pflop", "hours", "shards", "hours_a_shard", "tflops_per_second", "kwh")
             rows.append([
                 Cell(record["label"] if position == 0 else ""),
                 Cell(record["source"]),
