@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dds.costs import GPUS
 from dds.datasets import SOURCES
 from dds.kernels import PRECISIONS
 from dds.models import CLASSIFIERS, DENOISERS
@@ -110,10 +111,12 @@ def choices(name, path):
         ("study", "datasets.NAME.source", SOURCES),
         ("study", "experiments.NAME.timestep", TIMESTEP_RULES),
         ("study", "experiments.NAME.noise", NOISES),
+        ("study", "tables.NAME.gpu", GPUS),
         ("study", "experiments.NAME.precision", [*PRECISIONS, "auto"]),
         ("models", "NAME.network", {**CLASSIFIERS, **DENOISERS}),
         ("models", "NAME.schedule.name", SCHEDULES),
         ("models", "NAME.weights.train.precision", PRECISIONS),
+        ("models", "NAME.weights.finetune.timestep", TIMESTEP_RULES),
     ],
 )
 def test_the_schema_allows_what_the_library_knows(name, path, known):
@@ -130,9 +133,9 @@ def defaults(name, prefix):
 
 def test_recipes_have_the_defaults_of_the_library():
     library = {field.name: field.default for field in fields(Recipe)}
-    tuning = defaults("models", "NAME.weights.finetune.")
-    assert tuning == {key: value for key, value in library.items() if value is not MISSING}
-    assert defaults("models", "NAME.weights.train.") == tuning | {"noise": "none"}
+    recipe = {key: value for key, value in library.items() if value is not MISSING}
+    assert defaults("models", "NAME.weights.train.") == recipe | {"noise": "none"}
+    assert defaults("models", "NAME.weights.finetune.") == recipe | {"timestep": "nearest"}
 
 
 def test_sequential_plans_have_the_defaults_of_the_library():

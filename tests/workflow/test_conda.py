@@ -37,7 +37,7 @@ def tools(tmp_path_factory):
 
 
 def test_a_study_runs_in_the_pinned_environments(tools, tmp_path):
-    project = Project(tmp_path / "project")
+    project = Project(tmp_path)
     shorten(project)
     shrink(project.study)
     project.write_study()

@@ -8,7 +8,9 @@ from support.training_job import TrainingJob
 with job(snakemake):
     run = TrainingJob(snakemake, "finetune")
     params, inputs = snakemake.params, snakemake.input
-    denoiser = load_denoiser(params.denoiser, inputs.denoiser).to(run.device).eval()
+    timestep = params.model["weights"]["finetune"]["timestep"]
+    denoiser = load_denoiser(params.denoiser, inputs.denoiser, timestep=timestep)
+    denoiser = denoiser.to(run.device).eval()
     # The weights are those of the classifier to start from; the rest of the entry is the same.
     classifier = load_classifier(params.model | {"weights": params.start["weights"]}, inputs.start)
     corruption = denoised(denoiser, params.sigma)
