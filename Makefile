@@ -27,10 +27,12 @@ demo: $(READY) ## rebuild the digits study, from data to paper, and its report
 test: $(READY) ## run the tests
 	@$(BIN)/pytest
 
+SLURM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server
+
 test-slurm: $(READY) ## run the tests that need a SLURM cluster, on one of their own
-	@dpkg --status slurmctld slurmd slurm-client munge > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
+	@dpkg --status $(SLURM) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
 	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
-	      --no-install-recommends slurmctld slurmd slurm-client munge > /dev/null; }
+	      --no-install-recommends $(SLURM) > /dev/null; }
 	@$(BIN)/pytest tests/slurm
 
 test-conda: $(READY) ## run a study in its conda environments, which are installed anew

@@ -5,10 +5,11 @@
     python tests/slurm/cluster.py status RUN
     python tests/slurm/cluster.py stop RUN
 
-It needs root and Debian's packages slurmctld, slurmd, slurm-client and munge; it needs
-neither systemd nor cgroups, and touches nothing outside RUN, so clusters run side by
-side. Every node has a host name of its own where the machine allows it, two GPUs that
-are copies of /dev/null, and more CPUs and memory than the machine may have.
+It needs root and Debian's packages slurmctld, slurmd, slurm-client and munge, and with
+--accounting slurmdbd and mariadb-server; it needs neither systemd nor cgroups, and
+touches nothing outside RUN, so clusters run side by side. Every node has a host name of
+its own where the machine allows it, two GPUs that are copies of /dev/null, and more CPUs
+and memory than the machine may have.
 
 A supervisor starts the daemons, adopts whatever they leave behind, jobs included, and ends
 it all with itself. As a fixture it is told to end with the test run, however that ends.
@@ -38,6 +39,8 @@ PACKAGES = {
     "slurmctld": "slurmctld",
     "slurmd": "slurmd",
 }
+ACCOUNTING_PACKAGES = {"mariadbd": "mariadb-server", "slurmdbd": "slurmdbd"}
+ACCOUNT = "lab"  # that root's jobs are charged to, where there is accounting
 MARK = "TEST_CLUSTER"  # Snakemake's jobs drop variables whose names start with SLURM_
 NODE = "TEST_CLUSTER_NODE"
 
@@ -63,7 +66,7 @@ TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
+{accounting}
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2,sched_min_interval=100000
@@ -84,6 +87,28 @@ NodeName=DEFAULT CPUs=4 RealMemory=64000 Gres=gpu:fake:{gpus}
 PartitionName=DEFAULT Nodes=ALL State=UP DefaultTime=60 MaxTime=INFINITE DefMemPerCPU=100
 PartitionName={partition} Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
 PartitionName={urgent_partition} PriorityTier=10 PreemptMode=OFF
+"""
+
+_WITHOUT_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+
+# As sites have it: a job without a valid account is refused.
+_WITH_ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePort={port}
+AccountingStoragePass={run}/munge.socket
+AccountingStorageTRES=gres/gpu
+AccountingStorageEnforce=associations"""
+
+_SLURMDBD_CONF = """\
+AuthType=auth/munge
+AuthInfo=socket={run}/munge.socket
+DbdHost=localhost
+DbdPort={port}
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageUser=root
+PidFile={run}/slurmdbd.pid
 """
 
 
@@ -109,6 +134,7 @@ class Cluster:
         return {
             MARK: str(self.run),
             "SLURM_CONF": f"{self.run}/slurm.conf",
+            "MYSQL_UNIX_PORT": f"{self.run}/database.socket",  # where slurmdbd looks for it
             "PATH": f"{self.run}/bin:{os.environ['PATH']}",
         }
 
@@ -119,6 +145,7 @@ class Cluster:
         gpus: int = 2,
         partition: str = "main",
         urgent_partition: str = "urgent",
+        accounting: bool = False,
         ends_with_parent: bool = False,
     ) -> None:
         """Bring the cluster up and wait until all nodes are idle.
@@ -132,6 +159,8 @@ class Cluster:
         partition, urgent_partition : str, optional
             Names of the default partition, and of one whose jobs preempt those of the
             default one.
+        accounting : bool, optional
+            Whether jobs are kept in a database, and need an account: `ACCOUNT`.
         ends_with_parent : bool, optional
             Stop when the calling process ends, however it ends.
 
@@ -141,8 +170,8 @@ class Cluster:
             If root or packages are missing, or the nodes do not come up.
         """
         nodes = list(nodes)
-        self._check_requirements()
-        self._write_files(nodes, gpus, partition, urgent_partition)
+        self._check_requirements(PACKAGES | (ACCOUNTING_PACKAGES if accounting else {}))
+        self._write_files(nodes, gpus, partition, urgent_partition, accounting)
         with (self.run / "supervisor.log").open("w") as log:
             subprocess.Popen(
                 [sys.executable, __file__, "supervise", self.run, *nodes,
@@ -151,6 +180,8 @@ class Cluster:
                 env=os.environ | self.environment,
             )  # fmt: skip
         try:
+            if accounting:
+                self.wait_until(self._add_account, seconds=60)
             self.wait_until(lambda: self.states() == dict.fromkeys(nodes, "idle"), seconds=60)
         except ClusterError:
             states = self.states()
@@ -158,6 +189,15 @@ class Cluster:
             raise ClusterError(
                 f"the nodes did not come up: {states or 'no answer'}; logs: {self.run}/*.log"
             ) from None
+
+    def _add_account(self) -> bool:
+        """Give root an account, once the database answers and knows the cluster."""
+        self.command("sacctmgr", "--immediate", "add", "account", ACCOUNT, check=False)
+        self.command("sacctmgr", "--immediate", "add", "user", "root", f"account={ACCOUNT}",
+                     check=False)  # fmt: skip
+        found = self.command("sacctmgr", "--noheader", "show", "associations", "user=root",
+                             "format=account", check=False)  # fmt: skip
+        return ACCOUNT in found
 
     def stop(self) -> None:
         """End every process of the cluster, jobs included; the folder stays."""
@@ -261,10 +301,10 @@ class Cluster:
         os.kill(supervisor, number)
         return True
 
-    def _check_requirements(self) -> None:
+    def _check_requirements(self, packages: dict[str, str]) -> None:
         if os.geteuid() != 0:
             raise ClusterError("a test cluster needs root")
-        missing = [package for command, package in PACKAGES.items() if not shutil.which(command)]
+        missing = [package for command, package in packages.items() if not shutil.which(command)]
         if missing:
             raise ClusterError(
                 "missing packages; apt-get install --no-install-recommends " + " ".join(missing)
@@ -273,7 +313,7 @@ class Cluster:
             raise ClusterError(f"{self.run} is too long a path for munge's socket")
 
     def _write_files(
-        self, nodes: list[str], gpus: int, partition: str, urgent_partition: str
+        self, nodes: list[str], gpus: int, partition: str, urgent_partition: str, accounting: bool
     ) -> None:
         try:
             self.run.mkdir(parents=True)
@@ -286,11 +326,17 @@ class Cluster:
         key = self.run / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(1024))
-        controller_port, *node_ports = _free_ports(1 + len(nodes))
+        controller_port, database_port, *node_ports = _free_ports(2 + len(nodes))
+        if accounting:
+            self._prepare_database(database_port)
         (self.run / "slurm.conf").write_text(
             _SLURM_CONF.format(
                 run=self.run, controller_port=controller_port, gpus=gpus,
                 partition=partition, urgent_partition=urgent_partition,
+                accounting=(
+                    _WITH_ACCOUNTING.format(run=self.run, port=database_port) if accounting
+                    else _WITHOUT_ACCOUNTING
+                ),
                 nodes="\n".join(
                     f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}"
                     for node, port in zip(nodes, node_ports, strict=True)
@@ -308,6 +354,16 @@ class Cluster:
         )
         srun.chmod(0o755)
 
+    def _prepare_database(self, port: int) -> None:
+        subprocess.run(
+            ["mariadb-install-db", "--no-defaults", "--user=root", "--skip-test-db",
+             "--auth-root-authentication-method=socket", f"--datadir={self.run}/database"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        configuration = self.run / "slurmdbd.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text(_SLURMDBD_CONF.format(run=self.run, port=port))
+
 
 class Supervisor:
     """The process that starts a cluster's daemons and ends them with itself."""
@@ -319,7 +375,15 @@ class Supervisor:
                    (("key", ".key"), ("pid", "d.pid"), ("log", "d.log"), ("seed", "d.seed"))),
                  f"--socket={run}/munge.socket"]  # fmt: skip
         controller = ["slurmctld", "-D", "-f", f"{run}/slurm.conf", "-L", f"{run}/slurmctld.log"]
-        self._daemons = {"munged": munge, "slurmctld": controller} | {
+        self._daemons = {"munged": munge}
+        if (run / "slurmdbd.conf").exists():
+            self._daemons["mariadbd"] = [
+                "mariadbd", "--no-defaults", "--user=root", "--skip-networking",
+                f"--datadir={run}/database", f"--socket={run}/database.socket",
+                f"--pid-file={run}/mariadbd.pid", f"--log-error={run}/mariadbd.log",
+            ]  # fmt: skip
+            self._daemons["slurmdbd"] = ["slurmdbd", "-D"]
+        self._daemons |= {"slurmctld": controller} | {
             node: ["slurmd", "-D", "-f", f"{run}/slurm.conf", "-N", node,
                    "-L", f"{run}/slurmd.{node}.log"]
             for node in nodes
@@ -348,15 +412,17 @@ class Supervisor:
             time.sleep(0.02)
 
     def _start_missing(self) -> None:
-        for name in self._daemons.keys() - self._running.values():
-            if name == "munged":
-                (self._run / "munge.socket").unlink(missing_ok=True)
+        sockets = {"munged": "munge.socket", "mariadbd": "database.socket"}
+        for name in sockets.keys() - self._running.values():
+            (self._run / sockets[name]).unlink(missing_ok=True)
         for name, command in self._daemons.items():
             if name not in self._running.values():
                 self._running[self._start(name, command)] = name
-            if name == "munged":
-                while not (self._run / "munge.socket").exists():
-                    time.sleep(0.05)
+            if name in sockets:  # what comes after needs it
+                Cluster(self._run).wait_until((self._run / sockets[name]).exists, seconds=30)
+            elif name == "slurmdbd":
+                command = ["sacctmgr", "show", "clusters"]
+                Cluster(self._run).wait_until(lambda c=command: _succeeds(c), seconds=30)
 
     def _start(self, name: str, command: list[str]) -> int:
         child = os.fork()
@@ -383,6 +449,10 @@ class Supervisor:
         except ChildProcessError:
             return True
         return False
+
+
+def _succeeds(command: list[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _children(parent: int) -> list[int]:
@@ -414,6 +484,7 @@ def main() -> None:
     start.add_argument("--nodes", default="n1,n2,n3", help="names, with commas")
     start.add_argument("--gpus", type=int, default=2, help="fake GPUs a node")
     start.add_argument("--partition", default="main", help="name of the default partition")
+    start.add_argument("--accounting", action="store_true", help="with slurmdbd and a database")
     start.add_argument("--urgent-partition", default="urgent", help="name of one that preempts")
     commands.add_parser("stop", help="end all its processes")
     commands.add_parser("status", help="show nodes and jobs")
@@ -433,7 +504,7 @@ def main() -> None:
     elif arguments.command == "start":
         cluster.start(
             nodes=arguments.nodes.split(","), gpus=arguments.gpus, partition=arguments.partition,
-            urgent_partition=arguments.urgent_partition,
+            urgent_partition=arguments.urgent_partition, accounting=arguments.accounting,
         )  # fmt: skip
         print(f"{len(cluster.states())} nodes idle in {cluster.run}")
     elif arguments.command == "stop":

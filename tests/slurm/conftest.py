@@ -162,11 +162,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Cluster:
-    """A cluster of three nodes with two GPUs each, which ends with the test."""
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Cluster:
+    """A cluster of three nodes with two GPUs each, which ends with the test.
+
+    A test that wants other arguments of `Cluster.start` gives them as a parameter.
+    """
     cluster = Cluster(tmp_path / "cluster")
     try:
-        cluster.start(ends_with_parent=True)
+        cluster.start(ends_with_parent=True, **getattr(request, "param", {}))
     except ClusterError as error:
         pytest.fail(str(error), pytrace=False)
     yield cluster

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import pytest
 import yaml
+from cluster import ACCOUNT
 from conftest import ROOT, WHOLE_STUDY, Project
 
 pytestmark = pytest.mark.slurm
@@ -82,6 +83,20 @@ def test_the_digits_study(cluster, tmp_path):
     assert most_at_once([job for job in jobs if gpus_of(job)]) <= 6
     log_files = list((there.results / "logs").rglob("*.log"))
     assert len(log_files) == len(jobs)
+
+
+@pytest.mark.parametrize("cluster", [{"accounting": True}], indirect=True)
+def test_a_site_with_accounting(cluster, project, undisturbed):
+    """Every job is charged to the account that the site names."""
+    project.site["default-resources"] = project.site["default-resources"] | {
+        "slurm_account": ACCOUNT
+    }
+    project.submit(cluster, "results/tiny/counts/many.parquet").succeed()
+    assert project.digests("many") == undisturbed.digests("many")
+    charged = cluster.command("sacct", "--allocations", "--noheader", "--parsable2",
+                              "--format=Account,State").splitlines()  # fmt: skip
+    assert len(charged) == len(cluster.jobs()) == 9
+    assert set(charged) == {f"{ACCOUNT}|COMPLETED"}
 
 
 def test_the_profile_asks_for_time_that_grows(cluster, project):
