@@ -44,6 +44,7 @@ def expected():
         "merge_counts": len(STUDY["experiments"]),
         "compute_certificates": len(STUDY["experiments"]),
         "render_table": len(STUDY["tables"]),
+        "estimate_costs": 1,
         "render_figure": len(STUDY["figures"]),
         "draw_pictures": sum(figure["kind"] == "pictures" for figure in figures),
         "run_notebook": len(STUDY["notebooks"]),
