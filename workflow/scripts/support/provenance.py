@@ -93,7 +93,8 @@ def summarize(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         level of the parts.
     """
     parts, sums, distinct, by_sigma, times = 0, {}, {}, {}, {}
-    for parts, record in enumerate(records, start=1):
+    for record in records:
+        parts += 1
         for key, value in record.items():
             if key in _ADDED:
                 sums[key] = sums.get(key, 0) + value
