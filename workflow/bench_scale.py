@@ -105,10 +105,6 @@ class Bench:
             copy_part = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             copy_part(ROOT / part, folder / part)
 
-    def snakemake(self, *arguments: str) -> list[str]:
-        """Return the command that runs Snakemake."""
-        return [sys.executable, "-m", "snakemake", *arguments]
-
     def run(self, what: str, command: list[str], **facts: object) -> str:
         """Run a command in the copy, keep what it took, and return what it printed."""
         print(f"  {what} ...".ljust(66), end="", flush=True)
@@ -145,7 +141,7 @@ class Bench:
 
     def plan(self, what: str, config: str) -> int:
         """Measure a dry run; return its number of jobs."""
-        text = self.run(f"dry run, {what}", self.snakemake("all", "--dry-run", "--config", config))
+        text = self.run(f"dry run, {what}", snakemake("all", "--dry-run", "--config", config))
         totals = [line.split()[1] for line in text.splitlines() if line.startswith("total ")]
         self.steps[-1]["jobs"] = int(totals[0])
         return int(totals[0])
@@ -154,10 +150,15 @@ class Bench:
         """Measure a run that finds everything done."""
         text = self.run(
             f"run with nothing to do, {what}",
-            self.snakemake("all", "--cores", "1", "--config", config),
+            snakemake("all", "--cores", "1", "--config", config),
         )
         if "Nothing to be done" not in text:
             sys.exit(f"{text[-2000:]}\nerror: bench: a finished study was to be run again")
+
+
+def snakemake(*arguments: str) -> list[str]:
+    """Return the command that runs Snakemake."""
+    return [sys.executable, "-m", "snakemake", *arguments]
 
 
 def shards(study: dict) -> Iterator[tuple[Path, str]]:
@@ -243,7 +244,7 @@ def measure_aggregation(bench: Bench) -> None:
         "render_table": "tables/table_4.csv",
         "render_figure": "figures/figure_2.pdf",
     }.items():
-        bench.run(rule, bench.snakemake(
+        bench.run(rule, snakemake(
             f"{results}/{target}", "--cores", "1", "--allowed-rules", rule, "--config", config,
         ), shards=count)  # fmt: skip
 
@@ -268,7 +269,7 @@ def measure_start(bench: Bench) -> None:
         ("data, models and a first shard", earlier),
         ("start of a shard's job", shard),
     ):
-        bench.run(what, bench.snakemake(target, "--cores", "1", "--config", config))
+        bench.run(what, snakemake(target, "--cores", "1", "--config", config))
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The benchmark of scale measures the shards that it says."""
 
 import yaml
-from bench_scale import ROOT, in_smaller_shards, shards
 
+from bench_scale import ROOT, in_smaller_shards, shards
 from dds.grid import shard_range
 
 
