@@ -195,8 +195,9 @@ def stand_in(bench: Bench, study: dict, smaller: dict) -> None:
     for folder, shard in shards(smaller):
         for suffix in (".parquet", ".json"):
             old, new = (results / folder / (n + suffix) for n in (first[folder], shard))
-            shutil.copy2(old, new)
-            shutil.copy2(record(old), record(new))
+            if new != old:
+                shutil.copy2(old, new)
+                shutil.copy2(record(old), record(new))
             kept.add(record(new).name)
     for path in records.iterdir():
         if path.name not in kept:
