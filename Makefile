@@ -57,8 +57,9 @@ format: $(READY) ## format code, rules and notebooks
 lock: $(READY) ## pin dependencies again, after a change of pyproject.toml
 	$(BIN)/python envs/pin.py
 
-bench: $(READY) ## measure certification against the plain way (OFFICIAL=checkout of the authors' code)
+bench: $(READY) ## measure certification against the plain way (OFFICIAL=checkout of the authors' code), and scale
 	@$(BIN)/python workflow/bench.py $(if $(OFFICIAL),--official $(OFFICIAL))
+	@$(BIN)/python workflow/bench_scale.py
 
 plan: $(READY) ## say what a study takes before it is run (STUDY=paper)
 	@$(BIN)/python workflow/plan_costs.py $(if $(STUDY),--study $(STUDY))

@@ -46,6 +46,15 @@ def test_merge_sorts_and_keeps_what_is_shared(tmp_path):
     assert "sigma" not in metadata
 
 
+def test_no_row_is_lost_where_shards_are_many(tmp_path, monkeypatch):
+    monkeypatch.setattr("dds.counts._TABLES_AT_ONCE", 2)
+    paths = [write(tmp_path, f"{image}.parquet", frame([image], successes=90 + image))
+             for image in range(5)]  # fmt: skip
+    counts, _ = merge_counts(paths)
+    assert counts["image"].tolist() == [0, 1, 2, 3, 4]
+    assert [votes[1] for votes in counts["estimation"]] == [90, 91, 92, 93, 94]
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("protocol", 2), ("seed", 2), ("precision", "bfloat16"), ("backend", "cuda"),

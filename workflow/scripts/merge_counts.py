@@ -12,7 +12,7 @@ with job(snakemake):
     shards = [Path(counts) for counts in snakemake.input]
     frame, metadata = merge_counts(shards)
     write_counts(snakemake.output.counts, frame, metadata)
-    records = [json.loads(path.with_suffix(".json").read_text("utf-8")) for path in shards]
+    records = (json.loads(path.with_suffix(".json").read_text("utf-8")) for path in shards)
     write_json(snakemake.output.provenance, summarize(records))
     for path in shards:  # only now is what the checkpoints guard safe
         path.with_suffix(".checkpoint").unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -72,42 +72,53 @@ def of_artefact(provenance: Provenance, snakemake: Any) -> dict[str, Any]:
 _ADDED = ("seconds", "joules", "samples", "samples_drawn", "images_done", "starts")
 
 #: Facts that only make sense for one part.
-_OF_A_PART = ("images", "sigma", "samples_per_second", "settings")
+_OF_A_PART = ("images", "sigma", "samples_per_second", "settings", "started", "finished")
 
 
-def summarize(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summarize(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Put the records of a result's parts together.
 
     Parameters
     ----------
-    records : sequence of mapping
-        What `Provenance.finish` returned for each part.
+    records : iterable of mapping
+        What `Provenance.finish` returned for each part, at least one; each is looked at
+        once and none is kept, so there may be any number.
 
     Returns
     -------
     dict
-        Sums of what adds up; of everything else the value, or the list of distinct
+        Sums of what adds up, where every part has it; of everything else the value, or the list of distinct
         values where the parts differ; ``parts``, how many there are; ``started`` and
         ``finished``, of the first and the last; ``seconds_by_sigma``, for each noise
         level of the parts.
     """
-    summary: dict[str, Any] = {"parts": len(records)}
-    for key in dict.fromkeys(key for record in records for key in record):
-        values = [record[key] for record in records if key in record]
-        if key in _ADDED:
-            if len(values) == len(records):  # some devices count no energy
-                summary[key] = round(sum(values), 3)
-        elif key not in _OF_A_PART:
-            distinct = list({json.dumps(value): value for value in values}.values())
-            summary[key] = distinct[0] if len(distinct) == 1 else distinct
-    by_sigma: dict[str, float] = {}
+    parts, sums, distinct, by_sigma, times = 0, {}, {}, {}, {}
     for record in records:
+        parts += 1
+        for key, value in record.items():
+            if key in _ADDED:
+                having, total = sums.get(key, (0, 0))
+                sums[key] = having + 1, total + value
+            elif key not in _OF_A_PART:
+                distinct.setdefault(key, {})[json.dumps(value)] = value
         sigma = f"{record['sigma']:g}"
-        by_sigma[sigma] = round(by_sigma.get(sigma, 0.0) + record["seconds"], 3)
-    summary["seconds_by_sigma"] = by_sigma
-    summary["started"] = min(record["started"] for record in records)
-    summary["finished"] = max(record["finished"] for record in records)
-    return summary
+        by_sigma[sigma] = by_sigma.get(sigma, 0.0) + record["seconds"]
+        times = {
+            "started": min(record["started"], times.get("started", record["started"])),
+            "finished": max(record["finished"], times.get("finished", record["finished"])),
+        }
+    shared = {
+        key: values[0] if len(values) == 1 else values
+        for key, values in ((key, list(found.values())) for key, found in distinct.items())
+    }
+    return {
+        "parts": parts,
+        # Some devices count no energy; a sum of some parts would pass for that of all.
+        **{key: round(total, 3) for key, (having, total) in sums.items() if having == parts},
+        **shared,
+        "seconds_by_sigma": {sigma: round(value, 3) for sigma, value in by_sigma.items()},
+        **times,
+    }
 
 
 def _commit() -> str | None:
