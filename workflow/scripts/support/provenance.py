@@ -87,10 +87,10 @@ def summarize(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Sums of what adds up, where every part has it; of everything else the value, or the list of distinct
-        values where the parts differ; ``parts``, how many there are; ``started`` and
-        ``finished``, of the first and the last; ``seconds_by_sigma``, for each noise
-        level of the parts.
+        Sums of what adds up, where every part has it; of everything else the value, or
+        the list of distinct values where the parts differ; ``parts``, how many there
+        are; ``started`` and ``finished``, of the first and the last;
+        ``seconds_by_sigma``, for each noise level of the parts.
     """
     parts, sums, distinct, by_sigma, times = 0, {}, {}, {}, {}
     for record in records:
