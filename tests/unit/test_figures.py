@@ -6,7 +6,7 @@ import pytest
 
 from dds.accuracy import certified_accuracy
 from dds.certificates import binomial_interval
-from dds.figures import draw_figure, read_data, save_figure
+from dds.figures import draw_figure, draw_votes, read_data, save_figure
 
 ENTRY = {
     "kind": "accuracy_against_radius", "caption": "x",
@@ -102,3 +102,9 @@ def test_the_same_figure_gives_the_same_file(certificates, tmp_path, suffix):
                     tmp_path / f"{name}{suffix}")  # fmt: skip
         files.append((tmp_path / f"{name}{suffix}").read_bytes())
     assert files[0] == files[1]
+
+
+def test_votes_are_drawn_as_they_were_counted():
+    counts = np.array([3, 97, 0]), np.array([20, 970, 10])
+    for axis, votes in zip(draw_votes(*counts).axes, counts, strict=True):
+        assert [bar.get_height() for bar in axis.patches] == list(votes)
