@@ -10,7 +10,12 @@ READY := $(VENV)/ready
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONPATH := $(abspath workflow/scripts)
 
-.PHONY: help demo test test-conda test-slurm lint format lock bench plan status report archive clean
+# Installs Debian packages that are missing, for root; what needs them says so where they are not.
+install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
+    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+      --no-install-recommends $(1) > /dev/null; }
+
+.PHONY: help demo test test-conda test-slurm browser lint format lock bench plan status report archive clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,13 +35,15 @@ test: $(READY) ## run the tests
 SLURM := slurmctld slurmd slurm-client munge slurmdbd mariadb-server
 
 test-slurm: $(READY) ## run the tests that need a SLURM cluster, on one of their own
-	@dpkg --status $(SLURM) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
-	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
-	      --no-install-recommends $(SLURM) > /dev/null; }
+	@$(call install,$(SLURM))
 	@$(BIN)/pytest tests/slurm
 
 test-conda: $(READY) ## run a study in its conda environments, which are installed anew
 	@$(BIN)/pytest tests/workflow/test_conda.py -m conda
+
+browser: ## install the browser that the tests open the HTML report in
+	@$(call install,chromium)
+	@echo "browser: $$(command -v chromium || echo none, so those tests are skipped)"
 
 lint: $(READY) ## check style, rules, notebooks, environments
 	$(BIN)/ruff check .

@@ -1,10 +1,14 @@
-"""Folders that cannot be written to."""
+"""Folders that cannot be written to, and property tests that a busy machine does not fail."""
 
 import contextlib
 import os
 import subprocess
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def mount(folder, options):

@@ -17,7 +17,16 @@ from samples import (
     wnids,
 )
 
-from dds.datasets import check_classes, cifar10, image_folder, imagenet, read_pack, write_pack
+from dds.datasets import (
+    Pack,
+    check_classes,
+    cifar10,
+    digits,
+    image_folder,
+    imagenet,
+    read_pack,
+    write_pack,
+)
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +250,47 @@ def test_classes_are_compared_by_name_and_in_order():
         check_classes(["dog", "cat"], np.array(["cat", "dog"]), of="vit")
     with pytest.raises(ValueError, match=r"vit has 1 classes, the dataset has 2"):
         check_classes(["cat"], ["cat", "dog"], of="vit")
+
+
+def test_digits_are_split_by_the_seed_and_by_class():
+    packs = digits({"train": 1000, "test": 797}, seed=1)
+    ids = np.concatenate([pack.ids for pack in packs.values()])
+    assert len(set(ids)) == len(ids) == 1797
+    for pack in packs.values():
+        assert pack.images.shape == (len(pack.labels), 1, 8, 8)
+        assert (pack.images.min(), pack.images.max()) == (0, 255)
+        assert np.bincount(pack.labels) / len(pack.labels) == pytest.approx(0.1, abs=0.01)
+    assert np.array_equal(digits({"train": 1000}, seed=1)["train"].ids, packs["train"].ids)
+    assert not np.array_equal(digits({"train": 1000}, seed=2)["train"].ids, packs["train"].ids)
+    with pytest.raises(ValueError, match="splits ask for 1798 images, digits has 1797"):
+        digits({"train": 1000, "test": 798}, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": np.zeros((2, 1, 8, 8))}, "images must be uint8 of shape"),
+        ({"labels": np.array([0])}, "2 images, 1 labels and 2 ids do not go together"),
+        ({"labels": np.array([0, 2])}, "labels must lie in 0 to 1"),
+    ],
+)
+def test_a_pack_that_does_not_fit_together_is_refused(change, message):
+    parts = {
+        "images": np.zeros((2, 1, 8, 8), np.uint8), "labels": np.array([0, 1]),
+        "ids": np.array(["a", "b"]), "classes": np.array(["cat", "dog"]),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        Pack(**parts | change)
+
+
+def test_what_is_no_pack_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no prepared data at"):
+        read_pack(tmp_path / "absent.npz")
+    (tmp_path / "bad.npz").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"bad.npz is not a data pack"):
+        read_pack(tmp_path / "bad.npz")
+
+
+def test_images_too_small_to_crop_are_refused(pictures):
+    with pytest.raises(ValueError, match=r"cannot crop 99 pixels out of an image of \(9, 8\)"):
+        image_folder({"test": {"from": "test"}}, images=pictures, crop=99, seed=1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dds.files import sha256
-from dds.literature import published_cells, read_published, recompute_published
+from dds.literature import add_recomputed, published_cells, read_published, recompute_published
 
 LITERATURE = Path(__file__).parents[2] / "config" / "literature"
 HEADER = ("table,row,off_the_shelf,extra_data,sigma,radius,certified_accuracy,clean_accuracy,"
@@ -85,6 +85,12 @@ def test_wrong_columns_are_refused(tmp_path):
         read_published(tmp_path / "published.csv")
 
 
+def test_what_is_no_table_is_refused(tmp_path):
+    (tmp_path / "published.csv").write_text("")
+    with pytest.raises(ValueError, match="published.csv is not a CSV file: No columns"):
+        read_published(tmp_path / "published.csv")
+
+
 def test_links_lead_to_published_cells(published, tmp_path):
     header, *links = (LITERATURE / "logs.csv").read_text().splitlines()
     assert len(links) == 12
@@ -110,3 +116,10 @@ def test_a_log_at_hand_is_known_by_its_content(tmp_path):
     (cell,) = recompute_published(links, tmp_path / "logs").to_dict("records")
     assert cell == {"table": "3", "row": "RS", "sigma": 0.25, "radius": 0.5, "images": 4,
                     "certified_accuracy": 50.0, "clean_accuracy": 75.0}  # fmt: skip
+    published = tmp_path / "published.csv"
+    published.write_text(
+        f"{HEADER}3,RS,none,no,,0.25,61.0,75.0,printed\n3,RS,none,no,,0.5,43.0,75.0,printed\n"
+    )
+    cells = add_recomputed(read_published(published), links, tmp_path / "logs")
+    assert cells["recomputed_accuracy"].fillna(-1).tolist() == [-1, 50.0]
+    assert cells["recomputed_clean_accuracy"].fillna(-1).tolist() == [-1, 75.0]

@@ -162,3 +162,23 @@ def test_registry_has_timms_order_of_the_imagenet_classes(pytestconfig):
     classes = (root / entry["classes"]).read_text().splitlines()
     assert classes == ImageNetInfo().label_names()
     assert classes == sorted(classes)
+
+
+def test_a_network_of_ones_own(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def build(*, classes, channels, width):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, classes * width))\n"
+    )
+    entry = RESNET | {"arguments": {"width": 1}}
+    entry["input"] = {"channels": 3, "size": 8, "mean": [0.0], "std": [1.0]}
+    own = build_classifier(entry | {"network": f"{tmp_path}/mine.py:build"})
+    assert own(torch.rand(2, 3, 8, 8)).shape == (2, len(entry["classes"]))
+    for network, message in {
+        "mine": "unknown network 'mine'; allowed: .*or FILE.py:FUNCTION",
+        f"{tmp_path}/mine.py:other": "mine.py has no function 'other'",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            build_classifier(entry | {"network": network})
+    with pytest.raises(FileNotFoundError, match="no Python file absent.py"):
+        build_classifier(entry | {"network": "absent.py:build"})

@@ -80,7 +80,7 @@ def test_votes_follow_the_true_probabilities():
 
 @pytest.mark.parametrize("plan", PLANS)
 @given(batch_size=st.integers(1, 700), cut=st.integers(1, IMAGES - 1), backwards=st.booleans())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_layout_does_not_matter(plan, batch_size, cut, backwards):
     expected = sample(smoothed(plan))
     smooth = smoothed(plan, batch_size=batch_size)
@@ -112,7 +112,7 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("plan", PLANS)
 @given(stops=st.lists(st.integers(1, 9), min_size=1, max_size=8), batch_size=st.integers(20, 300))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_interrupted_sampling_goes_on_where_it_was(plan, stops, batch_size):
     expected = sample(smoothed(plan))
     smooth = smoothed(plan, batch_size=batch_size)

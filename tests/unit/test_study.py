@@ -13,6 +13,13 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path.stem for path in (ROOT / "config/studies").glob("*.yaml"))
 DIGITS = yaml.safe_load((ROOT / "config/studies/digits.yaml").read_text())
 REMOVED = object()
+AGAINST_SIGMA = {
+    "figures.figure_2.kind": "accuracy_against_sigma",
+    "figures.figure_2.radii": [0.25, 0.3],
+    "figures.figure_2.panels": [
+        {"title": "CNN", "experiment": "plan_sequential", "classifier": "digits_cnn"}
+    ],
+}
 
 
 @pytest.fixture
@@ -329,6 +336,11 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
         ({"steps": 10}, "steps: 10 is for method multi_step alone"),
         ({"classifiers": ["digits_cn"]}, "classifiers[0]: digits_cn is no classifier; did you me"),
         ({"sigmas": [0.25, 0.001]}, "sigmas[1]: denoiser digits_unet: sigma 0.001 is"),
+        (
+            {"sigmas": [0.25, 50000]},
+            "sigmas[1]: denoiser digits_unet: sigma 50000 is outside what the noise schedule "
+            "covers: 0.00157 to 4.06e+04",
+        ),
         ({"sigmas": [0.1234567]}, "sigmas[0]: 0.1234567 has more than the six digits"),
         ({"plan": "sequential"}, "radii is missing"),
         (
@@ -379,6 +391,8 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "tables.table_1.radii[0]: 0.125 is below the radii that experiment denoised decides"),
         ({"experiments.denoised.plan": "sequential", "experiments.denoised.radii": [0.125, 0.25]},
          "tables.table_1.radii[2]: 0.375 is none of the radii that experiment denoised decides"),
+        (AGAINST_SIGMA,
+         "figures.figure_2.radii[1]: 0.3 is none of the radii that experiment plan_sequential"),
         ({"models": {"digits_cnn": {"like": "digits_vit"}}},
          "models.digits_cnn: is the name of a model in config/models.yaml already"),
         ({"models": {"mine": {"like": "digits_cnn", "size": 8}}},

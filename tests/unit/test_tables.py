@@ -124,6 +124,14 @@ def test_published_values_stand_below_ours():
     assert any(note.startswith("?") for note in sheet.notes)
 
 
+def test_what_the_authors_logs_say_stands_below_what_was_printed():
+    logs = PUBLISHED.assign(recomputed_accuracy=60.8, recomputed_clean_accuracy=74.9)
+    (sheet,) = lay_out("best_over_sigma", build_table(BEST, CERTIFICATES, logs))
+    assert [row[0] for row in texts(sheet)] == ["RS", "  from their logs", "Ours"]
+    cell = sheet.rows[1][3]
+    assert (cell.text, cell.raised) == ("60.8", "74.9")
+
+
 def test_best_over_sigma_shows_clean_accuracy_and_prior_work():
     (sheet,) = lay_out("best_over_sigma", build_table(BEST, CERTIFICATES, PUBLISHED))
     assert texts(sheet) == [["RS", "○", "×", "61.0"], ["Ours", "●", "✓", "100.0"]]

@@ -5,7 +5,7 @@ A kind of figure is a function and a line in `KINDS`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
 from dds.accuracy import certified_accuracy
 from dds.files import atomic_path
@@ -29,6 +30,9 @@ _STYLE = {
     "savefig.dpi": 200,
     "figure.constrained_layout.use": True,
 }
+
+# How many noise levels find room below a panel.
+_MOST_TICKS = 10
 
 
 def draw_figure(entry: Mapping[str, Any], data: Mapping[str, Any]) -> Figure:
@@ -83,29 +87,27 @@ def accuracy_against_radius(
     entry: Mapping[str, Any], certificates: Mapping[str, pd.DataFrame]
 ) -> Figure:
     """Draw certified accuracy against the radius, one curve a sigma (Figure 2)."""
-    panels = entry["panels"]
-    figure = Figure(figsize=(3.2 * len(panels), 2.5))
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, panel in zip(axes, panels, strict=True):
-        rows = certificates[panel["experiment"]]
-        rows = rows[rows["classifier"] == panel["classifier"]]
-        curves = certified_accuracy(rows, np.linspace(0, 1.05 * rows["radius"].max(), 400))
-        palette = sns.color_palette("colorblind", curves["sigma"].nunique())
-        curves[["accuracy", "low", "high"]] *= 100
-        for color, (sigma, curve) in zip(palette, curves.groupby("sigma"), strict=True):
-            axis.step(curve["radius"], curve["accuracy"], where="pre", color=color,
-                      label=rf"$\sigma = {sigma:g}$")  # fmt: skip
-            axis.fill_between(curve["radius"], curve["low"], curve["high"], step="pre",
-                              color=color, alpha=0.2, linewidth=0)  # fmt: skip
-        axis.set(
-            xlabel=r"$\ell_2$ radius $\varepsilon$",
-            title=panel["title"],
-            xlim=(0, None),
-            ylim=(0, 100),
-        )
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("certified accuracy (%)")
-    axes[-1].legend(frameon=False)
+    parts = [
+        certified_accuracy(rows, np.linspace(0, 1.05 * rows["radius"].max(), 400))
+        for rows in _rows(entry, certificates)
+    ]
+    figure = _draw_panels(entry, parts, "radius", "sigma", r"\sigma", step="pre")
+    for axis in figure.axes:
+        axis.set(xlabel=r"$\ell_2$ radius $\varepsilon$", xlim=(0, None))
+    return figure
+
+
+def accuracy_against_sigma(
+    entry: Mapping[str, Any], certificates: Mapping[str, pd.DataFrame]
+) -> Figure:
+    """Draw certified accuracy against sigma, one curve for each of the entry's radii."""
+    parts = [certified_accuracy(rows, entry["radii"]) for rows in _rows(entry, certificates)]
+    figure = _draw_panels(entry, parts, "sigma", "radius", r"\varepsilon", marker="o", markersize=3)
+    for axis, part in zip(figure.axes, parts, strict=True):
+        axis.set(xlabel=r"noise level $\sigma$", xscale="log")
+        axis.xaxis.set_major_locator(FixedLocator(np.unique(part["sigma"]), nbins=_MOST_TICKS))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.minorticks_off()
     return figure
 
 
@@ -148,5 +150,46 @@ def draw_votes(selection: np.ndarray, estimation: np.ndarray) -> Figure:
     return figure
 
 
+def _rows(
+    entry: Mapping[str, Any], certificates: Mapping[str, pd.DataFrame]
+) -> Iterator[pd.DataFrame]:
+    """Yield the certificates of each panel."""
+    for panel in entry["panels"]:
+        rows = certificates[panel["experiment"]]
+        yield rows[rows["classifier"] == panel["classifier"]]
+
+
+def _draw_panels(
+    entry: Mapping[str, Any], parts: Sequence[pd.DataFrame], along: str, by: str, symbol: str, *,
+    step: str | None = None, **style: Any,
+) -> Figure:  # fmt: skip
+    """Draw each panel's accuracies along one column, a curve and its band for each of `by`."""
+    figure = Figure(figsize=(2.8 * len(parts) + 0.9, 2.5))
+    grid = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    values = sorted(set().union(*(part[by] for part in parts)))
+    colors = dict(zip(values, sns.color_palette("colorblind", len(values)), strict=True))
+    lines = {}
+    for axis, panel, part in zip(grid, entry["panels"], parts, strict=True):
+        for value, curve in part.groupby(by):
+            percent = 100 * curve[["accuracy", "low", "high"]]
+            (lines[value],) = axis.plot(
+                curve[along], percent["accuracy"], color=colors[value],
+                drawstyle=f"steps-{step}" if step else None, clip_on=False,
+                label=f"${symbol} = {value:g}$", **style,
+            )  # fmt: skip
+            axis.fill_between(curve[along], percent["low"], percent["high"], step=step,
+                              color=colors[value], alpha=0.2, linewidth=0)  # fmt: skip
+        axis.set(title=panel["title"], ylim=(0, 100))
+        axis.grid(alpha=0.3)
+    grid[0].set_ylabel("certified accuracy (%)")
+    figure.legend(handles=[lines[value] for value in values], loc="outside right center",
+                  frameon=False)  # fmt: skip
+    return figure
+
+
 #: The kinds of figure a study file can ask for.
-KINDS = {"accuracy_against_radius": accuracy_against_radius, "pictures": pictures}
+KINDS = {
+    "accuracy_against_radius": accuracy_against_radius,
+    "accuracy_against_sigma": accuracy_against_sigma,
+    "pictures": pictures,
+}

@@ -61,11 +61,6 @@ class Progress:
         if time.monotonic() - self._logged >= self._log_interval:
             self._log()
 
-    @property
-    def rate(self) -> float:
-        """Units a second since the start of this run."""
-        return (self.done - self._initial) / max(time.monotonic() - self._started, 1e-9)
-
     def _log(self) -> None:
         self._logged = time.monotonic()
         elapsed = self._logged - self._started

@@ -309,11 +309,7 @@ def _check_finetuning(
 
 
 def _check_table(table: Mapping[str, Any], study: Mapping[str, Any], at: Place) -> None:
-    for part, here in _parts(table, at):
-        experiment = _check_source(part, study, here)
-        if experiment:
-            for index, radius in enumerate(table.get("radii", ())):
-                _check_radius(radius, part["experiment"], experiment, at / "radii" / index)
+    _check_sources(table, study, at)
     if table["kind"] not in ("comparison", "sampling_plans"):
         return
     first = table["methods"][0]["experiment"]
@@ -330,8 +326,7 @@ def _check_table(table: Mapping[str, Any], study: Mapping[str, Any], at: Place) 
 
 
 def _check_figure(figure: Mapping[str, Any], study: Mapping[str, Any], at: Place) -> None:
-    for part, here in _parts(figure, at):
-        _check_source(part, study, here)
+    _check_sources(figure, study, at)
     if figure["kind"] != "pictures":
         return
     experiment = _check_source(figure, study, at)
@@ -394,6 +389,15 @@ def _parts(entry: Mapping[str, Any], at: Place) -> Iterator[tuple[Mapping[str, A
     for key in ("panels", "rows", "methods"):
         for index, part in enumerate(entry.get(key, [])):
             yield part, at / key / index
+
+
+def _check_sources(entry: Mapping[str, Any], study: Mapping[str, Any], at: Place) -> None:
+    """Check where the parts of a table or figure come from, and that its radii are decided."""
+    for part, here in _parts(entry, at):
+        experiment = _check_source(part, study, here)
+        if experiment:
+            for index, radius in enumerate(entry.get("radii", [])):
+                _check_radius(radius, part["experiment"], experiment, at / "radii" / index)
 
 
 def _check_source(
