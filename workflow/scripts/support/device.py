@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 
 import torch
+
+# Of glibc's mallopt: from which size on memory is mapped, and how much free memory is kept.
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 
 
 def prepare_device(wanted: str, threads: int) -> torch.device:
@@ -28,9 +32,21 @@ def prepare_device(wanted: str, threads: int) -> torch.device:
         If a GPU is wanted and none is usable.
     """
     torch.set_num_threads(threads)
+    _keep_freed_memory()
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: cuda, but no GPU is usable here; allowed: auto, cpu, cuda")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _keep_freed_memory() -> None:
+    """Let freed memory be used again at once, instead of being given back and asked for anew.
+
+    The system clears what it gives; with activations of many megabytes that took up to a
+    tenth of the time on a CPU.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc alone has it
+        mallopt(_MMAP_THRESHOLD, 2**30)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def device_name(device: torch.device) -> str:
