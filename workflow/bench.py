@@ -138,14 +138,17 @@ def build_pair(denoiser_entry: dict, classifier_entry: dict, device: torch.devic
     return denoiser.to(device).eval(), classifier.to(device).eval()
 
 
-def without_fused_attention(denoiser):
-    """Return a denoiser with the attention its network's own library comes with."""
+def as_published(denoiser):
+    """Return a denoiser with the modules its network's own library comes with."""
+    from guided_diffusion.nn import GroupNorm32
     from guided_diffusion.unet import AttentionBlock, QKVAttentionLegacy
 
     plain = copy.deepcopy(denoiser)
     for module in plain.modules():
         if isinstance(module, AttentionBlock):
             module.attention = QKVAttentionLegacy(module.num_heads)
+        elif isinstance(module, nn.GroupNorm):
+            module.__class__ = GroupNorm32
     return plain
 
 
@@ -191,7 +194,7 @@ def bench(pair: str, arguments: argparse.Namespace, device: torch.device) -> dic
     denoiser, classifier = build_pair(*entries, device)
     classes = len(entries[1]["classes"])
     image = torch.rand(shape)
-    plain = PlainCertifier(without_fused_attention(denoiser), classifier, device)
+    plain = PlainCertifier(as_published(denoiser), classifier, device)
     batch_size = arguments.batch_size or batch_sizes[device.type]
     on_device, n = image.to(device), batches * batch_size
     ours = SmoothedClassifier(

@@ -115,3 +115,20 @@ def test_patches_keep_the_image_shape():
 def test_negative_steps_are_refused():
     with pytest.raises(ValueError, match="steps must be 0"):
         DiffusionDenoiser(Silent(), SCHEDULE, steps=-1)
+
+
+def test_group_norm_in_bfloat16_rounds_once():
+    """Without the copies to float32 that the published network makes."""
+    unet = guided_diffusion_unet(
+        image_size=8, in_channels=1, out_channels=1, model_channels=32, num_res_blocks=1,
+        attention_resolutions=[], channel_mult=[1],
+    )  # fmt: skip
+    norm = next(module for module in unet.modules() if isinstance(module, torch.nn.GroupNorm))
+    torch.nn.init.normal_(norm.weight)
+    x = 3 + torch.randn(4, norm.num_channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = x.bfloat16()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        ours = norm(x)
+    exact = norm(x.float().detach()).double()
+    assert ours.dtype == torch.bfloat16
+    assert ((ours - exact).abs() <= 2**-8 * exact.abs() + 1e-5).all()

@@ -162,6 +162,7 @@ def guided_diffusion_unet(
     -----
     The remaining parameters are those of ``guided_diffusion.unet.UNetModel``.
     """
+    from guided_diffusion.nn import GroupNorm32
     from guided_diffusion.unet import AttentionBlock, UNetModel
 
     unet = UNetModel(
@@ -176,6 +177,8 @@ def guided_diffusion_unet(
     for module in unet.modules():
         if isinstance(module, AttentionBlock):
             module.attention = _Attention(module.num_heads)
+        elif isinstance(module, GroupNorm32):
+            module.__class__ = _GroupNorm  # neither has state of its own
     return unet if patch_size == 1 else _Patched(unet, patch_size)
 
 
@@ -191,6 +194,19 @@ class _Attention(nn.Module):
         query, key, value = qkv.reshape(batch, self.heads, 3, -1, length).mT.unbind(2)
         attended = functional.scaled_dot_product_attention(query, key, value)
         return attended.mT.reshape(batch, -1, length)
+
+
+class _GroupNorm(nn.GroupNorm):
+    """What guided_diffusion's GroupNorm32 computes, on a CPU without its copies to float32.
+
+    There the kernel reads bfloat16, sums in float32 and rounds once, as the copies do.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cpu and not torch.is_grad_enabled():
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x)
+        return super().forward(x.float()).type(x.dtype)
 
 
 class _Patched(nn.Module):
