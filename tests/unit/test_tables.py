@@ -195,9 +195,12 @@ def test_costs_stand_beside_their_estimates():
     table = build_table(entry, {}, records={"e": record})
     (sheet,) = lay_out("costs", table)
     assert texts(sheet) == [
-        ["ours", "estimated", "3,000", "5.4", "1.5", "2", "0.75", "0.5556", "1", "", "a100"],
-        ["", "measured", "1,000", "1.8", "1", "2", "0.5", "0.2778", "0.5", "2", "A100, H100"],
+        ["ours", "estimated", "3,000", "5.4", "1.5", "2", "0.75", "0.556", "1", ""],
+        ["", "measured", "1,000", "1.8", "1", "2", "0.5", "0.278", "0.5", "2"],
     ]
+    assert "the rate of a100; measured on A100, H100." in sheet.notes[0]
+    no_energy = table.assign(kwh=float("nan"))
+    assert lay_out("costs", no_energy)[0].columns == sheet.columns[:-1]
 
 
 def test_decisions_that_differ_are_marked_where_the_accuracies_agree():

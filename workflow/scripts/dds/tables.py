@@ -381,23 +381,32 @@ def _listed(value: Any) -> str:
 
 
 def _lay_out_costs(table: pd.DataFrame) -> list[Sheet]:
-    columns = ["Experiment", "", "Samples", "PFLOP", "Hours", "Shards", "Hours a shard",
-               "Samples/s", "TFLOP/s", "kWh", "On"]  # fmt: skip
-    names = ("pflop", "hours", "shards", "hours_a_shard", "samples_per_second",
-             "tflops_per_second", "kwh")  # fmt: skip
+    names = {"samples": "Samples", "pflop": "PFLOP", "hours": "Hours", "shards": "Shards",
+             "hours_a_shard": "Hours a shard", "samples_per_second": "Samples/s",
+             "tflops_per_second": "TFLOP/s", "kwh": "kWh"}  # fmt: skip
+    if table["kwh"].isna().all():
+        del names["kwh"]
     rows = []
     for _, numbers in _groups(table, "experiment"):
         for position, record in enumerate(numbers.to_dict("records")):
             rows.append([
                 Cell(record["label"] if position == 0 else ""),
                 Cell(record["source"]),
-                Cell(f"{record['samples']:,}"),
-                *(Cell("" if pd.isna(record[n]) else f"{record[n]:,.4g}") for n in names),
-                Cell(record["device"]),
+                *(Cell(_rounded(record[name])) for name in names),
             ])  # fmt: skip
-    notes = ["Estimated before the run, from the networks' operations and the device's rate; "
-             "measured afterwards. Hours are of sampling on one device."]  # fmt: skip
-    return [Sheet("", columns, rows, notes)]
+    devices = {
+        source: ", ".join(part["device"].unique()) for source, part in _groups(table, "source")
+    }
+    notes = [f"Estimated before the run, from the networks' operations and the rate of "
+             f"{devices['estimated']}; measured on {devices['measured']}. Hours are of sampling "
+             "on one device."]  # fmt: skip
+    return [Sheet("", ["Experiment", "", *names.values()], rows, notes)]
+
+
+def _rounded(value: float) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 # Published values beside ours --------------------------------------------------------
