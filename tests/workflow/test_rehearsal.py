@@ -198,6 +198,8 @@ def rehearse(study: dict, datasets: dict, models: dict) -> dict:
     study |= {"datasets": datasets, "models": models, "notebooks": [], "checks": []}
     del study["tables"]["table_ablation"]
     study["experiments"] = {name: study["experiments"][name] for name in ("cifar10", "imagenet")}
+    costs = study["tables"]["table_costs"]
+    costs["methods"] = [m for m in costs["methods"] if m["experiment"] in study["experiments"]]
     for experiment in study["experiments"].values():
         experiment |= {"sigmas": SIGMAS, "n": 100, "images": 10, "images_per_shard": 10}
     return study
