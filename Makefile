@@ -15,7 +15,8 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
     { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
       --no-install-recommends $(1) > /dev/null; }
 
-.PHONY: help demo test test-conda test-slurm browser lint format lock bench plan status report archive clean
+.PHONY: help demo test test-conda test-slurm browser lint format lock bench plan status report \
+    archive clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

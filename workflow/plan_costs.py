@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 
 import yaml
@@ -57,7 +56,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     """Estimate the study and print the table."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="guided_diffusion")
     arguments = parse()
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
     if arguments.study:

@@ -412,6 +412,7 @@ class Supervisor:
             time.sleep(0.02)
 
     def _start_missing(self) -> None:
+        cluster = Cluster(self._run)
         sockets = {"munged": "munge.socket", "mariadbd": "database.socket"}
         for name in sockets.keys() - self._running.values():
             (self._run / sockets[name]).unlink(missing_ok=True)
@@ -419,10 +420,11 @@ class Supervisor:
             if name not in self._running.values():
                 self._running[self._start(name, command)] = name
             if name in sockets:  # what comes after needs it
-                Cluster(self._run).wait_until((self._run / sockets[name]).exists, seconds=30)
+                cluster.wait_until((self._run / sockets[name]).exists, seconds=30)
             elif name == "slurmdbd":
-                command = ["sacctmgr", "show", "clusters"]
-                Cluster(self._run).wait_until(lambda c=command: _succeeds(c), seconds=30)
+                cluster.wait_until(
+                    lambda: cluster.command("sacctmgr", "show", "clusters", check=False), seconds=30
+                )
 
     def _start(self, name: str, command: list[str]) -> int:
         child = os.fork()
@@ -449,10 +451,6 @@ class Supervisor:
         except ChildProcessError:
             return True
         return False
-
-
-def _succeeds(command: list[str]) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _children(parent: int) -> list[int]:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -42,18 +41,17 @@ def test_a_study_runs_in_the_pinned_environments(tools, tmp_path):
     shrink(project.study)
     project.write_study()
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    command = ["snakemake", "all", "--cores", "2", "--sdm", "conda", "--config", "study=small.yaml"]
     result = subprocess.run(
-        [shutil.which("snakemake", path=tools[0]), *command[1:]], cwd=project.folder,
-        env=environment | {"PATH": ":".join(map(str, tools))}, capture_output=True, text=True,
-        check=False,
+        [tools[0] / "snakemake", "all", "--cores", "2", "--sdm", "conda",
+         "--config", "study=small.yaml"],
+        cwd=project.folder, env=environment | {"PATH": ":".join(map(str, tools))},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, output
 
     made = {path.stem for path in (project.folder / ".snakemake/conda").glob("*.yaml")}
-    used = set(
-        re.findall(r"Activating conda environment: \S*/(\w+)", result.stdout + result.stderr)
-    )
+    used = set(re.findall(r"Activating conda environment: \S*/(\w+)", output))
     assert used == made
     pinned = yaml.safe_load((project.folder / "envs/torch.yaml").read_text())["dependencies"][2]
     record = json.loads((project.results / "counts/denoised.json").read_text())

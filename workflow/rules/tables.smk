@@ -1,6 +1,7 @@
 # Needs: certificates, and published values or estimates where a table shows them.
-# Makes: results/STUDY/costs/GPU.json, results/STUDY/tables/NAME.csv (every number with its interval), and the same
-#        table for readers as .md, .tex and .html; where it comes from in .json.
+# Makes: results/STUDY/costs/GPU.json; results/STUDY/tables/NAME.csv (every number with its
+#        interval), and the same table for readers as .md, .tex and .html; where it comes
+#        from in .json.
 
 
 rule estimate_costs:

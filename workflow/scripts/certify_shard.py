@@ -114,8 +114,7 @@ with job(snakemake):
     output = Path(snakemake.output.counts)
     with hold(output.with_suffix(".lock"), stop=should_stop) as lock:
         nothing = Votes.none(len(images), len(classifiers), len(pack.classes))
-        meter = EnergyMeter(device)
-        work = Work(output.with_suffix(".checkpoint"), identity, lock, nothing, meter)
+        work = Work(output.with_suffix(".checkpoint"), identity, lock, nothing, EnergyMeter(device))
         run(smoothed, pack, images, work, should_stop, snakemake.config["checkpoint_seconds"],
             f"certify {wildcards.experiment} sigma {sigma:g} {wildcards.shard}")  # fmt: skip
         lock.verify()

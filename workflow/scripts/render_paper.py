@@ -11,6 +11,7 @@ from dds.files import atomic_path
 from dds.sheets import to_json
 from dds.tables import lay_out, read_table
 from support.job import job
+from support.provenance import read_summaries
 
 
 def tables(paths, entries):
@@ -115,7 +116,7 @@ def _joined(records, key):
 
 with job(snakemake):
     study, inputs = snakemake.params.study, snakemake.input
-    records = {Path(p).stem: json.loads(Path(p).read_text("utf-8")) for p in inputs.provenance}
+    records = read_summaries(inputs.provenance)
     measured = [json.loads(Path(p).read_text("utf-8")) for p in inputs.accuracies]
     with tempfile.TemporaryDirectory() as folder:
         template = Path(shutil.copy(inputs.template, folder))

@@ -10,12 +10,12 @@ from dds.literature import add_recomputed, read_published
 from dds.sheets import WRITERS
 from dds.tables import build_table, lay_out
 from support.job import job
-from support.provenance import Provenance, of_artefact
+from support.provenance import Provenance, of_artefact, read_summaries
 
 
 def read_records(summaries, estimates):
     """Return what is known of each experiment's sampling, with its estimate if there is one."""
-    records = {Path(p).stem: json.loads(Path(p).read_text("utf-8")) for p in summaries}
+    records = read_summaries(summaries)
     for estimate in json.loads(Path(estimates).read_text("utf-8")) if estimates else ():
         if estimate["experiment"] in records:
             records[estimate["experiment"]]["estimate"] = estimate

@@ -7,6 +7,7 @@ timestep the network behind it works in stays behind that interface.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Protocol
 
@@ -162,8 +163,10 @@ def guided_diffusion_unet(
     -----
     The remaining parameters are those of ``guided_diffusion.unet.UNetModel``.
     """
-    from guided_diffusion.nn import GroupNorm32
-    from guided_diffusion.unet import AttentionBlock, UNetModel
+    with warnings.catch_warnings():  # of how it names parts of PyTorch that have moved
+        warnings.simplefilter("ignore", FutureWarning)
+        from guided_diffusion.nn import GroupNorm32
+        from guided_diffusion.unet import AttentionBlock, UNetModel
 
     unet = UNetModel(
         image_size=image_size // patch_size, in_channels=in_channels * patch_size**2,

@@ -5,7 +5,7 @@ A kind of figure is a function and a line in `KINDS`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from dds.accuracy import certified_accuracy
+from dds.accuracy import certified_accuracy, select_certificates
 from dds.files import atomic_path
 
 _STYLE = {
@@ -87,9 +87,10 @@ def accuracy_against_radius(
     entry: Mapping[str, Any], certificates: Mapping[str, pd.DataFrame]
 ) -> Figure:
     """Draw certified accuracy against the radius, one curve a sigma (Figure 2)."""
+    panels = [select_certificates(certificates, panel) for panel in entry["panels"]]
     parts = [
         certified_accuracy(rows, np.linspace(0, 1.05 * rows["radius"].max(), 400))
-        for rows in _rows(entry, certificates)
+        for rows in panels
     ]
     figure = _draw_panels(entry, parts, "radius", "sigma", r"\sigma", step="pre")
     for axis in figure.axes:
@@ -101,7 +102,10 @@ def accuracy_against_sigma(
     entry: Mapping[str, Any], certificates: Mapping[str, pd.DataFrame]
 ) -> Figure:
     """Draw certified accuracy against sigma, one curve for each of the entry's radii."""
-    parts = [certified_accuracy(rows, entry["radii"]) for rows in _rows(entry, certificates)]
+    parts = [
+        certified_accuracy(select_certificates(certificates, panel), entry["radii"])
+        for panel in entry["panels"]
+    ]
     figure = _draw_panels(entry, parts, "sigma", "radius", r"\varepsilon", marker="o", markersize=3)
     for axis, part in zip(figure.axes, parts, strict=True):
         axis.set(xlabel=r"noise level $\sigma$", xscale="log")
@@ -148,15 +152,6 @@ def draw_votes(selection: np.ndarray, estimation: np.ndarray) -> Figure:
             axis.bar(np.arange(len(votes)), votes, color=sns.color_palette("colorblind")[0])
             axis.set(title=title, xlabel="class", ylabel="votes", xticks=np.arange(len(votes)))
     return figure
-
-
-def _rows(
-    entry: Mapping[str, Any], certificates: Mapping[str, pd.DataFrame]
-) -> Iterator[pd.DataFrame]:
-    """Yield the certificates of each panel."""
-    for panel in entry["panels"]:
-        rows = certificates[panel["experiment"]]
-        yield rows[rows["classifier"] == panel["classifier"]]
 
 
 def _draw_panels(

@@ -7,6 +7,8 @@ Scaling by sqrt(abar_t) and equating the noise gives equation 4, with twice the
 sigma because [-1,1] is twice as wide as [0,1]::
 
     (2 sigma)^2 = (1 - abar_t) / abar_t
+
+No array library here: the workflow checks sigmas where Snakemake alone is installed.
 """
 
 from __future__ import annotations
@@ -18,8 +20,6 @@ from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 from operator import mul
 from typing import NamedTuple
-
-# No array library: the workflow checks sigmas where Snakemake alone is installed.
 
 #: How a timestep is chosen for a noise level; see `Schedule.timestep`.
 TIMESTEP_RULES = ("nearest", "exact", "authors")

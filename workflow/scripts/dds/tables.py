@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dds.accuracy import best_over_sigma, certified_accuracy, mean_interval, most_frequent_share
+from dds.accuracy import (
+    best_over_sigma,
+    certified_accuracy,
+    mean_interval,
+    most_frequent_share,
+    select_certificates,
+)
 from dds.certificates import binomial_interval
 from dds.literature import published_cells
 from dds.sheets import Cell, Sheet
@@ -93,7 +99,7 @@ def _build_per_sigma(
 ) -> pd.DataFrame:  # fmt: skip
     parts = []
     for panel in entry["panels"]:
-        rows = _select(certificates, panel)
+        rows = select_certificates(certificates, panel)
         accuracies = certified_accuracy(rows, entry["radii"])
         part = _in_percent(accuracies).merge(most_frequent_share(rows), on=["classifier", "sigma"])
         part.insert(0, "panel", panel["title"])
@@ -130,7 +136,7 @@ def _build_best_over_sigma(
     for number, row in enumerate(entry["rows"]):
         part = pd.DataFrame({"radius": entry["radii"]})
         if "experiment" in row:
-            rows = _select(certificates, row)
+            rows = select_certificates(certificates, row)
             best = best_over_sigma(
                 certified_accuracy(rows, entry["radii"]), certified_accuracy(rows, [0.0])
             )
@@ -261,7 +267,10 @@ def _build_sampling_plans(
 ) -> pd.DataFrame:  # fmt: skip
     parts = []
     for classifier, title in entry["classifiers"].items():
-        plans = [_select(certificates, m | {"classifier": classifier}) for m in entry["methods"]]
+        plans = [
+            select_certificates(certificates, method | {"classifier": classifier})
+            for method in entry["methods"]
+        ]
         for number, (method, rows) in enumerate(zip(entry["methods"], plans, strict=True)):
             part = _in_percent(certified_accuracy(rows, entry["radii"]))
             part = part.merge(most_frequent_share(rows), on=["classifier", "sigma"])
@@ -486,11 +495,6 @@ def _in_percent(accuracies: pd.DataFrame) -> pd.DataFrame:
     """Turn accuracies in [0, 1] into percent, and name them so."""
     shares = [name for name in _PERCENT if name in accuracies]
     return accuracies.assign(**100 * accuracies[shares]).rename(columns=_PERCENT)
-
-
-def _select(certificates: Certificates, entry: Mapping[str, Any]) -> pd.DataFrame:
-    frame = certificates[entry["experiment"]]
-    return frame[frame["classifier"] == entry["classifier"]]
 
 
 def _groups(table: pd.DataFrame, column: str) -> list[tuple[Any, pd.DataFrame]]:

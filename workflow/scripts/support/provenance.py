@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -63,16 +64,23 @@ def of_artefact(provenance: Provenance, snakemake: Any) -> dict[str, Any]:
         ``entry`` (of the study file), ``experiments`` (see `summarize`), and how the
         artefact itself was made.
     """
-    paths = [Path(path) for path in snakemake.input.provenance]
-    records = {path.stem: json.loads(path.read_text("utf-8")) for path in paths}
+    records = read_summaries(snakemake.input.provenance)
     return provenance.finish(entry=snakemake.params.entry, experiments=records)
+
+
+def read_summaries(paths: Iterable[str | Path]) -> dict[str, dict[str, Any]]:
+    """Read where the counts of experiments come from: what `summarize` returned, by experiment."""
+    return {Path(path).stem: json.loads(Path(path).read_text("utf-8")) for path in paths}
 
 
 #: Facts of a record that add up over the parts of a result.
 _ADDED = ("seconds", "joules", "samples", "samples_drawn", "images_done", "starts")
 
 #: Facts that only make sense for one part.
-_OF_A_PART = ("images", "sigma", "samples_per_second", "settings", "started", "finished")
+_OF_A_PART = ("images", "sigma", "samples_per_second", "settings")
+
+#: Facts of which the first or the last of the parts counts.
+_BOUNDS = {"started": min, "finished": max}
 
 
 def summarize(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -92,32 +100,27 @@ def summarize(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         are; ``started`` and ``finished``, of the first and the last;
         ``seconds_by_sigma``, for each noise level of the parts.
     """
-    parts, sums, distinct, by_sigma, times = 0, {}, {}, {}, {}
+    parts, bounds, distinct = 0, {}, {}
+    having, sums, by_sigma = Counter(), Counter(), Counter()
     for record in records:
         parts += 1
+        by_sigma[f"{record['sigma']:g}"] += record["seconds"]
         for key, value in record.items():
             if key in _ADDED:
-                having, total = sums.get(key, (0, 0))
-                sums[key] = having + 1, total + value
+                having[key] += 1
+                sums[key] += value
+            elif key in _BOUNDS:
+                bounds[key] = _BOUNDS[key](value, bounds.get(key, value))
             elif key not in _OF_A_PART:
                 distinct.setdefault(key, {})[json.dumps(value)] = value
-        sigma = f"{record['sigma']:g}"
-        by_sigma[sigma] = by_sigma.get(sigma, 0.0) + record["seconds"]
-        times = {
-            "started": min(record["started"], times.get("started", record["started"])),
-            "finished": max(record["finished"], times.get("finished", record["finished"])),
-        }
-    shared = {
-        key: values[0] if len(values) == 1 else values
-        for key, values in ((key, list(found.values())) for key, found in distinct.items())
-    }
+    found = {key: list(values.values()) for key, values in distinct.items()}
     return {
         "parts": parts,
         # Some devices count no energy; a sum of some parts would pass for that of all.
-        **{key: round(total, 3) for key, (having, total) in sums.items() if having == parts},
-        **shared,
+        **{key: round(value, 3) for key, value in sums.items() if having[key] == parts},
+        **{key: values if len(values) > 1 else values[0] for key, values in found.items()},
         "seconds_by_sigma": {sigma: round(value, 3) for sigma, value in by_sigma.items()},
-        **times,
+        **bounds,
     }
 
 

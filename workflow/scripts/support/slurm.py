@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 PLUGIN = "snakemake_executor_plugin_slurm"
@@ -28,9 +28,7 @@ def outlive_outages() -> None:
     plugin = sys.modules.get(PLUGIN)
     if plugin is None or getattr(plugin.Executor, "outlives_outages", False):
         return
-    check_active_jobs, run_job, run_array_jobs = (
-        plugin.Executor.check_active_jobs, plugin.Executor.run_job, plugin.Executor.run_array_jobs,
-    )  # fmt: skip
+    check_active_jobs = plugin.Executor.check_active_jobs
 
     async def check(self: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
         answers = self._status_query_calls
@@ -43,18 +41,18 @@ def outlive_outages() -> None:
             for job in active_jobs:
                 yield job
 
-    def submit(self: Any, job: Any) -> None:
-        _wait_for_controller(self.logger)
-        run_job(self, job)
-
-    def submit_array(self: Any, jobs: list[Any]) -> None:
-        _wait_for_controller(self.logger)
-        run_array_jobs(self, jobs)
-
     plugin.Executor.check_active_jobs = check
-    plugin.Executor.run_job = submit
-    plugin.Executor.run_array_jobs = submit_array
+    for name in ("run_job", "run_array_jobs"):
+        setattr(plugin.Executor, name, _when_answered(getattr(plugin.Executor, name)))
     plugin.Executor.outlives_outages = True
+
+
+def _when_answered(submit: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    def wait_and_submit(self: Any, jobs: Any) -> None:
+        _wait_for_controller(self.logger)
+        submit(self, jobs)
+
+    return wait_and_submit
 
 
 def _wait_for_controller(logger: Any) -> None:

@@ -32,7 +32,7 @@ class Work:
         Held by this job; verified before each write.
     votes : Votes
         What to start from without a checkpoint.
-    meter : EnergyMeter, optional
+    meter : EnergyMeter
         Of the device that works.
 
     Attributes
@@ -43,7 +43,7 @@ class Work:
 
     def __init__(
         self, checkpoint: Path, identity: Mapping[str, Any], lock: Lock, votes: Votes,
-        meter: EnergyMeter | None = None,
+        meter: EnergyMeter,
     ) -> None:  # fmt: skip
         self._checkpoint, self._identity, self._lock = checkpoint, identity, lock
         self._meter = meter
@@ -74,9 +74,7 @@ class Work:
         seconds = time.monotonic() - self._started
         samples = self.votes.samples
         drawn = samples - self._resumed
-        joules = self._meter.joules() if self._meter else None
-        energy = {"joules": self._earlier.get("joules", 0.0) + joules} if joules is not None else {}
-        return energy | {
+        record = {
             "images_done": sum(
                 not self.votes.wanting(row).size for row in range(len(self.votes.goals))
             ),
@@ -86,6 +84,9 @@ class Work:
             "samples_drawn": self._earlier["samples_drawn"] + drawn,
             "seconds": round(self._earlier["seconds"] + seconds, 3),
         }
+        if (joules := self._meter.joules()) is not None:
+            record["joules"] = self._earlier.get("joules", 0.0) + joules
+        return record
 
     def save(self) -> None:
         """Write the checkpoint.
