@@ -79,6 +79,7 @@ TCPTimeout=2
 KillWait=5
 MinJobAge=3600
 JobRequeue=1
+Prolog={run}/prolog
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
@@ -282,9 +283,23 @@ class Cluster:
         while processes := self.processes(name):
             self.kill(processes)
 
-    def kill_controller(self) -> None:
-        """Let slurmctld die."""
-        self.kill([int((self.run / "slurmctld.pid").read_text())])
+    def break_nodes(self, broken: bool = True) -> None:
+        """Let every node that shall start a job fail to, until told otherwise."""
+        (self.run / "prolog").write_text(f"#!/bin/sh\nexit {int(broken)}\n")
+
+    def stop_controller(self) -> None:
+        """Let slurmctld end in order, as an administrator does."""
+        os.kill(self._controller(), signal.SIGTERM)
+
+    def kill_controller(self, *, losing_jobs: bool = False) -> None:
+        """Let slurmctld die; it forgets what it has not saved, or all jobs."""
+        self.kill([self._controller()])
+        if losing_jobs:
+            for saved in (self.run / "state").glob("job_state*"):
+                saved.unlink()
+
+    def _controller(self) -> int:
+        return int((self.run / "slurmctld.pid").read_text())
 
     def revive(self) -> None:
         """Start again every daemon that is dead."""
@@ -347,6 +362,8 @@ class Cluster:
             f"NodeName={','.join(nodes)} Name=gpu Type=fake Count={gpus} "
             f"File={self.run}/dev/nvidia[0-{gpus - 1}]\n"
         )
+        self.break_nodes(False)
+        (self.run / "prolog").chmod(0o755)
         # Snakemake's jobs have lost SLURM_CONF when they call srun.
         srun = self.run / "bin/srun"
         srun.write_text(
@@ -404,9 +421,9 @@ class Supervisor:
         received = None if parent == os.getppid() else signal.SIGTERM
         while received not in (signal.SIGTERM, signal.SIGINT):
             received = signal.sigwait(signals)
+            self._reap()
             if received == signal.SIGHUP:
                 self._start_missing()
-            self._reap()
         while not self._reap():  # what loses its parent becomes a child of this process
             Cluster(self._run).kill(_children(os.getpid()))
             time.sleep(0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -54,7 +55,9 @@ class Run:
 
     def succeed(self, seconds: float = LONG) -> str:
         """Wait for its end and return what it printed."""
-        assert self.process.wait(seconds) == 0, self.output
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        assert self.process.poll() == 0, self.output
         return self.output
 
     def wait_until(self, condition: Callable[[], object]) -> object:

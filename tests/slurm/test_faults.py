@@ -130,14 +130,57 @@ def test_a_job_is_preempted(cluster, project, undisturbed, run, job, saved):
     assert states[urgent] == "COMPLETED"
 
 
-def test_slurmctld_restarts(cluster, project, undisturbed, run, job, saved):
-    """Snakemake asks in vain how its job is, keeps it, and submits the next one afterwards."""
-    cluster.kill_controller()
+def test_a_node_cannot_start_jobs(cluster, project, undisturbed):
+    """SLURM takes the node out of service and holds the job, which would wait for ever."""
+    cluster.break_nodes()
+    run = project.submit(cluster, TARGET)
+    run.wait_until(lambda: "SLURM could not start job 1 and holds it" in run.output)
+    cluster.break_nodes(False)
+    run.succeed()
+    check(project, undisturbed, starts=1, saved=0)
+    assert [job["JobState"] for job in certifications(cluster)] == ["CANCELLED", "COMPLETED"]
+
+
+def restart_controller(cluster, run):
+    """Start slurmctld again once Snakemake has asked in vain."""
     run.wait_until(lambda: "SLURM does not answer; 1 jobs are asked for again" in run.output)
     cluster.revive()
+
+
+def test_slurmctld_restarts(cluster, project, undisturbed, run, job, saved):
+    """Snakemake asks in vain how its job is, keeps it, and submits the next one afterwards."""
+    cluster.stop_controller()
+    restart_controller(cluster, run)
     run.succeed()
     check(project, undisturbed, starts=1, saved=saved)
     assert [job["JobId"] for job in certifications(cluster)] == [job["JobId"]]
+
+
+def test_slurmctld_dies_as_a_job_begins(cluster, project, undisturbed):
+    """It may not know afterwards that the job began, and be unable to start it again."""
+    run = project.submit(cluster, TARGET)
+    run.wait_until(lambda: [job["JobState"] for job in certifications(cluster)] == ["RUNNING"])
+    cluster.kill_controller()
+    restart_controller(cluster, run)
+    run.succeed()
+    assert project.digests("long") == undisturbed.digests("long")
+
+
+def test_slurmctld_loses_a_job(cluster, project, undisturbed, run, hanging, saved):
+    cluster.kill_controller(losing_jobs=True)
+    restart_controller(cluster, run)
+    run.succeed()
+    check(project, undisturbed, starts=2, saved=saved)
+
+
+def test_slurmctld_loses_a_job_that_ends_meanwhile(cluster, project, undisturbed, run, job, saved):
+    """What the lost job has made is taken as it is."""
+    cluster.kill_controller(losing_jobs=True)
+    run.wait_until(lambda: not workers(cluster, job["NodeList"]))
+    restart_controller(cluster, run)
+    run.succeed()
+    check(project, undisturbed, starts=1, saved=saved)
+    assert certifications(cluster) == []
 
 
 def test_slurmctld_is_away_when_a_job_is_submitted(cluster, project, undisturbed):

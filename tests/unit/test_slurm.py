@@ -1,7 +1,8 @@
-"""Snakemake's SLURM plugin keeps its jobs while SLURM's controller is away."""
+"""Snakemake's SLURM plugin outlives an absent controller, held and lost jobs."""
 
 import asyncio
 import logging
+import os
 import sys
 import types
 
@@ -10,20 +11,37 @@ import pytest
 from support import slurm
 
 
+class Job:
+    """A job that Snakemake has submitted."""
+
+    def __init__(self, number, *outputs):
+        self.external_jobid, self.aux = str(number), {}
+        self.job = types.SimpleNamespace(output=outputs)
+
+
 class Executor:
     """The plugin's executor: what no query answers it forgets, what it submits may fail."""
 
     logger = logging.getLogger("plugin")
+    run_uuid = "the run"
 
     def __init__(self):
-        self._status_query_calls, self.slurm_answers, self.submitted = 0, True, []
+        self._status_query_calls, self.slurm_answers = 0, True
+        self._submitted_job_clusters = set()
+        self.submitted, self.finished, self.done, self.failed = [], [], [], {}
 
     async def check_active_jobs(self, active_jobs):
         if self.slurm_answers:
             self._status_query_calls += 1
             for job in active_jobs:
-                if job != "finished":
+                if job not in self.finished:
                     yield job
+
+    def report_job_success(self, job):
+        self.done.append(job)
+
+    def report_job_error(self, job, msg):
+        self.failed[job] = msg
 
     def run_job(self, job):
         self.submitted.append(job)
@@ -32,30 +50,116 @@ class Executor:
         self.submitted.extend(jobs)
 
 
+class Commands:
+    """Stand-ins for squeue, which lists `reasons` by job, and scancel."""
+
+    def __init__(self, folder):
+        self.reasons, self._folder = {}, folder
+        for name, script in (("squeue", f"exec cat {folder}/answer"),
+                             ("scancel", f'echo "$@" >> {folder}/cancelled')):  # fmt: skip
+            (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+            (folder / name).chmod(0o755)
+
+    def answer(self, **reasons):
+        """Let squeue know these jobs alone."""
+        lines = [f"{job.removeprefix('job_')}|{reason}\n" for job, reason in reasons.items()]
+        (self._folder / "answer").write_text("".join(lines))
+
+    @property
+    def cancelled(self):
+        path = self._folder / "cancelled"
+        return path.read_text().split() if path.exists() else []
+
+
 @pytest.fixture
-def executor(monkeypatch):
+def commands(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return Commands(tmp_path)
+
+
+@pytest.fixture
+def executor(monkeypatch, commands):
     plugin = types.ModuleType(slurm.PLUGIN)
     plugin.Executor = type("Executor", (Executor,), {})
     monkeypatch.setitem(sys.modules, slurm.PLUGIN, plugin)
     monkeypatch.setattr(slurm, "_PAUSE", 0)
-    slurm.outlive_outages()
-    slurm.outlive_outages()  # the workflow is read again: nothing is wrapped twice
+    slurm.outlive_faults()
+    slurm.outlive_faults()  # the workflow is read again: nothing is wrapped twice
     return plugin.Executor()
 
 
-def still_active(executor, jobs):
+def still_active(executor, *jobs):
     async def collect():
-        return [job async for job in executor.check_active_jobs(jobs)]
+        return [job async for job in executor.check_active_jobs(list(jobs))]
 
     return asyncio.run(collect())
 
 
-def test_no_job_is_forgotten_while_slurm_does_not_answer(executor):
-    jobs = ["finished", "running"]
+def test_no_job_is_forgotten_while_slurm_does_not_answer(executor, commands):
+    finished, running = Job(1), Job(2)
+    executor.finished = [finished]
     executor.slurm_answers = False
-    assert still_active(executor, jobs) == jobs
+    assert still_active(executor, finished, running) == [finished, running]
     executor.slurm_answers = True
-    assert still_active(executor, jobs) == ["running"]
+    commands.answer(job_2="None")
+    assert still_active(executor, finished, running) == [running]
+
+
+@pytest.mark.parametrize("reason", ["launch failed requeued held", "JobHoldMaxRequeue"])
+def test_a_job_that_slurm_holds_is_cancelled(executor, commands, caplog, reason):
+    commands.answer(job_1=reason, job_2="JobHeldUser", job_3="Resources", job_4_7="None")
+    jobs = [Job(1), Job(2), Job(3), Job("4_7")]
+    assert still_active(executor, *jobs) == jobs  # the next check will find it cancelled
+    assert commands.cancelled == ["1"]
+    assert [record.message for record in caplog.records] == [
+        "SLURM could not start job 1 and holds it; cancelling it."
+    ]
+
+
+def lose(executor, commands, job):
+    """Check a job as often as it takes to be given up."""
+    commands.answer()
+    checks = [still_active(executor, job) for _ in range(slurm._UNKNOWN)]
+    assert checks == [[job]] * (slurm._UNKNOWN - 1) + [[]]
+
+
+def test_a_lost_job_has_failed(executor, commands, tmp_path):
+    old = tmp_path / "of an earlier run"
+    old.touch()
+    os.utime(old, (0, 0))
+    for job in (Job(1, tmp_path / "missing"), Job(2, old)):
+        lose(executor, commands, job)
+        number = job.external_jobid
+        assert executor.failed[job] == f"SLURM does not know job {number} any more."
+    assert executor.done == []
+
+
+def test_a_lost_job_that_has_made_its_output_is_done(executor, commands, tmp_path):
+    job = Job(1, tmp_path / "new")
+    commands.answer(job_1="None")
+    still_active(executor, job)
+    (tmp_path / "new").touch()
+    os.utime(tmp_path / "new", (job.aux["first_check"] + 1,) * 2)  # clocks of files are coarse
+    lose(executor, commands, job)
+    assert executor.done == [job]
+    assert executor.failed == {}
+
+
+def test_a_job_is_lost_only_when_it_is_unknown_time_after_time(executor, commands):
+    job = Job(1)
+    for _ in range(slurm._UNKNOWN):
+        commands.answer()
+        assert still_active(executor, job) == [job]
+        commands.answer(job_1="None")
+        assert still_active(executor, job) == [job]
+    assert executor.failed == {}
+
+
+def test_jobs_of_other_clusters_are_not_taken_for_lost(executor, commands):
+    executor._submitted_job_clusters = {"another"}
+    commands.answer()
+    job = Job(1)
+    assert [still_active(executor, job) for _ in range(slurm._UNKNOWN)] == [[job]] * slurm._UNKNOWN
 
 
 @pytest.mark.parametrize(("submit", "jobs"), [("run_job", "job"), ("run_array_jobs", ["job"])])
@@ -78,4 +182,4 @@ def test_a_submission_does_not_wait_for_ever(executor, monkeypatch):
 
 def test_without_the_plugin_nothing_happens(monkeypatch):
     monkeypatch.delitem(sys.modules, slurm.PLUGIN, raising=False)
-    slurm.outlive_outages()
+    slurm.outlive_faults()

@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from dds.grid import shard_names, sigma_name  # noqa: E402
 from dds.protocol import PROTOCOL  # noqa: E402
-from support.slurm import outlive_outages  # noqa: E402
+from support.slurm import outlive_faults  # noqa: E402
 from support.study import StudyError, check_files_exist, is_per_sigma, load_study  # noqa: E402
 
 try:
@@ -18,7 +18,7 @@ try:
 except StudyError as error:
     sys.exit(f"error: {error}")
 
-outlive_outages()
+outlive_faults()
 
 RESULTS = f"results/{STUDY['name']}"
 MODELS = STUDY["models"]
