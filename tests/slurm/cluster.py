@@ -48,7 +48,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _CLONE_NEWUTS = 1, 36, 0x04000000
 _LONGEST_SOCKET_PATH = 107
 
 # Time limits are short, so that a test sees a dead node or an expired credential within
-# half a minute; MinJobAge is long, so that every job can be looked at afterwards.
+# half a minute.
 _SLURM_CONF = """\
 ClusterName=test
 SlurmctldHost=localhost
@@ -77,7 +77,7 @@ SlurmdTimeout=10
 MessageTimeout=5
 TCPTimeout=2
 KillWait=5
-MinJobAge=3600
+MinJobAge={memory}
 JobRequeue=1
 Prolog={run}/prolog
 PreemptType=preempt/partition_prio
@@ -147,6 +147,7 @@ class Cluster:
         partition: str = "main",
         urgent_partition: str = "urgent",
         accounting: bool = False,
+        memory: int = 3600,
         ends_with_parent: bool = False,
     ) -> None:
         """Bring the cluster up and wait until all nodes are idle.
@@ -162,6 +163,8 @@ class Cluster:
             default one.
         accounting : bool, optional
             Whether jobs are kept in a database, and need an account: `ACCOUNT`.
+        memory : int, optional
+            For how many seconds slurmctld knows a job that has ended.
         ends_with_parent : bool, optional
             Stop when the calling process ends, however it ends.
 
@@ -172,7 +175,7 @@ class Cluster:
         """
         nodes = list(nodes)
         self._check_requirements(PACKAGES | (ACCOUNTING_PACKAGES if accounting else {}))
-        self._write_files(nodes, gpus, partition, urgent_partition, accounting)
+        self._write_files(nodes, gpus, partition, urgent_partition, accounting, memory)
         with (self.run / "supervisor.log").open("w") as log:
             subprocess.Popen(
                 [sys.executable, __file__, "supervise", self.run, *nodes,
@@ -328,8 +331,9 @@ class Cluster:
             raise ClusterError(f"{self.run} is too long a path for munge's socket")
 
     def _write_files(
-        self, nodes: list[str], gpus: int, partition: str, urgent_partition: str, accounting: bool
-    ) -> None:
+        self, nodes: list[str], gpus: int, partition: str, urgent_partition: str,
+        accounting: bool, memory: int,
+    ) -> None:  # fmt: skip
         try:
             self.run.mkdir(parents=True)
         except FileExistsError:
@@ -347,7 +351,7 @@ class Cluster:
         (self.run / "slurm.conf").write_text(
             _SLURM_CONF.format(
                 run=self.run, controller_port=controller_port, gpus=gpus,
-                partition=partition, urgent_partition=urgent_partition,
+                partition=partition, urgent_partition=urgent_partition, memory=memory,
                 accounting=(
                     _WITH_ACCOUNTING.format(run=self.run, port=database_port) if accounting
                     else _WITHOUT_ACCOUNTING

@@ -183,6 +183,13 @@ def test_slurmctld_loses_a_job_that_ends_meanwhile(cluster, project, undisturbed
     assert certifications(cluster) == []
 
 
+@pytest.mark.parametrize("cluster", [{"memory": 2}], indirect=True)
+def test_ended_jobs_are_forgotten_at_once(cluster, project, undisturbed):
+    """Neither squeue nor, without accounting, sacct tells how a job ended."""
+    project.submit(cluster, TARGET).succeed()
+    check(project, undisturbed, starts=1, saved=0)
+
+
 def test_slurmctld_is_away_when_a_job_is_submitted(cluster, project, undisturbed):
     cluster.kill_controller()
     run = project.submit(cluster, TARGET)

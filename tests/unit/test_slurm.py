@@ -19,6 +19,13 @@ class Job:
         self.job = types.SimpleNamespace(output=outputs)
 
 
+def submitted(executor, number, *outputs):
+    """Submit a job that makes these outputs."""
+    job = Job(number, *outputs)
+    executor.report_job_submission(job, register_job=True)
+    return job
+
+
 class Executor:
     """The plugin's executor: what no query answers it forgets, what it submits may fail."""
 
@@ -36,6 +43,9 @@ class Executor:
             for job in active_jobs:
                 if job not in self.finished:
                     yield job
+
+    def report_job_submission(self, job, register_job):
+        self.registered = register_job
 
     def report_job_success(self, job):
         self.done.append(job)
@@ -98,7 +108,7 @@ def still_active(executor, *jobs):
 def test_no_job_is_forgotten_while_slurm_does_not_answer(executor, commands):
     finished, running = Job(1), Job(2)
     executor.finished = [finished]
-    executor.slurm_answers = False
+    executor.slurm_answers = False  # nor does squeue, which has no answer to give
     assert still_active(executor, finished, running) == [finished, running]
     executor.slurm_answers = True
     commands.answer(job_2="None")
@@ -123,26 +133,34 @@ def lose(executor, commands, job):
     assert checks == [[job]] * (slurm._UNKNOWN - 1) + [[]]
 
 
-def test_a_lost_job_has_failed(executor, commands, tmp_path):
-    old = tmp_path / "of an earlier run"
-    old.touch()
-    os.utime(old, (0, 0))
-    for job in (Job(1, tmp_path / "missing"), Job(2, old)):
-        lose(executor, commands, job)
-        number = job.external_jobid
-        assert executor.failed[job] == f"SLURM does not know job {number} any more."
+def test_a_lost_job_that_has_only_old_output_has_failed(executor, commands, tmp_path):
+    job = submitted(executor, 1, tmp_path / "missing", tmp_path / "old")
+    (tmp_path / "old").touch()
+    os.utime(tmp_path / "old", (0, 0))
+    lose(executor, commands, job)
+    assert executor.failed == {job: "SLURM does not know job 1 any more."}
     assert executor.done == []
 
 
-def test_a_lost_job_that_has_made_its_output_is_done(executor, commands, tmp_path):
-    job = Job(1, tmp_path / "new")
-    commands.answer(job_1="None")
-    still_active(executor, job)
+def test_what_another_lost_job_has_made_is_left_to_snakemake(executor, commands, tmp_path):
+    job = submitted(executor, 1, tmp_path / "missing", tmp_path / "new")
     (tmp_path / "new").touch()
-    os.utime(tmp_path / "new", (job.aux["first_check"] + 1,) * 2)  # clocks of files are coarse
+    os.utime(tmp_path / "new", (job.aux["submitted"] + 1,) * 2)  # clocks of files are coarse
     lose(executor, commands, job)
     assert executor.done == [job]
     assert executor.failed == {}
+
+
+def test_the_queue_tells_when_accounting_does_not_answer(executor, commands, caplog):
+    """Where sacct is asked in vain, a job that leaves the queue has ended."""
+    executor.slurm_answers = False
+    waiting, ended = submitted(executor, 1), submitted(executor, 2)
+    commands.answer(job_1="None")
+    for _ in range(slurm._UNKNOWN):
+        active = still_active(executor, waiting, ended)
+    assert active == [waiting]
+    assert executor.done == [ended]
+    assert "SLURM does not answer" not in caplog.text
 
 
 def test_a_job_is_lost_only_when_it_is_unknown_time_after_time(executor, commands):

@@ -3,9 +3,10 @@
 - When slurmctld is restarted, jobs run on but no command is answered for a while. The plugin
   then forgets every job it asked for in vain, so that Snakemake waits for ever, and counts a
   submission that was not answered as a failed job.
-- When a node fails to start a job, SLURM puts the job back into the queue and holds it there;
-  when slurmctld loses its state, or Snakemake was asleep for longer than SLURM remembers jobs,
-  SLURM does not know a job any more. The plugin waits for both for ever.
+- When a node fails to start a job, SLURM puts the job back into the queue and holds it there.
+  The plugin waits for ever.
+- SLURM may not know a job any more: it remembers a finished one for MinJobAge seconds only,
+  and slurmctld may lose its state. Without accounting, the plugin waits for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 PLUGIN = "snakemake_executor_plugin_slurm"
@@ -36,56 +37,69 @@ def outlive_faults() -> None:
     plugin = sys.modules.get(PLUGIN)
     if plugin is None or getattr(plugin.Executor, "outlives_faults", False):
         return
-    plugin.Executor.check_active_jobs = _forgetting_none(plugin.Executor.check_active_jobs)
+    executor = plugin.Executor
+    executor.check_active_jobs = _losing_none(executor.check_active_jobs)
+    executor.report_job_submission = _noting_time(executor.report_job_submission)
     for name in ("run_job", "run_array_jobs"):
-        setattr(plugin.Executor, name, _when_answered(getattr(plugin.Executor, name)))
-    plugin.Executor.outlives_faults = True
+        setattr(executor, name, _when_answered(getattr(executor, name)))
+    executor.outlives_faults = True
 
 
-def _forgetting_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
+def _noting_time(report_job_submission: Callable[..., None]) -> Callable[..., None]:
+    def report(self: Any, job: Any, *arguments: Any, **options: Any) -> None:
+        job.aux["submitted"] = time.time()
+        report_job_submission(self, job, *arguments, **options)
+
+    return report
+
+
+def _losing_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
     async def check(self: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
-        for job in active_jobs:
-            job.aux.setdefault("first_check", time.time())
         answers = self._status_query_calls
         waiting = [job async for job in check_active_jobs(self, active_jobs)]
         if active_jobs and self._status_query_calls == answers:
-            self.logger.warning(
-                f"SLURM does not answer; {len(active_jobs)} jobs are asked for again."
-            )
             waiting = active_jobs
-        elif waiting and not self._submitted_job_clusters:  # squeue shows one cluster alone
-            waiting = _give_up(self, waiting)
-        for job in waiting:
+        for job in _still_to_come(self, waiting):
             yield job
 
     return check
 
 
-def _give_up(executor: Any, jobs: list[Any]) -> Iterator[Any]:
-    """Cancel held jobs and settle lost ones; yield those that are still to be waited for."""
+def _still_to_come(executor: Any, jobs: list[Any]) -> list[Any]:
+    """Cancel held jobs, settle lost ones, and return those that are to be asked for again."""
+    if not jobs or executor._submitted_job_clusters:  # squeue shows one cluster alone
+        return jobs
     reasons = _reasons(executor.run_uuid)
+    if reasons is None:
+        executor.logger.warning(f"SLURM does not answer; {len(jobs)} jobs are asked for again.")
+        return jobs
     for job in jobs:
-        known = reasons is None or job.external_jobid in reasons
+        known = job.external_jobid in reasons
         job.aux["unknown"] = 0 if known else job.aux.get("unknown", 0) + 1
-        if job.aux["unknown"] >= _UNKNOWN:
-            _settle(executor, job)
-            continue
-        if known and reasons and reasons[job.external_jobid] in _HELD:
+        if reasons.get(job.external_jobid) in _HELD:
             executor.logger.warning(
                 f"SLURM could not start job {job.external_jobid} and holds it; cancelling it."
             )  # the next check finds it cancelled, and Snakemake sends it again
             subprocess.run(["scancel", job.external_jobid], capture_output=True, check=False)
-        yield job
+    lost = [job for job in jobs if job.aux["unknown"] >= _UNKNOWN]
+    for job in lost:
+        _settle(executor, job)
+    return [job for job in jobs if job not in lost]
 
 
 def _settle(executor: Any, job: Any) -> None:
-    """Report a lost job as done if all its output is of its time, as failed otherwise."""
+    """Report a lost job as failed if output of an earlier run is there, else as done.
+
+    Snakemake then waits for output that does not show yet, and counts the job as failed
+    when none comes.
+    """
+    message = f"SLURM does not know job {job.external_jobid} any more."
     outputs = [str(path) for path in job.job.output]
-    if all(os.path.exists(o) and os.path.getmtime(o) >= job.aux["first_check"] for o in outputs):
-        executor.report_job_success(job)
-    else:
-        message = f"SLURM does not know job {job.external_jobid} any more."
+    if any(os.path.exists(o) and os.path.getmtime(o) < job.aux["submitted"] for o in outputs):
         executor.report_job_error(job, msg=message)
+    else:
+        executor.logger.warning(f"{message} Looking for what it made.")
+        executor.report_job_success(job)
 
 
 def _reasons(run: str) -> dict[str, str] | None:
