@@ -10,6 +10,7 @@ import os
 import re
 import signal
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -23,16 +24,21 @@ def certifications(cluster):
     return [job for job in cluster.jobs() if job["Comment"].startswith("rule_certify_shard")]
 
 
-def workers(cluster, node):
-    """Return the processes that certify on a node."""
-    found = []
+def commands(cluster, node):
+    """Return the command of each process on a node."""
+    found = {}
     for process in cluster.processes(node):
         with contextlib.suppress(OSError):
-            with open(f"/proc/{process}/cmdline", "rb") as file:
-                command = file.read().split(b"\0")
-            if command[-2].endswith(b".certify_shard.py"):
-                found.append(process)
+            found[process] = Path(f"/proc/{process}/cmdline").read_text().split("\0")
     return found
+
+
+def workers(cluster, node):
+    """Return the processes that certify on a node."""
+    return [
+        process for process, command in commands(cluster, node).items()
+        if command[-2:][0].endswith(".certify_shard.py")
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -176,7 +182,7 @@ def test_slurmctld_loses_a_job(cluster, project, undisturbed, run, hanging, save
 def test_slurmctld_loses_a_job_that_ends_meanwhile(cluster, project, undisturbed, run, job, saved):
     """What the lost job has made is taken as it is."""
     cluster.kill_controller(losing_jobs=True)
-    run.wait_until(lambda: not workers(cluster, job["NodeList"]))
+    run.wait_until(lambda: "snakemake" not in str(commands(cluster, job["NodeList"])))
     restart_controller(cluster, run)
     run.succeed()
     check(project, undisturbed, starts=1, saved=saved)
