@@ -42,9 +42,10 @@ class Run:
 
     def __init__(self, command: list[str], project: Project, environment: dict[str, str]) -> None:
         self._log = project.folder / f"snakemake.{time.monotonic_ns()}.log"
+        bound = ["setpriv", "--pdeathsig=KILL", *command]  # ends with the tests, however they end
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                command, cwd=project.folder, env=os.environ | environment, stdout=log, stderr=log,
+                bound, cwd=project.folder, env=os.environ | environment, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
 
