@@ -77,7 +77,7 @@ SlurmdTimeout=10
 MessageTimeout=5
 TCPTimeout=2
 KillWait=5
-MinJobAge={memory}
+MinJobAge={min_job_age}
 JobRequeue=1
 Prolog={run}/prolog
 PreemptType=preempt/partition_prio
@@ -147,7 +147,7 @@ class Cluster:
         partition: str = "main",
         urgent_partition: str = "urgent",
         accounting: bool = False,
-        memory: int = 3600,
+        min_job_age: int = 3600,
         ends_with_parent: bool = False,
     ) -> None:
         """Bring the cluster up and wait until all nodes are idle.
@@ -163,7 +163,7 @@ class Cluster:
             default one.
         accounting : bool, optional
             Whether jobs are kept in a database, and need an account: `ACCOUNT`.
-        memory : int, optional
+        min_job_age : int, optional
             For how many seconds slurmctld knows a job that has ended.
         ends_with_parent : bool, optional
             Stop when the calling process ends, however it ends.
@@ -175,7 +175,7 @@ class Cluster:
         """
         nodes = list(nodes)
         self._check_requirements(PACKAGES | (ACCOUNTING_PACKAGES if accounting else {}))
-        self._write_files(nodes, gpus, partition, urgent_partition, accounting, memory)
+        self._write_files(nodes, gpus, partition, urgent_partition, accounting, min_job_age)
         with (self.run / "supervisor.log").open("w") as log:
             subprocess.Popen(
                 [sys.executable, __file__, "supervise", self.run, *nodes,
@@ -332,7 +332,7 @@ class Cluster:
 
     def _write_files(
         self, nodes: list[str], gpus: int, partition: str, urgent_partition: str,
-        accounting: bool, memory: int,
+        accounting: bool, min_job_age: int,
     ) -> None:  # fmt: skip
         try:
             self.run.mkdir(parents=True)
@@ -351,7 +351,7 @@ class Cluster:
         (self.run / "slurm.conf").write_text(
             _SLURM_CONF.format(
                 run=self.run, controller_port=controller_port, gpus=gpus,
-                partition=partition, urgent_partition=urgent_partition, memory=memory,
+                partition=partition, urgent_partition=urgent_partition, min_job_age=min_job_age,
                 accounting=(
                     _WITH_ACCOUNTING.format(run=self.run, port=database_port) if accounting
                     else _WITHOUT_ACCOUNTING

@@ -45,7 +45,7 @@ class Executor:
                     yield job
 
     def report_job_submission(self, job, register_job):
-        self.registered = register_job
+        assert register_job  # what Snakemake hands over arrives
 
     def report_job_success(self, job):
         self.done.append(job)
@@ -61,10 +61,10 @@ class Executor:
 
 
 class Commands:
-    """Stand-ins for squeue, which lists `reasons` by job, and scancel."""
+    """Stand-ins for squeue, which says what `answer` was told, and scancel."""
 
     def __init__(self, folder):
-        self.reasons, self._folder = {}, folder
+        self._folder = folder
         for name, script in (("squeue", f"exec cat {folder}/answer"),
                              ("scancel", f'echo "$@" >> {folder}/cancelled')):  # fmt: skip
             (folder / name).write_text(f"#!/bin/sh\n{script}\n")

@@ -67,16 +67,16 @@ def _losing_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
 
 def _still_to_come(executor: Any, jobs: list[Any]) -> list[Any]:
     """Cancel held jobs, settle lost ones, and return those that are to be asked for again."""
-    if not jobs or executor._submitted_job_clusters:  # squeue shows one cluster alone
-        return jobs
-    reasons = _reasons(executor.run_uuid)
+    reasons = _reasons(executor.run_uuid) if jobs else {}
     if reasons is None:
         executor.logger.warning(f"SLURM does not answer; {len(jobs)} jobs are asked for again.")
         return jobs
+    if executor._submitted_job_clusters:  # squeue shows one cluster alone
+        return jobs
     for job in jobs:
-        known = job.external_jobid in reasons
-        job.aux["unknown"] = 0 if known else job.aux.get("unknown", 0) + 1
-        if reasons.get(job.external_jobid) in _HELD:
+        reason = reasons.get(job.external_jobid)
+        job.aux["unknown"] = job.aux.get("unknown", 0) + 1 if reason is None else 0
+        if reason in _HELD:
             executor.logger.warning(
                 f"SLURM could not start job {job.external_jobid} and holds it; cancelling it."
             )  # the next check finds it cancelled, and Snakemake sends it again
@@ -108,8 +108,8 @@ def _reasons(run: str) -> dict[str, str] | None:
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
         return None
-    lines = (line.partition("|") for line in answer.stdout.splitlines())
-    return {job.strip(): reason.strip().replace("_", " ") for job, _, reason in lines}
+    reasons = dict(line.split("|", 1) for line in answer.stdout.splitlines())
+    return {job: reason.replace("_", " ") for job, reason in reasons.items()}
 
 
 def _when_answered(submit: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
