@@ -28,7 +28,7 @@ $(READY): envs/requirements.lock
 	@touch $@
 
 demo: $(READY) ## rebuild the digits study, from data to paper, and its report
-	@$(BIN)/python workflow/demo.py --cores $(CORES) $(if $(STUDY),--study $(STUDY))
+	@$(BIN)/python tools/demo.py --cores $(CORES) $(if $(STUDY),--study $(STUDY))
 
 test: $(READY) ## run the tests
 	@$(BIN)/pytest
@@ -52,7 +52,7 @@ lint: $(READY) ## check style, rules, notebooks, environments
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/snakemake --lint
-	$(BIN)/python envs/pin.py --check
+	$(BIN)/python tools/pin.py --check
 	@echo "lint: clean"
 
 format: $(READY) ## format code, rules and notebooks
@@ -63,17 +63,17 @@ format: $(READY) ## format code, rules and notebooks
 	@echo "format: done"
 
 lock: $(READY) ## pin dependencies again, after a change of pyproject.toml
-	$(BIN)/python envs/pin.py
+	$(BIN)/python tools/pin.py
 
 bench: $(READY) ## measure certification against the plain way (OFFICIAL=checkout of the authors' code), and scale
-	@$(BIN)/python workflow/bench.py $(if $(OFFICIAL),--official $(OFFICIAL))
-	@$(BIN)/python workflow/bench_scale.py
+	@$(BIN)/python tools/bench.py $(if $(OFFICIAL),--official $(OFFICIAL))
+	@$(BIN)/python tools/bench_scale.py
 
 plan: $(READY) ## say what a study takes before it is run (STUDY=paper)
-	@$(BIN)/python workflow/plan_costs.py $(if $(STUDY),--study $(STUDY))
+	@$(BIN)/python tools/costs.py $(if $(STUDY),--study $(STUDY))
 
 status: $(READY) ## show how far a study is, what runs and what failed
-	@$(BIN)/python workflow/status.py $(STUDY)
+	@$(BIN)/python tools/status.py $(STUDY)
 
 report: $(READY) ## build the HTML report of a finished study
 	@$(BIN)/snakemake all --cores 1 $(if $(STUDY),--config study=$(STUDY)) \
@@ -81,7 +81,7 @@ report: $(READY) ## build the HTML report of a finished study
 	@echo "report: results/$(or $(STUDY),digits)/report.zip"
 
 archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
-	@$(BIN)/python workflow/archive.py $(STUDY)
+	@$(BIN)/python tools/archive.py $(STUDY)
 
 clean: ## remove the environment and caches; results stay
 	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis

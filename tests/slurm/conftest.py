@@ -18,7 +18,7 @@ import pytest
 import yaml
 from cluster import Cluster, ClusterError
 
-from dds.checkpoints import UnusableCheckpoint, read_progress
+from jobs.checkpoints import UnusableCheckpoint, read_progress
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config", "envs", "notebooks", "slurm", "workflow")

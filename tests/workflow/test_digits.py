@@ -124,7 +124,7 @@ def test_a_failed_check_is_one_line_and_leaves_no_file(project):
 
 
 def test_the_archive_holds_results_and_no_weights_or_data(project):
-    archive = [sys.executable, "workflow/archive.py", "small.yaml"]
+    archive = [sys.executable, "tools/archive.py", "small.yaml"]
     subprocess.run(archive, cwd=project.folder, check=True)
     with tarfile.open(project.folder / "dist" / "small.tar.gz") as tar:
         tar.extractall(project.folder / "dist", filter="data")

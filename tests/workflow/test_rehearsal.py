@@ -22,7 +22,7 @@ from conftest import ROOT, Project
 from safetensors.torch import save
 from samples import CIFAR10, cifar10_archive, imagenet_flat, imagenet_folders
 
-from dds.models import build_classifier, build_denoiser
+from dds.networks.registry import build_classifier, build_denoiser
 
 pytestmark = pytest.mark.slow
 

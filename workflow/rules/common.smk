@@ -8,10 +8,10 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
-from dds.grid import shard_names, sigma_name  # noqa: E402
+from dds.names import shard_names, sigma_name  # noqa: E402
 from dds.protocol import PROTOCOL  # noqa: E402
-from support.slurm import outlive_faults  # noqa: E402
-from support.study import StudyError, check_files_exist, is_per_sigma, load_study  # noqa: E402
+from jobs.slurm import outlive_faults  # noqa: E402
+from study.load import StudyError, check_files_exist, is_per_sigma, load_study  # noqa: E402
 
 try:
     STUDY = load_study(config, ROOT)

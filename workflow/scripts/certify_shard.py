@@ -5,21 +5,21 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from dds.counts import write_counts
-from dds.datasets import check_classes, read_pack
-from dds.denoisers import NoDenoiser
+from dds.data.packs import check_classes, read_pack
 from dds.files import sha256, write_json
-from dds.grid import shard_range
-from dds.models import load_classifier, load_denoiser
-from dds.plans import make_plan
+from dds.names import shard_range
+from dds.networks.denoisers import NoDenoiser
+from dds.networks.registry import load_classifier, load_denoiser
 from dds.progress import Interrupted, Progress
-from dds.smoothing import SmoothedClassifier, Votes
-from support.device import device_name, prepare_device
-from support.energy import EnergyMeter
-from support.job import defer_signals, job
-from support.lock import hold
-from support.provenance import Provenance
-from support.work import Work
+from dds.sampling.counts import write_counts
+from dds.sampling.smoothing import SmoothedClassifier, Votes
+from dds.statistics.plans import make_plan
+from jobs.device import device_name, prepare_device
+from jobs.energy import EnergyMeter
+from jobs.job import defer_signals, job
+from jobs.lock import hold
+from jobs.provenance import Provenance
+from jobs.shard import Work
 
 
 def load_models(inputs, models, settings):

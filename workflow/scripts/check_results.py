@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from dds.checks import check_comparison, check_curtailment, check_experiment, check_table, failures
-from dds.counts import read_counts
 from dds.files import write_json
-from dds.tables import read_table
-from support.job import job
+from dds.sampling.counts import read_counts
+from jobs.job import job
+from paper.checks import (
+    check_comparison,
+    check_curtailment,
+    check_experiment,
+    check_table,
+    failures,
+)
+from paper.tables import read_table
 
 with job(snakemake):
     study, inputs = snakemake.params.study, snakemake.input

@@ -1,8 +1,8 @@
 """Bound the class probabilities and compute the certified radii."""
 
-from dds.counts import compute_certificates, read_counts
 from dds.files import atomic_path
-from support.job import job
+from dds.sampling.counts import compute_certificates, read_counts
+from jobs.job import job
 
 with job(snakemake):
     frame, metadata = read_counts(snakemake.input[0])

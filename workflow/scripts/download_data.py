@@ -1,7 +1,7 @@
 """Fetch a file that a dataset is made from."""
 
-from support.download import fetch, link
-from support.job import job
+from jobs.download import fetch, link
+from jobs.job import job
 
 with job(snakemake):
     link(fetch(snakemake.params.source, snakemake.config["url_overrides"]), snakemake.output[0])

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from dds.datasets import check_classes
+from dds.data.packs import check_classes
 from dds.files import sha256, write_json
-from support.download import fetch, link
-from support.job import job
-from support.provenance import Provenance
+from jobs.download import fetch, link
+from jobs.job import job
+from jobs.provenance import Provenance
 
 
 def check_labels(path, classes):

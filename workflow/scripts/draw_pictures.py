@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from dds.datasets import read_pack
+from dds.data.packs import read_pack
 from dds.files import atomic_path
-from dds.models import load_denoiser
+from dds.networks.registry import load_denoiser
 from dds.seeds import stream_seed
-from support.device import prepare_device
-from support.job import job
+from jobs.device import prepare_device
+from jobs.job import job
 
 with job(snakemake):
     params, inputs = snakemake.params, snakemake.input

@@ -2,9 +2,9 @@
 
 from dataclasses import asdict
 
-from dds.costs import GPUS, estimate
 from dds.files import write_json
-from support.job import job
+from jobs.job import job
+from paper.costs import GPUS, estimate
 
 with job(snakemake):
     rate = GPUS[snakemake.wildcards.gpu].flops

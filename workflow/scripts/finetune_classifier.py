@@ -1,9 +1,9 @@
 """Tune a classifier to the denoised images of one sigma."""
 
-from dds.models import load_classifier, load_denoiser
-from dds.training import accuracy, denoised, train_classifier
-from support.job import job
-from support.training_job import TrainingJob
+from dds.networks.registry import load_classifier, load_denoiser
+from dds.networks.training import accuracy, denoised, train_classifier
+from jobs.job import job
+from jobs.training import TrainingJob
 
 with job(snakemake):
     run = TrainingJob(snakemake, "finetune")

@@ -2,14 +2,14 @@
 
 import logging
 
-from dds.certificates import binomial_interval
-from dds.datasets import check_classes, read_pack
+from dds.data.packs import check_classes, read_pack
 from dds.files import sha256, write_json
-from dds.models import load_classifier
-from dds.training import accuracy
-from support.device import device_name, prepare_device
-from support.job import job
-from support.provenance import Provenance
+from dds.networks.registry import load_classifier
+from dds.networks.training import accuracy
+from dds.statistics.certificates import binomial_interval
+from jobs.device import device_name, prepare_device
+from jobs.job import job
+from jobs.provenance import Provenance
 
 #: What the largest network, at 512 pixels, has room for.
 BATCH_SIZE = 32

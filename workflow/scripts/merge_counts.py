@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from dds.counts import merge_counts, write_counts
 from dds.files import write_json
-from support.job import job
-from support.provenance import summarize
+from dds.sampling.counts import merge_counts, write_counts
+from jobs.job import job
+from jobs.provenance import summarize
 
 with job(snakemake):
     shards = [Path(counts) for counts in snakemake.input]

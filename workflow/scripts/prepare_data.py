@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dds.datasets import SOURCES, write_pack
-from support.job import job
+from dds.data.packs import SOURCES, write_pack
+from jobs.job import job
 
 with job(snakemake):
     params = snakemake.params

@@ -1,9 +1,9 @@
 """Draw one of the paper's figures."""
 
-from dds.figures import draw_figure, read_data, save_figure
 from dds.files import write_json
-from support.job import job
-from support.provenance import Provenance, of_artefact
+from jobs.job import job
+from jobs.provenance import Provenance, of_artefact
+from paper.figures import draw_figure, read_data, save_figure
 
 with job(snakemake):
     provenance = Provenance()

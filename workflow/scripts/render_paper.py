@@ -8,10 +8,10 @@ from pathlib import Path
 import typst
 
 from dds.files import atomic_path
-from dds.sheets import to_json
-from dds.tables import lay_out, read_table
-from support.job import job
-from support.provenance import read_summaries
+from jobs.job import job
+from jobs.provenance import read_summaries
+from paper.sheets import to_json
+from paper.tables import lay_out, read_table
 
 
 def tables(paths, entries):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from dds.files import atomic_path, write_json
-from dds.literature import add_recomputed, read_published
-from dds.sheets import WRITERS
-from dds.tables import build_table, lay_out
-from support.job import job
-from support.provenance import Provenance, of_artefact, read_summaries
+from jobs.job import job
+from jobs.provenance import Provenance, of_artefact, read_summaries
+from paper.literature import add_recomputed, read_published
+from paper.sheets import WRITERS
+from paper.tables import build_table, lay_out
 
 
 def read_records(summaries, estimates):

@@ -9,7 +9,7 @@ import papermill
 from traitlets.config import Config
 
 from dds.files import atomic_path
-from support.job import job
+from jobs.job import job
 
 with job(snakemake):
     # The kernel is a process of its own and finds the library as this script did.

@@ -1,9 +1,9 @@
 """Train a classifier on clean images, or on noisy ones of one sigma."""
 
-from dds.models import build_classifier
-from dds.training import accuracy, gaussian, train_classifier
-from support.job import job
-from support.training_job import TrainingJob
+from dds.networks.registry import build_classifier
+from dds.networks.training import accuracy, gaussian, train_classifier
+from jobs.job import job
+from jobs.training import TrainingJob
 
 with job(snakemake):
     run = TrainingJob(snakemake, "train")

@@ -1,9 +1,9 @@
 """Train a diffusion model on clean images."""
 
-from dds.models import build_denoiser
-from dds.training import train_denoiser
-from support.job import job
-from support.training_job import TrainingJob
+from dds.networks.registry import build_denoiser
+from dds.networks.training import train_denoiser
+from jobs.job import job
+from jobs.training import TrainingJob
 
 with job(snakemake):
     run = TrainingJob(snakemake, "train")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dds.accuracy import certified_accuracy
 from dds.logs import read_certificates, read_log, read_logs, write_certificates, write_logs
+from dds.statistics.accuracy import certified_accuracy
 
 _PARQUET = b"PAR1"
 

@@ -18,11 +18,11 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
-from dds.certificates import ABSTAIN
 from dds.files import atomic_path
-from dds.grid import sigma_name
+from dds.names import sigma_name
+from dds.statistics.certificates import ABSTAIN
 
-#: The columns of certificates, as `dds.counts.compute_certificates` gives them.
+#: The columns of certificates, as `dds.sampling.counts.compute_certificates` gives them.
 COLUMNS = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
            "p_lower", "radius", "correct", "selected", "computed"]  # fmt: skip
 
@@ -59,7 +59,7 @@ def read_log(
     Returns
     -------
     DataFrame
-        The columns of `dds.counts.compute_certificates`. Those that a log does not
+        The columns of `dds.sampling.counts.compute_certificates`. Those that a log does not
         hold (``n0``, ``n``, ``successes``, ``p_lower``, ``selected``) are missing.
         ``correct`` is True where the label was predicted.
 

@@ -1,0 +1,134 @@
+"""One call certifies an image or a batch, with a classifier and denoiser of one's own."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest, norm
+from torch import nn
+
+import dds
+from dds import ABSTAIN, certify
+
+SIGMA = 0.5
+IMAGES = np.random.default_rng(0).uniform(0, 1, (3, 1, 4, 4))
+
+
+class Brightness(nn.Module):
+    """Tells dark, medium and bright images apart."""
+
+    def forward(self, images):
+        mean = images.mean(dim=(1, 2, 3))
+        return torch.stack([0.4 - mean, 0 * mean, mean - 0.6], dim=1)
+
+
+class Constant(nn.Module):
+    """Answers with the same logits always."""
+
+    def __init__(self, *logits):
+        super().__init__()
+        self.logits = torch.tensor(logits)
+
+    def forward(self, images):
+        return self.logits.expand(len(images), -1)
+
+
+class Coin(nn.Module):
+    """Is sure of nothing: the noise of one pixel decides between two classes."""
+
+    def forward(self, images):
+        pixel = images[:, 0, 0, 0] - 0.5
+        return torch.stack([pixel, -pixel], dim=1)
+
+
+def test_a_sure_classifier_gets_the_largest_radius():
+    certificate = certify(IMAGES, Constant(0.0, 1.0), None, SIGMA, n0=10, n=1000)
+    assert certificate.prediction.tolist() == [1, 1, 1]
+    assert certificate.estimation.tolist() == [[0, 1000]] * 3
+    bound = binomtest(1000, 1000, alternative="greater").proportion_ci(confidence_level=0.999).low
+    np.testing.assert_allclose(certificate.p_lower, bound)
+    np.testing.assert_allclose(certificate.radius, SIGMA * norm.ppf(bound))
+
+
+def test_an_unsure_classifier_abstains():
+    image = np.full((1, 4, 4), 0.5)
+    certificate = certify(image, Coin(), None, SIGMA, n0=10, n=200)
+    assert certificate.prediction == ABSTAIN
+    assert certificate.radius == 0
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor, np.ndarray.tolist])
+def test_one_image_is_a_batch_without_its_dimension(kind):
+    batch = certify(kind(IMAGES), Brightness(), None, SIGMA, n=500)
+    one = certify(kind(IMAGES[1]), Brightness(), None, SIGMA, n=500, ids=[1])
+    assert one.prediction.shape == one.radius.shape == one.p_lower.shape == ()
+    for field in ("prediction", "radius", "p_lower", "selection", "estimation"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(batch, field)[1])
+
+
+def test_seed_and_ids_key_the_noise_and_batches_do_not():
+    def counts(**options):
+        return certify(IMAGES[0], Brightness(), None, SIGMA, n=500, **options).estimation.tolist()
+
+    assert counts() == counts(batch_size=7)
+    assert counts() != counts(seed=1)
+    assert counts() != counts(ids=[1])
+
+
+def test_the_denoiser_comes_before_the_classifier():
+    class White:
+        def noise_sigma(self, sigma):
+            return sigma
+
+        def denoise(self, noisy, sigma, normal=None):
+            return torch.ones_like(noisy)
+
+    certificate = certify(np.zeros((1, 4, 4)), Brightness(), White(), SIGMA, n0=1, n=100)
+    assert certificate.estimation.tolist() == [0, 0, 100]
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "problem"),
+    [
+        (IMAGES[0, 0], {}, r"images must have shape .*, not \(4, 4\)"),
+        (IMAGES[:0], {}, r"images must have shape .*, not \(0, 1, 4, 4\)"),
+        (255 * IMAGES, {}, "image 0 has values outside"),
+        ((255 * IMAGES).astype(np.uint8), {}, "must be floats in .*, not uint8"),
+        (IMAGES, {"ids": [1]}, "1 ids do not fit 3 images"),
+        (IMAGES, {"alpha": 1.0}, "alpha must lie between 0 and 1"),
+        (IMAGES, {"n": 0}, "must be at least 1"),
+        (IMAGES, {"precision": "int8"}, "unknown precision"),
+    ],
+)
+def test_bad_input_is_refused(images, options, problem):
+    with pytest.raises(ValueError, match=problem):
+        certify(images, Brightness(), None, SIGMA, **{"n": 100} | options)
+
+
+def test_logits_must_be_a_matrix():
+    with pytest.raises(ValueError, match="must return logits of shape"):
+        certify(IMAGES, nn.Flatten(0), None, SIGMA, n=100)
+
+
+def test_every_public_name_exists():
+    for name in dds.__all__:
+        assert getattr(dds, name) is not None
+    assert set(dds.__all__) <= set(dir(dds))
+    with pytest.raises(AttributeError, match="no attribute 'certificate'"):
+        _ = dds.certificate
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import dds.statistics.certificates, dds.sampling.counts, dds.logs, dds.__main__",
+        "from dds import certified_accuracy, clopper_pearson_lower, make_plan, read_logs",
+    ],
+)
+def test_statistics_need_no_torch(code):
+    check = f"{code}\nimport sys\nassert 'torch' not in sys.modules"
+    subprocess.run(
+        [sys.executable, "-c", check], check=True, env={"PYTHONPATH": dds.__path__[0] + "/.."}
+    )

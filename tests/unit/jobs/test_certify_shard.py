@@ -1,0 +1,262 @@
+"""However often a shard's job is ended, and how, the counts come out the same."""
+
+import json
+import multiprocessing
+import os
+import random
+import runpy
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dds.data.packs import Pack, write_pack
+from dds.networks.registry import build_classifier, save_weights
+from dds.sampling.counts import read_counts
+from dds.seeds import BLOCK
+from jobs.checkpoints import read_progress
+
+pytestmark = pytest.mark.slow
+
+SCRIPTS = Path(__file__).parents[3] / "workflow" / "scripts"
+CLASSIFIER = {
+    "kind": "classifier", "network": "wide_resnet",
+    "arguments": {"depth": 10, "width": 1, "base": 8},
+    "input": {"channels": 1, "size": 8, "mean": [0.3], "std": [0.4]},
+    "classes": ["0", "1", "2"],
+}  # fmt: skip
+IMAGES, N0, N = 3, 100, 1500
+SAMPLES = IMAGES * (N0 + N)
+SHARD = f"results/test/counts/e/sigma_0.25/images_00000-0000{IMAGES - 1}"
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["torch", "pandas"])
+
+
+class Inputs(dict):
+    """Named files, as Snakemake gives them."""
+
+    __getattr__ = dict.__getitem__
+
+
+def run_rule(folder, checkpoint_seconds):
+    """Run the rule's script as Snakemake does, and note how many samples it draws."""
+    from dds.progress import Progress
+
+    advance = Progress.advance
+
+    def note(self, units):
+        with Path("drawn").open("a") as file:
+            file.write(f"{units}\n")
+        advance(self, units)
+
+    Progress.advance = note
+    os.chdir(folder)
+    os.dup2(os.open("stderr", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), sys.stderr.fileno())
+    settings = {
+        "dataset": "d", "classifiers": ["c"], "denoiser": "none", "method": "none",
+        "timestep": "nearest", "n0": N0, "n": N, "plan": "fixed", "curtail": False,
+        "precision": "float32", "deterministic": True, "batch_size": BLOCK, "noise": "float",
+    }  # fmt: skip
+    snakemake = SimpleNamespace(
+        rule="certify_shard", log=["log"], threads=1,
+        input=Inputs(pack="d.npz", c="c.pt"),
+        output=SimpleNamespace(counts=f"{SHARD}.parquet", provenance=f"{SHARD}.json"),
+        wildcards=SimpleNamespace(experiment="e", sigma="0.25", shard=Path(SHARD).name),
+        params=SimpleNamespace(protocol=1, seed=5, settings=settings, models={"c": CLASSIFIER}),
+        config={"device": "cpu", "checkpoint_seconds": checkpoint_seconds},
+    )  # fmt: skip
+    runpy.run_path(str(SCRIPTS / "certify_shard.py"), {"snakemake": snakemake})
+
+
+class Shard:
+    """A shard in a folder of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        rng = np.random.default_rng(1)
+        images = rng.integers(0, 256, (IMAGES, 1, 8, 8), np.uint8)
+        names = np.array([str(i) for i in range(IMAGES)])
+        write_pack(folder / "d.npz", Pack(images, np.zeros(IMAGES, int), names, names))
+        torch.manual_seed(1)
+        self.network = build_classifier(CLASSIFIER).network
+        self.write_weights()
+        (folder / SHARD).parent.mkdir(parents=True, exist_ok=True)
+        self.checkpoint = folder / f"{SHARD}.checkpoint"
+
+    def write_weights(self):
+        save_weights(self.network, self.folder / "c.pt")
+
+    def start(self, checkpoint_seconds=0):
+        job = PROCESSES.Process(target=run_rule, args=(self.folder, checkpoint_seconds))
+        job.start()
+        return job
+
+    def finish(self, **settings):
+        job = self.start(**settings)
+        job.join()
+        return job.exitcode
+
+    def saved(self):
+        return read_progress(self.checkpoint)["samples"] if self.checkpoint.exists() else 0
+
+    def wait_for(self, samples, job):
+        """Wait until so many samples are saved, or the job is over."""
+        while self.saved() < samples and job.exitcode is None:
+            time.sleep(0.005)
+
+    def drawn(self):
+        return sum(map(int, (self.folder / "drawn").read_text().split()))
+
+    def counts(self):
+        counts, metadata = read_counts(self.folder / f"{SHARD}.parquet")
+        return counts.map(lambda x: x.tolist() if isinstance(x, np.ndarray) else x), metadata
+
+    def provenance(self):
+        return json.loads((self.folder / f"{SHARD}.json").read_text())
+
+    def stderr(self):
+        return (self.folder / "stderr").read_text()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    shard = Shard(tmp_path_factory.mktemp("undisturbed"))
+    assert shard.finish() == 0
+    return shard
+
+
+@pytest.fixture
+def shard(tmp_path):
+    return Shard(tmp_path)
+
+
+def assert_same_counts(shard, other):
+    (counts, metadata), (others, expected) = shard.counts(), other.counts()
+    assert metadata == expected
+    assert counts.equals(others)
+
+
+def test_an_undisturbed_shard_draws_each_sample_once(undisturbed):
+    counts, metadata = undisturbed.counts()
+    assert metadata["n"] == N
+    assert [sum(row) for row in counts["estimation"]] == [N] * IMAGES
+    assert undisturbed.drawn() == SAMPLES
+    record = undisturbed.provenance()
+    assert (record["samples"], record["samples_drawn"], record["starts"]) == (SAMPLES, SAMPLES, 1)
+    assert record["images_done"] == IMAGES
+    assert not (undisturbed.folder / f"{SHARD}.lock").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_ended_at_random_moments(shard, undisturbed, number):
+    rng = random.Random(int(number))
+    ended = 0
+    while (job := shard.start()) and ended < 5:
+        shard.wait_for(shard.saved() + rng.randint(1, SAMPLES // 10), job)
+        time.sleep(rng.random() / 50)
+        os.kill(job.pid, number)
+        job.join()
+        assert job.exitcode in (0, -number if number == signal.SIGKILL else 75)
+        ended += 1
+    job.join()
+    assert job.exitcode == 0
+    assert_same_counts(shard, undisturbed)
+    record = shard.provenance()
+    assert record["starts"] == ended + 1
+    assert record["samples"] == record["samples_drawn"] == SAMPLES
+    lost = ended * BLOCK if number == signal.SIGKILL else 0
+    assert SAMPLES <= shard.drawn() <= SAMPLES + lost
+
+
+def test_an_asked_stop_saves_what_a_far_checkpoint_has_not(shard):
+    job = shard.start(checkpoint_seconds=3600)
+    drawn = shard.folder / "drawn"
+    while not drawn.exists() or shard.drawn() < SAMPLES // 10:
+        time.sleep(0.005)
+    os.kill(job.pid, signal.SIGTERM)
+    os.kill(job.pid, signal.SIGTERM)
+    job.join()
+    assert job.exitcode == 75
+    assert shard.saved() == shard.drawn()
+    assert shard.stderr().startswith(f"certify_shard: stopped after {shard.saved()} samples")
+    assert not (shard.folder / f"{SHARD}.parquet").exists()
+    assert not (shard.folder / f"{SHARD}.lock").exists()
+
+
+def test_two_jobs_at_once_do_the_work_once(shard, undisturbed):
+    jobs = [shard.start(), shard.start()]
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0, 0]
+    assert shard.drawn() == SAMPLES
+    assert_same_counts(shard, undisturbed)
+
+
+def test_a_finished_shard_whose_outputs_are_gone_draws_nothing_new(shard, undisturbed):
+    shard.finish()
+    (shard.folder / f"{SHARD}.parquet").unlink()
+    assert shard.finish() == 0
+    assert shard.drawn() == SAMPLES
+    assert_same_counts(shard, undisturbed)
+
+
+def test_a_damaged_checkpoint_starts_the_shard_over(shard, undisturbed):
+    shard.finish()
+    shard.checkpoint.write_bytes(shard.checkpoint.read_bytes()[:-1])
+    assert shard.finish() == 0
+    assert shard.drawn() == 2 * SAMPLES
+    assert "is damaged; the shard starts over" in (shard.folder / "log").read_text()
+    assert_same_counts(shard, undisturbed)
+
+
+def test_other_weights_start_the_shard_over(shard):
+    shard.finish()
+    torch.manual_seed(2)
+    torch.nn.init.normal_(next(shard.network.parameters()))
+    shard.write_weights()
+    assert shard.finish() == 0
+    assert shard.drawn() == 2 * SAMPLES
+    assert "has another models" in (shard.folder / "log").read_text()
+
+
+def test_a_model_that_returns_nan_is_one_line(shard):
+    torch.nn.init.constant_(next(shard.network.parameters()), float("nan"))
+    shard.write_weights()
+    assert shard.finish() == 1
+    assert shard.stderr() == ("certify_shard: classifier 'c' returned NaN or infinity (log: log)\n")
+    assert (
+        (shard.folder / "log")
+        .read_text()
+        .splitlines()[-1]
+        .endswith("failed: classifier 'c' returned NaN or infinity")
+    )
+    assert not (shard.folder / f"{SHARD}.parquet").exists()
+    assert shard.saved() == 0
+
+
+def test_a_full_disk_loses_nothing_that_was_saved(small_disk, fill, undisturbed):
+    shard = Shard(small_disk)
+    job = shard.start()
+    shard.wait_for(SAMPLES // 10, job)
+    filling = fill(small_disk)
+    saved = shard.saved()
+    job.join()
+    assert job.exitcode == 1
+    assert shard.saved() >= saved > 0
+    filling.unlink()
+    assert shard.finish() == 0
+    assert_same_counts(shard, undisturbed)
+
+
+def test_a_read_only_folder_is_one_line(shard, read_only):
+    read_only((shard.folder / SHARD).parent)
+    assert shard.finish() == 1
+    assert shard.stderr().startswith("certify_shard: [Errno 30] Read-only file system: ")
+    assert shard.stderr().count("\n") == 1
+    assert not (shard.folder / "drawn").exists()

@@ -1,0 +1,157 @@
+"""Counts survive the disk, merge only where they fit, and become certificates."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest, norm
+
+from dds.sampling.counts import (
+    check_counts,
+    compute_certificates,
+    merge_counts,
+    read_counts,
+    write_counts,
+)
+from dds.statistics.certificates import ABSTAIN
+
+METADATA = {
+    "protocol": 1, "study": "s", "experiment": "e", "dataset": "d", "sigma": 0.5, "seed": 1,
+    "n0": 10, "n": 100, "plan": {"plan": "fixed", "n0": 10, "n": 100, "curtail": False},
+    "precision": "float32", "backend": "cpu", "num_classes": 3, "models": {"c": "abc"},
+}  # fmt: skip
+
+
+def frame(images, sigma=0.5, successes=90):
+    return pd.DataFrame(
+        {
+            "image": images, "label": 1, "sigma": sigma, "classifier": "c",
+            "selection": [[1, 9, 0]] * len(images),
+            "estimation": [[100 - successes, successes, 0]] * len(images),
+        }
+    )  # fmt: skip
+
+
+def write(folder, name, counts, **changes):
+    write_counts(folder / name, counts, METADATA | changes)
+    return folder / name
+
+
+def test_round_trip(tmp_path):
+    counts, metadata = read_counts(write(tmp_path, "a.parquet", frame([0, 1])))
+    assert metadata == METADATA
+    assert counts["image"].tolist() == [0, 1]
+    assert counts["estimation"][0].tolist() == [10, 90, 0]
+
+
+def test_merge_sorts_and_keeps_what_is_shared(tmp_path):
+    paths = [write(tmp_path, "b.parquet", frame([2, 3])), write(tmp_path, "a.parquet", frame([0])),
+             write(tmp_path, "c.parquet", frame([0, 2, 3], 0.25), sigma=0.25)]  # fmt: skip
+    counts, metadata = merge_counts(paths)
+    assert counts["image"].tolist() == [0, 2, 3, 0, 2, 3]
+    assert metadata["plan"] == METADATA["plan"]
+    assert "sigma" not in metadata
+
+
+def test_no_row_is_lost_where_shards_are_many(tmp_path, monkeypatch):
+    monkeypatch.setattr("dds.sampling.counts._TABLES_AT_ONCE", 2)
+    paths = [write(tmp_path, f"{image}.parquet", frame([image], successes=90 + image))
+             for image in range(5)]  # fmt: skip
+    counts, _ = merge_counts(paths)
+    assert counts["image"].tolist() == [0, 1, 2, 3, 4]
+    assert [votes[1] for votes in counts["estimation"]] == [90, 91, 92, 93, 94]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("protocol", 2), ("seed", 2), ("precision", "bfloat16"), ("backend", "cuda"),
+     ("models", {"c": "other"}), ("plan", {"plan": "sequential"})],
+)  # fmt: skip
+def test_what_differs_does_not_merge(tmp_path, key, value):
+    paths = [write(tmp_path, "a.parquet", frame([0])),
+             write(tmp_path, "b.parquet", frame([1]), **{key: value})]  # fmt: skip
+    with pytest.raises(ValueError, match=f"b.parquet .*a.parquet cannot be merged: {key}"):
+        merge_counts(paths)
+
+
+def test_double_missing_and_wrong_sums_are_refused(tmp_path):
+    first = write(tmp_path, "a.parquet", frame([0, 1]))
+    with pytest.raises(ValueError, match="image 1 at sigma 0.5 by c was counted twice"):
+        merge_counts([first, write(tmp_path, "b.parquet", frame([1]))])
+    with pytest.raises(ValueError, match="image 1 at sigma 0.25 by c is missing"):
+        merge_counts([first, write(tmp_path, "b.parquet", frame([0], 0.25), sigma=0.25)])
+    wrong = frame([0]).assign(selection=[[1, 8, 0]])
+    with pytest.raises(ValueError, match="image 0 .* has 9 selection samples, the plan 10"):
+        merge_counts([write(tmp_path, "b.parquet", wrong)])
+    more = frame([0]).assign(estimation=[[11, 90, 0]])
+    with pytest.raises(ValueError, match="has 101 estimation samples, the plan 100"):
+        merge_counts([write(tmp_path, "b.parquet", more)])
+
+
+SEQUENTIAL = {"plan": "sequential", "n0": 10, "n": 1000, "alpha": 0.01, "radii": [0.25],
+              "looks": [500, 1000]}  # fmt: skip
+CURTAILED = {"plan": "fixed", "n0": 10, "n": 1000, "curtail": True, "alpha": 0.01,
+             "radii": [0.25]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("plan", "label", "estimation", "problem"),
+    [
+        (SEQUENTIAL, 1, [0, 500, 0], None),  # clear at the first look
+        (
+            SEQUENTIAL,
+            1,
+            [150, 350, 0],
+            "stops after 500 estimation samples, the plan asks for 1000",
+        ),
+        (SEQUENTIAL, 1, [0, 300, 0], "stops after 300 estimation samples, the plan asks for 500"),
+        (SEQUENTIAL, 0, [0, 0, 0], None),  # its selected class is wrong
+        (SEQUENTIAL, 0, [0, 500, 0], "stops after 500 estimation samples, the plan asks for 0"),
+        (CURTAILED, 1, [400, 0, 0], None),
+        (CURTAILED, 1, [100, 400, 0], "stops after 500 estimation samples, the plan asks for"),
+        ({"plan": "fixed", "n0": 10, "n": 1000}, 1, [0, 900, 0], "the plan asks for 1000"),
+    ],
+)
+def test_rows_stop_where_the_plan_does(plan, label, estimation, problem):
+    rows = frame([0]).assign(label=label, estimation=[estimation])
+    metadata = METADATA | {"n": 1000, "plan": plan}
+    if problem is None:
+        check_counts(rows, metadata)
+    else:
+        with pytest.raises(ValueError, match=f"image 0 at sigma 0.5 by c .*{problem}"):
+            check_counts(rows, metadata)
+
+
+def test_foreign_files_are_refused(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="a.parquet is not a counts file"):
+        read_counts(tmp_path / "a.parquet")
+    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match="b.parquet is not a counts file"):
+        read_counts(tmp_path / "b.parquet")
+
+
+def test_certificates_agree_with_scipy(tmp_path):
+    certificates = compute_certificates(frame([0, 1]), METADATA, 0.01)
+    low = binomtest(90, 100, alternative="greater").proportion_ci(confidence_level=0.99).low
+    np.testing.assert_allclose(certificates["p_lower"], low)
+    np.testing.assert_allclose(certificates["radius"], 0.5 * norm.ppf(low))
+    assert certificates["correct"].all()
+    assert (certificates["prediction"] == 1).all()
+
+
+def test_the_class_comes_from_the_selection_samples_alone():
+    rows = frame([0]).assign(selection=[[9, 1, 0]])
+    (certificate,) = compute_certificates(rows, METADATA, 0.01).to_dict("records")
+    assert (certificate["n0"], certificate["n"]) == (10, 100)
+    assert (certificate["selected"], certificate["successes"]) == (0, 10)
+    assert certificate["prediction"] == ABSTAIN
+
+
+@pytest.mark.parametrize(
+    ("plan", "lowest"), [(METADATA["plan"], 0.0), (CURTAILED, 0.25), (SEQUENTIAL, 0.125)]
+)
+def test_certificates_say_from_which_radius_on_they_are_decided(plan, lowest):
+    plan = plan | ({"radii": [0.25, 0.125]} if plan is SEQUENTIAL else {})
+    rows = frame([0]).assign(estimation=[[plan["n"] // 10, plan["n"] - plan["n"] // 10, 0]])
+    certificates = compute_certificates(rows, METADATA | {"plan": plan}, 0.01)
+    assert certificates["lowest_radius"].tolist() == [lowest]

@@ -1,0 +1,92 @@
+"""Certified accuracy and what is derived from it, against counting by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, ttest_1samp
+
+from dds.statistics.accuracy import (
+    best_over_sigma,
+    certified_accuracy,
+    mean_interval,
+    most_frequent_share,
+)
+
+
+def certificates(radii, correct, sigma=0.5, classifier="c", **columns):
+    return pd.DataFrame(
+        {"sigma": sigma, "classifier": classifier, "radius": radii, "correct": correct} | columns
+    )
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 2), st.booleans()), min_size=1, max_size=60),
+    st.lists(st.floats(0, 2), min_size=1, max_size=5),
+)
+def test_an_image_counts_where_it_is_right_and_reaches_the_radius(images, radii):
+    frame = certificates([r for r, _ in images], [c for _, c in images])
+    rows = certified_accuracy(frame, radii)
+    for row in rows.itertuples():
+        certified = sum(correct and radius >= row.radius for radius, correct in images)
+        interval = binomtest(certified, len(images)).proportion_ci(0.95)
+        assert row.certified == certified
+        assert row.accuracy == pytest.approx(certified / len(images))
+        assert (row.low, row.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_a_radius_just_below_the_mark_does_not_reach_it():
+    rows = certified_accuracy(certificates([0.4996, 0.5], [True, True]), [0.5])
+    assert rows["certified"].tolist() == [1]
+
+
+def test_stopped_images_count_as_not_certified_and_small_radii_as_undecided():
+    frame = certificates([np.nan, 0.3], [False, True], lowest_radius=0.25)
+    rows = certified_accuracy(frame, [0.0, 0.25, 0.3])
+    assert np.isnan(rows["accuracy"][0])
+    assert rows["accuracy"][1:].tolist() == [0.5, 0.5]
+
+
+def test_negative_radii_are_refused():
+    with pytest.raises(ValueError, match="radii must be numbers of at least 0"):
+        certified_accuracy(certificates([1.0], [True]), [-1])
+
+
+def test_the_best_sigma_is_chosen_for_each_radius_and_brings_its_clean_accuracy():
+    small = certificates([0.1, 0.1, 0.1, 0.0], [True, True, True, False], sigma=0.25)
+    large = certificates([0.4, 0.4, 0.0, 0.0], [True, True, False, False], sigma=0.5)
+    frame = pd.concat([small, large])
+    best = best_over_sigma(
+        certified_accuracy(frame, [0.1, 0.3, 0.9]), certified_accuracy(frame, [0.0])
+    )
+    assert best["sigma"].tolist() == [
+        0.25,
+        0.5,
+        0.25,
+    ]  # equals: more clean accuracy
+    assert best["accuracy"].tolist() == [0.75, 0.5, 0]
+    assert best["clean_accuracy"].tolist() == [0.75, 0.5, 0.75]
+
+
+def test_a_constant_classifier_is_unmasked():
+    frame = pd.concat(
+        [
+            certificates(1.0, True, classifier="constant", selected=[3] * 10),
+            certificates(1.0, True, classifier="varied", selected=list(range(10))),
+        ]
+    )
+    shares = most_frequent_share(frame).set_index("classifier")
+    assert shares.loc["constant", "most_frequent_share"] == 1.0
+    assert shares["nearly_constant"].to_dict() == {"constant": True, "varied": False}
+
+
+def test_abstentions_are_no_class():
+    frame = certificates(0.0, False, prediction=[-1, -1, -1, 0, 1])
+    assert most_frequent_share(frame)["most_frequent_share"].tolist() == [0.5]
+
+
+def test_mean_interval_is_students():
+    values = np.random.default_rng(0).normal(3, 2, 40)
+    interval = ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean_interval(values) == pytest.approx((values.mean(), interval.low, interval.high))

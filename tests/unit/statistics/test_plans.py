@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import hypergeom
+
+from dds.seeds import BLOCK
+from dds.statistics.certificates import certify_counts, largest_radius, successes_needed
+from dds.statistics.plans import Fixed, Sequential, default_looks, make_plan
+
+SIGMA, ALPHA, RADII = 0.25, 0.001, (0.0, 0.25, 0.5, 0.75)
+
+PLANS = {
+    "fixed": Fixed(100, 2_000),
+    "curtailed": Fixed(100, 2_000, curtail=True, sigma=SIGMA, alpha=ALPHA),
+    "curtailed at 0.25": Fixed(
+        100, 2_000, curtail=True, lowest_radius=0.25, sigma=SIGMA, alpha=ALPHA
+    ),
+    "sequential": Sequential(100, 2_000, radii=RADII, sigma=SIGMA, alpha=ALPHA),
+    "sequential, ragged n": Sequential(100, 1_950, radii=RADII, sigma=SIGMA, alpha=ALPHA),
+}
+every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+
+
+def counts(successes, drawn):
+    return np.array([drawn - successes, successes])
+
+
+def hits_of(p, n, seed=0):
+    """Whether each of `n` samples falls into the top class."""
+    return np.random.default_rng(seed).random(n) < p
+
+
+def run(plan, hits, label=1, ask_at=()):
+    """Draw like a sampler that also asks at the sample counts `ask_at`; return the counts."""
+    selection, drawn = counts(plan.n0, plan.n0), 0
+    while True:
+        goal = plan.goal(label, selection, counts(hits[:drawn].sum(), drawn))
+        assert drawn <= goal <= plan.n
+        assert goal % BLOCK == 0 or goal == plan.n
+        if goal == drawn:
+            return counts(hits[:drawn].sum(), drawn)
+        drawn = min([goal, *(ask for ask in ask_at if ask > drawn)])
+
+
+def certificate(plan, estimation, label=1, sigma=SIGMA):
+    selection = counts(plan.n0, plan.n0)[None]
+    rows = certify_counts(selection, estimation[None], sigma, np.array([label]), plan, ALPHA)
+    return {name: column[0] for name, column in rows.items()}
+
+
+@every_plan
+@given(p=st.floats(0, 1), seed=st.integers(0, 99), ask_at=st.sets(st.integers(1, 1_999)))
+def test_counts_do_not_depend_on_when_the_plan_is_asked(plan, p, seed, ask_at):
+    hits = hits_of(p, plan.n, seed)
+    assert run(plan, hits).tolist() == run(plan, hits, ask_at=ask_at).tolist()
+
+
+@every_plan
+def test_every_image_that_a_plan_finishes_can_be_certified(plan):
+    for p in np.linspace(0, 1, 41):
+        row = certificate(plan, run(plan, hits_of(p, plan.n)))
+        assert row["computed"] or row["n"] < plan.n
+        assert not row["computed"] or row["p_lower"] >= 0
+
+
+@every_plan
+def test_a_plan_survives_the_way_through_a_file(plan):
+    settings = json.loads(json.dumps(plan.to_dict()))
+    again = make_plan(settings, SIGMA)
+    assert again == plan
+    assert again.to_dict() == plan.to_dict()
+
+
+def test_an_experiment_of_a_study_file_makes_its_plan():
+    experiment = {"dataset": "digits", "plan": "fixed", "n0": 100, "n": 1_000, "alpha": 0.001}
+    assert make_plan(experiment, 0.5) == Fixed(100, 1_000)
+
+    experiment |= {"curtail": True, "radii": [0.5, 0.25]}
+    curtailed = Fixed(100, 1_000, curtail=True, lowest_radius=0.25, sigma=0.5, alpha=0.001)
+    assert make_plan(experiment, 0.5) == curtailed
+
+    experiment |= {"plan": "sequential", "looks": [500, 1_000]}
+    sequential = Sequential(
+        100, 1_000, radii=[0.25, 0.5], sigma=0.5, alpha=0.001, looks=[500, 1_000]
+    )
+    assert make_plan(experiment, 0.5) == sequential
+
+
+def test_fixed_draws_everything_of_every_image():
+    hits = hits_of(0.1, 2_000)
+    assert run(PLANS["fixed"], hits).sum() == 2_000
+    assert run(PLANS["fixed"], hits, label=0).sum() == 2_000
+
+
+@pytest.mark.parametrize("name", ["curtailed", "curtailed at 0.25", "sequential"])
+def test_nothing_is_drawn_of_a_misclassified_image(name):
+    drawn = run(PLANS[name], hits_of(0.9, 2_000), label=0)
+    assert drawn.sum() == 0
+    assert not certificate(PLANS[name], drawn, label=0)["computed"]
+
+
+@pytest.mark.parametrize("name", ["curtailed", "sequential"])
+def test_without_a_label_no_image_is_skipped(name):
+    assert run(PLANS[name], hits_of(0.99, 2_000), label=None).sum() > 0
+
+
+@pytest.mark.parametrize("name", ["curtailed", "curtailed at 0.25"])
+@given(p=st.floats(0.3, 1), seed=st.integers(0, 99))
+def test_curtailing_changes_no_decision_from_the_lowest_radius_on(name, p, seed):
+    plan, hits = PLANS[name], hits_of(p, 2_000, seed)
+    curtailed = certificate(plan, run(plan, hits))
+    complete = certificate(PLANS["fixed"], run(PLANS["fixed"], hits))
+    if curtailed["computed"]:
+        assert curtailed == complete
+    else:
+        assert not (complete["correct"] and complete["radius"] >= plan.lowest_radius)
+
+
+def test_curtailing_stops_at_the_first_block_that_settles_it():
+    plan = PLANS["curtailed"]
+    too_many = 2_000 - int(successes_needed(0.0, SIGMA, 2_000, ALPHA)) + 1
+    hits = np.zeros(2_000, dtype=bool)
+    assert run(plan, hits).sum() == -(-too_many // BLOCK) * BLOCK
+
+
+@pytest.mark.parametrize("misses_too_many", [0, 1])
+def test_curtailing_lets_an_image_go_on_that_can_just_be_certified(misses_too_many):
+    plan = PLANS["curtailed at 0.25"]
+    allowed = 2_000 - int(successes_needed(0.25, SIGMA, 2_000, ALPHA))
+    hits = np.arange(2_000) >= allowed + misses_too_many
+    block_end = -(-allowed // BLOCK) * BLOCK
+    # The last miss falls on the end of a block, so that this is where the plan is asked.
+    hits[:block_end] = np.roll(hits[:block_end], block_end - allowed - misses_too_many)
+    assert hits[:block_end].sum() == block_end - allowed - misses_too_many
+    estimation = run(plan, hits)
+    row = certificate(plan, estimation)
+    if misses_too_many:
+        assert estimation.sum() == block_end
+    else:
+        assert estimation.sum() == 2_000
+        assert row["radius"] >= 0.25
+
+
+def test_curtailing_draws_nothing_where_the_radius_is_beyond_reach():
+    beyond = 1.01 * float(largest_radius(2_000, ALPHA, SIGMA))
+    plan = Fixed(100, 2_000, curtail=True, lowest_radius=beyond, sigma=SIGMA, alpha=ALPHA)
+    assert run(plan, hits_of(1.0, 2_000)).sum() == 0
+
+
+def test_curtailed_images_cannot_be_certified_at_a_larger_alpha():
+    drawn = np.array([2_000])
+    assert PLANS["curtailed"].alpha_at(drawn, 0.0001) == [0.0001]
+    with pytest.raises(ValueError, match=r"alpha 0.01 is above the 0.001"):
+        PLANS["curtailed"].alpha_at(drawn, 0.01)
+
+
+def test_a_sequential_plan_stops_early_where_the_case_is_clear():
+    plan = Sequential(100, 100_000, radii=RADII, sigma=SIGMA, alpha=ALPHA)
+    for p, radius, most in [(1.0, 0.75, 20_000), (0.6, 0.0, 10_000), (0.3, None, 100)]:
+        row = certificate(plan, run(plan, hits_of(p, 100_000)))
+        assert row["n"] <= most
+        assert row["correct"] == (radius is not None)
+        assert radius is None or row["radius"] >= radius
+
+
+@given(p=st.floats(0.5, 1), seed=st.integers(0, 999))
+def test_a_sequential_image_ends_on_a_look_with_its_place_in_the_grid(p, seed):
+    plan = PLANS["sequential"]
+    row = certificate(plan, run(plan, hits_of(p, 2_000, seed)))
+    assert row["n"] in plan.looks
+    certified = sum(row["correct"] and row["radius"] >= radius for radius in RADII)
+    needed = successes_needed(RADII, SIGMA, row["n"], plan.alpha_at(row["n"], ALPHA))
+    assert certified == (row["successes"] >= needed).sum()
+
+
+def test_giving_up_loses_no_more_decisions_than_agreed():
+    plan = Sequential(100, 2_000, radii=[0.25], sigma=SIGMA, alpha=ALPHA, futility=0.1)
+    last_alpha = plan.alpha_at(np.array([2_000]), ALPHA)
+    needed = int(successes_needed(0.25, SIGMA, 2_000, last_alpha[0]))
+    generator = np.random.default_rng(0)
+    hits = np.arange(2_000) < needed  # the hardest image to keep: it just makes it
+    kept = sum(
+        certificate(plan, run(plan, generator.permutation(hits)))["radius"] >= 0.25
+        for _ in range(1_000)
+    )
+    assert kept >= 0.9 * 1_000
+
+
+def test_a_sequential_image_goes_on_exactly_while_its_case_is_open():
+    plan = Sequential(100, 2_000, radii=[0.25], sigma=SIGMA, alpha=ALPHA)
+    risk = plan.futility / (len(plan.looks) - 1)
+    at_the_end = int(successes_needed(0.25, SIGMA, 2_000, plan.alpha_at(2_000, ALPHA)))
+    for look in plan.looks[:-1]:
+        open_cases = [
+            successes
+            for successes in range(look + 1)
+            if plan.goal(1, counts(100, 100), counts(successes, look)) > look
+        ]
+        assert open_cases == list(range(open_cases[0], open_cases[-1] + 1))
+        fewest = hypergeom(2_000, at_the_end, look)
+        assert fewest.cdf(open_cases[0] - 1) < risk <= fewest.cdf(open_cases[0])
+        certifying = successes_needed(0.25, SIGMA, look, plan.alpha_at(look, ALPHA))
+        assert open_cases[-1] == certifying - 1
+
+
+def test_a_radius_that_takes_every_sample_is_still_tried():
+    alpha = Sequential(100, 2_000, radii=[0], sigma=SIGMA, alpha=ALPHA).alpha_at(2_000, ALPHA)
+    radius = 0.9999 * float(largest_radius(2_000, alpha, SIGMA))
+    assert successes_needed(radius, SIGMA, 2_000, alpha) == 2_000
+    plan = Sequential(100, 2_000, radii=[radius], sigma=SIGMA, alpha=ALPHA)
+    assert certificate(plan, run(plan, hits_of(1.0, 2_000)))["radius"] >= radius
+    assert run(plan, hits_of(0.99, 2_000)).sum() < 2_000
+
+
+def test_alpha_is_spent_once_over_the_looks():
+    plan = PLANS["sequential"]
+    spent = plan.alpha_at(np.array(plan.looks), ALPHA)
+    assert spent.sum() == pytest.approx(ALPHA)
+    assert spent[-1] == pytest.approx(0.9 * ALPHA)
+
+
+def test_a_single_look_gets_the_whole_alpha():
+    plan = Sequential(10, 100, radii=[0.0], sigma=SIGMA, alpha=ALPHA)
+    assert plan.looks == (100,)
+    assert plan.alpha_at(np.array([100]), ALPHA) == [ALPHA]
+
+
+@pytest.mark.parametrize("name", ["fixed", "curtailed", "sequential"])
+def test_a_count_that_is_no_stop_of_the_plan_is_refused(name):
+    with pytest.raises(ValueError, match="1700 estimation samples is no stop of this plan"):
+        PLANS[name].alpha_at(np.array([2_000, 1_700]), ALPHA)
+
+
+@given(st.integers(1, 1_000_000))
+def test_default_looks_rise_in_whole_blocks_to_n(n):
+    looks = default_looks(n)
+    assert looks[-1] == n
+    assert list(looks) == sorted(set(looks))
+    assert all(look % BLOCK == 0 for look in looks[:-1])
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda: Fixed(0, 10), r"n0 \(0\) and n \(10\) must be at least 1"),
+        (lambda: Fixed(10, 10, curtail=True), "needs sigma and alpha"),
+        (lambda: sequential(radii=[]), "needs radii"),
+        (lambda: sequential(looks=[100, 900]), "end at n = 1000"),
+        (lambda: sequential(looks=[150, 1_000]), "multiples of 100"),
+        (lambda: sequential(looks=[500, 200, 1_000]), "must rise"),
+        (lambda: sequential(last_share=1.0), "last_share must lie between 0 and 1"),
+        (lambda: sequential(futility=0.0), "futility must lie between 0 and 1"),
+        (lambda: sequential(alpha=0.0), "alpha must lie between 0 and 1"),
+        (lambda: sequential(sigma=-1.0), "sigma must be above 0"),
+        (lambda: sequential(radii=[-0.5]), "radius must be at least 0"),
+        (
+            lambda: Fixed(10, 10, curtail=True, sigma=0.0, alpha=0.001),
+            "sigma must be above 0",
+        ),
+        (
+            lambda: make_plan({"plan": "adaptive", "n0": 1, "n": 1}, 0.25),
+            "plan must be fixed or sequential, not 'adaptive'",
+        ),
+    ],
+)
+def test_impossible_plans_are_refused(call, reason):
+    with pytest.raises(ValueError, match=reason):
+        call()
+
+
+def sequential(**changes):
+    return Sequential(100, 1_000, **({"radii": [0.25], "sigma": SIGMA, "alpha": ALPHA} | changes))

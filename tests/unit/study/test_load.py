@@ -1,0 +1,463 @@
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from study.load import StudyError, check_files_exist, load_study
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = sorted(path.stem for path in (ROOT / "config/studies").glob("*.yaml"))
+DIGITS = yaml.safe_load((ROOT / "config/studies/digits.yaml").read_text())
+REMOVED = object()
+AGAINST_SIGMA = {
+    "figures.figure_2.kind": "accuracy_against_sigma",
+    "figures.figure_2.radii": [0.25, 0.3],
+    "figures.figure_2.panels": [
+        {"title": "CNN", "experiment": "plan_sequential", "classifier": "digits_cnn"}
+    ],
+}
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with this project's configuration and rules, and the notebooks it asks for."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    shutil.copytree(ROOT / "workflow/rules", tmp_path / "workflow/rules")
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    for name in SHIPPED:
+        study = yaml.safe_load((tmp_path / f"config/studies/{name}.yaml").read_text())
+        for notebook in study.get("notebooks", []):
+            (tmp_path / f"notebooks/{notebook}.ipynb").touch()
+    return tmp_path
+
+
+@pytest.fixture
+def load(project):
+    """Load the digits study after changes, given as {path of a key: new value}."""
+
+    def load(changes=(), models=()):
+        for file, edits in (("studies/digits", changes), ("models", models)):
+            path = project / f"config/{file}.yaml"
+            content = yaml.safe_load(path.read_text())
+            for keys, value in dict(edits).items():
+                change(content, keys, value)
+            path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return load_study({"study": "digits"}, project)
+
+    return load
+
+
+def change(content, keys, value):
+    """Set what a path such as ``tables.table_1.rows.0.label`` leads to, or remove it."""
+    *parents, last = (int(key) if key.isdigit() else key for key in keys.split("."))
+    for key in parents:
+        content = content[key]
+    if value is REMOVED:
+        del content[last]
+    else:
+        content[last] = copy.deepcopy(value)
+
+
+def refusal(function, *arguments):
+    with pytest.raises(StudyError) as refused:
+        function(*arguments)
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_study_that_ships_is_valid(project, name):
+    study = load_study({"study": name}, project)
+    assert study["name"] == name
+
+
+def test_defaults_are_filled_in(load):
+    study = load()
+    experiment = study["experiments"]["denoised"]
+    defaults = {"split": "test", "timestep": "nearest", "noise": "float", "batch_size": 100}
+    defaults |= {"curtail": False, "steps": 1}
+    assert {key: experiment[key] for key in defaults} == defaults
+    assert experiment["deterministic"] is True
+    assert study["experiments"]["undefended"]["steps"] == 1
+    assert study["experiments"]["ablation_multi_step"]["steps"] == 10
+    assert "last_share" not in experiment
+    assert study["tables"]["table_1"]["rows"][0]["extra_data"] is False
+    assert study["models"]["digits_unet"]["weights"]["train"]["optimizer"] == "adamw"
+
+
+def test_a_study_needs_no_more_than_seed_datasets_and_experiments(load):
+    optional = ("tables", "figures", "notebooks", "checks")
+    study = load(dict.fromkeys(optional, REMOVED))
+    assert [study[key] for key in optional] == [{}, {}, [], []]
+
+
+def test_a_sequential_experiment_gets_the_defaults_of_its_plan(load):
+    radii = [0.0, 0.125, 0.25, 0.375, 0.5, 0.75]
+    changes = {"experiments.denoised.plan": "sequential", "experiments.denoised.radii": radii}
+    experiment = load(changes)["experiments"]["denoised"]
+    assert (experiment["last_share"], experiment["futility"]) == (0.9, 0.01)
+
+
+def test_the_configuration_is_completed_in_place(project):
+    config = {"device": "cpu"}
+    load_study(config, project)
+    assert config == {
+        "study": "digits", "device": "cpu", "checkpoint_seconds": 60, "published_logs": "",
+        "url_overrides": {},
+    }  # fmt: skip
+
+
+def test_numbers_may_be_written_with_an_exponent(project):
+    path = project / "config/studies/digits.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("n: 1000", "n: 1e3").replace("alpha: 0.001", "alpha: 1e-3"))
+    experiment = load_study({}, project)["experiments"]["denoised"]
+    assert (experiment["n"], experiment["alpha"]) == (1000, 0.001)
+    assert isinstance(experiment["n"], int)
+
+
+def test_only_models_that_the_experiments_need_are_kept(load):
+    only_finetuned = {
+        "experiments": {
+            "denoised": DIGITS["experiments"]["denoised"]
+            | {"classifiers": ["digits_vit_finetuned"]}
+        },
+        "tables": {},
+        "figures": {},
+        "checks": [],
+    }
+    kept = load(only_finetuned)["models"]
+    assert set(kept) == {"digits_unet", "digits_vit", "digits_vit_finetuned"}
+
+
+def test_a_model_inherits_whole_keys_and_its_own_win(load):
+    models = load()["models"]
+    plain, finetuned = models["digits_cnn"], models["digits_cnn_finetuned"]
+    assert set(finetuned["weights"]) == {"finetune"}
+    for key in ("kind", "network", "arguments", "input", "classes"):
+        assert finetuned[key] == plain[key]
+    assert "like" not in finetuned
+
+
+def test_a_study_may_add_models_of_its_own(load, tmp_path):
+    file = tmp_path / "my.pt"
+    file.touch()
+    own = {"my_cnn": {"like": "digits_cnn", "weights": {"file": str(file), "key": "state_dict"}}}
+    study = load({"models": own, "experiments.denoised.classifiers.1": "my_cnn",
+                  "tables": {}, "figures": {}})  # fmt: skip
+    assert study["models"]["my_cnn"]["network"] == "wide_resnet"
+    assert study["models"]["my_cnn"]["weights"] == own["my_cnn"]["weights"]
+
+
+def test_classes_may_lie_in_a_file(load, project):
+    names = [f"digit {number}" for number in range(10)]
+    (project / "names.txt").write_text("\n".join(names) + "\n")
+    study = load({}, {"digits_cnn.classes": "names.txt"})
+    assert study["models"]["digits_cnn"]["classes"] == names
+
+
+def test_a_study_file_may_lie_anywhere_and_gives_the_results_their_name(project, tmp_path):
+    path = tmp_path / "elsewhere/my-study_2.yaml"
+    path.parent.mkdir()
+    shutil.copy(project / "config/studies/digits.yaml", path)
+    assert load_study({"study": str(path)}, project)["name"] == "my-study_2"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("digits.yaml", "results/digits is for something else"),
+        ("bench.yaml", "results/bench is for something else"),
+        ("my study.yaml", "my study cannot name a folder of results"),
+    ],
+)
+def test_a_study_file_with_an_unusable_name_is_refused(project, tmp_path, name, reason):
+    path = tmp_path / "elsewhere" / name
+    path.parent.mkdir()
+    shutil.copy(project / "config/studies/digits.yaml", path)
+    assert reason in refusal(load_study, {"study": str(path)}, project)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"study": "digts"}, "study: there is no config/studies/digts.yaml; did you mean digits?"),
+        ({"study": "mine.yaml"}, "study: there is no file mine.yaml"),
+        ({"study": 3}, "study: 3 is not text"),
+        ({"devise": "cpu"}, "devise: unknown key; did you mean device? allowed: study, device"),
+        ({"device": "gpu"}, "device: gpu is not allowed; allowed: auto, cpu, cuda"),
+        ({"checkpoint_seconds": 0}, "checkpoint_seconds: 0 is out of range; must be above 0"),
+    ],
+)
+def test_a_wrong_setting_is_refused(project, config, reason):
+    message = refusal(load_study, config, project)
+    assert message.startswith(f"config/config.yaml or --config: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty"),
+        ("seed: [1", "is not valid YAML: line 2"),
+        ("seed: 1\nseed: 2\n", "line 2: key seed comes twice"),
+        ("datasets:\n  yes: {}\n", "line 2: key yes is not text; put it in quotes"),
+        ("- seed\n", "a list is not a mapping of keys to values"),
+        ("a: &a {n: 1}\nb: {<<: *a, n: 2}\n", "a: unknown key"),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused(project, text, reason):
+    (project / "config/studies/digits.yaml").write_text(text)
+    message = refusal(load_study, {}, project)
+    assert message.startswith(f"config/studies/digits.yaml: {reason}")
+
+
+def test_a_missing_registry_is_refused(project):
+    (project / "config/models.yaml").unlink()
+    message = refusal(load_study, {}, project)
+    assert message == "config/models.yaml: cannot be read: No such file or directory"
+
+
+ABOUT_KEYS = {
+    "seed": (REMOVED, "seed is missing; needed: seed, datasets, experiments"),
+    "sead": (1, "sead: unknown key; did you mean seed? allowed: seed, datasets"),
+    "experiments": ({}, "experiments: is empty"),
+    "experiments.Denoised": ({}, "experiments: Denoised is no name; a name has lower-case letters"),
+    "experiments.denoised": (None, "experiments.denoised: nothing is not a mapping"),
+    "experiments.denoised.imagess": (1, "experiments.denoised.imagess: unknown key; did you mean "
+                                        "images? allowed: dataset, split"),
+    "experiments.denoised.images": (REMOVED, "experiments.denoised: images is missing; needed: "),
+    "experiments.denoised.n": ("many", "experiments.denoised.n: many is not a whole number"),
+    "experiments.denoised.n0": (1.5, "experiments.denoised.n0: 1.5 is not a whole number"),
+    "experiments.denoised.alpha": (1, "experiments.denoised.alpha: 1 is out of range; must be "
+                                      "above 0 and below 1"),
+    "experiments.denoised.images_per_shard": (0, "experiments.denoised.images_per_shard: 0 is out "
+                                                 "of range; must be at least 1"),
+    "experiments.denoised.sigmas": ([0.5, 0.5], "experiments.denoised.sigmas: 0.5 comes twice"),
+    "experiments.denoised.sigmas.1": (float("inf"), "experiments.denoised.sigmas[1]: inf is not a "
+                                                    "finite number"),
+    "experiments.denoised.sigmas.2": (0, "experiments.denoised.sigmas[2]: 0 is out of range; must "
+                                         "be above 0"),
+    "experiments.denoised.classifiers": ([], "experiments.denoised.classifiers: is empty"),
+    "experiments.denoised.precision": ("float16", "experiments.denoised.precision: float16 is not "
+                                                  "allowed; did you mean bfloat16? allowed"),
+    "experiments.denoised.deterministic": ("ja", "experiments.denoised.deterministic: ja is not "
+                                                 "true or false"),
+    "experiments.denoised.looks": ([1000], "experiments.denoised.looks: is for plan sequential"),
+    "datasets.digits.source": ("mnist", "datasets.digits.source: mnist is not allowed; allowed: "),
+    "datasets.digits.split": ({}, "datasets.digits.split: unknown key; did you mean splits?"),
+    "tables.table_2.kind": ("per_sgima", "tables.table_2.kind: per_sgima is not allowed; did you "
+                                         "mean per_sigma?"),
+    "tables.table_2.rows": ([], "tables.table_2.rows: unknown key; allowed: kind, caption"),
+    "tables.table_2.radii.0": (-1, "tables.table_2.radii[0]: -1 is out of range; must be at le"),
+    "tables.table_1.rows.0": ({"label": "a", "off_the_shelf": "none"},
+                              "tables.table_1.rows[0]: needs experiment and classifier, or publ"),
+    "tables.table_1.rows.1.classifier": (REMOVED, "tables.table_1.rows[1]: experiment needs "
+                                                  "classifier beside it"),
+    "tables.table_ablation.methods.1": (REMOVED, "tables.table_ablation.methods: needs at least 2"),
+    "tables.table_2.panels.0.published": (4, "tables.table_2.panels[0].published: 4 is not text; "
+                                             "put it in quotes"),
+    "figures.figure_2.kind": (REMOVED, "figures.figure_2: kind is missing; needed: kind"),
+    "checks.0.radius": (-0.5, "checks[0].radius: -0.5 is out of range; must be at least 0"),
+}  # fmt: skip
+
+
+ABOUT_DATA = {
+    "cifar10.splits.valid": (10, "splits: valid is no split of CIFAR-10; allowed: train"),
+    "cifar10.splits.test": ({"every": 2}, "splits.test: a mapping of keys to values is not a who"),
+    "cifar10.files.images.url": (REMOVED, "files.images: needs exactly one of file, url"),
+    "cifar10.files.images.file": ("here", "files.images: needs exactly one of file, url"),
+    "cifar10.files.images.md5": ("c58f", "files.images.md5: c58f is no MD5 checksum"),
+    "cifar10.files.devkit": ({"file": "here"}, "files: devkit is no file of this source"),
+    "imagenet.crop": (REMOVED, "crop is missing; needed: splits, files, resize, crop"),
+    "imagenet.files.images.bytes": (9, "files.images.bytes: 9 is for url alone; leave it out"),
+    "imagenet.splits.test": ({"every": 5, "images": 2}, "splits.test: takes either images or ev"),
+    "imagenet.splits.test.evry": (5, "splits.test.evry: unknown key; did you mean every?"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", ABOUT_DATA)
+def test_a_wrong_source_of_data_is_refused(project, keys):
+    value, reason = ABOUT_DATA[keys]
+    path = project / "config/studies/paper.yaml"
+    study = yaml.safe_load(path.read_text())
+    change(study["datasets"], keys, value)
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    message = refusal(load_study, {"study": "paper"}, project)
+    where = f"config/studies/paper.yaml: datasets.{keys.split('.')[0]}"
+    assert message.startswith((f"{where}.{reason}", f"{where}: {reason}"))
+
+
+def test_images_of_ones_own_need_fitting_models_and_files(load, project, monkeypatch):
+    monkeypatch.chdir(project)
+    images = {"source": "image_folder", "splits": {"test": 500, "train": 9, "validation": 9},
+              "files": {"images": {"file": "mine.zip", "obtain": "ask me"}}}  # fmt: skip
+    key = "datasets.digits"
+    assert "digits_unet takes images of 1 channels, those of dataset digits have 3" in refusal(
+        load, {key: images}
+    )
+    images |= {"channels": 1, "classes": ["0", "1"]}
+    assert "digits_cnn has 10 classes, dataset digits has 2" in refusal(load, {key: images})
+    del images["classes"]
+    study = load({key: images})
+    assert refusal(check_files_exist, "digits", study) == (
+        "study digits: datasets.digits.files.images.file: there is no mine.zip; ask me"
+    )
+    (project / "mine.zip").touch()
+    check_files_exist("digits", study)
+
+
+@pytest.mark.parametrize("keys", ABOUT_KEYS)
+def test_a_wrong_key_or_value_is_refused(load, keys):
+    value, reason = ABOUT_KEYS[keys]
+    assert refusal(load, {keys: value}).startswith(f"config/studies/digits.yaml: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"n": 50}, "n: 50 is below n0 (100); n must be at least n0"),
+        ({"images": 501}, "images: 501 is out of range; split test of dataset digits has 500"),
+        ({"split": "tset"}, "split: tset is no split of dataset digits; did you mean test?"),
+        ({"dataset": "digit"}, "dataset: digit is no dataset; did you mean digits?"),
+        (
+            {"denoiser": "digits_cnn"},
+            "denoiser: digits_cnn is a classifier, no denoiser; all",
+        ),
+        ({"denoiser": "none"}, "denoiser: none needs method: none"),
+        ({"method": "none"}, "denoiser: digits_unet does not go with method none"),
+        ({"method": "multi_step"}, "steps is missing"),
+        ({"method": "multi_step", "steps": 1}, "steps: 1 must be 2 or more, or 0"),
+        ({"steps": 10}, "steps: 10 is for method multi_step alone"),
+        ({"classifiers": ["digits_cn"]}, "classifiers[0]: digits_cn is no classifier; did you me"),
+        ({"sigmas": [0.25, 0.001]}, "sigmas[1]: denoiser digits_unet: sigma 0.001 is"),
+        (
+            {"sigmas": [0.25, 50000]},
+            "sigmas[1]: denoiser digits_unet: sigma 50000 is outside what the noise schedule "
+            "covers: 0.00157 to 4.06e+04",
+        ),
+        ({"sigmas": [0.1234567]}, "sigmas[0]: 0.1234567 has more than the six digits"),
+        ({"plan": "sequential"}, "radii is missing"),
+        (
+            {"plan": "sequential", "radii": [0.0], "curtail": True},
+            "curtail: true is for plan fixed",
+        ),
+        (
+            {"plan": "sequential", "radii": [0.0], "looks": [150, 1000]},
+            "looks: looks must rise in multiples of 100 and end at n = 1000, not [150, 1000]",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
+    changes = {f"experiments.denoised.{key}": value for key, value in changes.items()}
+    message = refusal(load, changes)
+    place = "config/studies/digits.yaml: experiments.denoised"
+    assert message.startswith((f"{place}.{reason}", f"{place}: {reason}"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"tables.table_2.panels.0.experiment": "denoise"},
+         "tables.table_2.panels[0].experiment: denoise is no experiment; did you mean denoised?"),
+        ({"tables.table_3.rows.1.classifier": "digits_vit"},
+         "tables.table_3.rows[1].classifier: digits_vit is no classifier of experiment undefended"),
+        ({"figures.figure_2.panels.1.classifier": "vit"},
+         "figures.figure_2.panels[1].classifier: vit is no classifier of experiment denoised"),
+        ({"experiments.ablation_multi_step.n": 300},
+         "tables.table_ablation.methods[1].experiment: ablation_multi_step and ablation_one_shot "
+         "have different n; compared experiments must share dataset"),
+        ({"figures.figure_pictures.experiment": "undefended"},
+         "figures.figure_pictures.experiment: undefended has no denoiser"),
+        ({"figures.figure_pictures.images": 501},
+         "figures.figure_pictures.images: 501 is out of range; split test of dataset digits"),
+        ({"figures.table_1": DIGITS["figures"]["figure_2"]},
+         "figures.table_1: is the name of a table"),
+        ({"tables.merge_counts": DIGITS["tables"]["table_1"]},
+         "tables.merge_counts: is the name of a rule"),
+        ({"figures.all": DIGITS["figures"]["figure_2"]}, "figures.all: is the name of a rule"),
+        ({"notebooks.0": "table"},
+         "notebooks[0]: there is no notebooks/table.ipynb; did you mean tables?"),
+        ({"checks.0.than.experiment": "nothing"},
+         "checks[0].than.experiment: nothing is no experiment; allowed: denoised, undefended"),
+        ({"checks.1.sigmas": [0.125]},
+         "checks[1].sigmas[0]: 0.125 is no sigma of experiment ablation_one_shot; allowed: 0.25"),
+        ({"experiments.denoised.curtail": True, "experiments.denoised.radii": [0.25]},
+         "tables.table_1.radii[0]: 0.125 is below the radii that experiment denoised decides"),
+        ({"experiments.denoised.plan": "sequential", "experiments.denoised.radii": [0.125, 0.25]},
+         "tables.table_1.radii[2]: 0.375 is none of the radii that experiment denoised decides"),
+        (AGAINST_SIGMA,
+         "figures.figure_2.radii[1]: 0.3 is none of the radii that experiment plan_sequential"),
+        ({"models": {"digits_cnn": {"like": "digits_vit"}}},
+         "models.digits_cnn: is the name of a model in config/models.yaml already"),
+        ({"models": {"mine": {"like": "digits_cnn", "size": 8}}},
+         "models.mine.size: unknown key; allowed: like, kind"),
+    ],
+)  # fmt: skip
+def test_tables_figures_and_checks_must_name_what_there_is(load, changes, reason):
+    assert refusal(load, changes).startswith(f"config/studies/digits.yaml: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"digits_cnn.kind": "clasifier"}, "digits_cnn.kind: clasifier is not allowed; did you me"),
+        ({"digits_cnn.network": "resnet"}, "digits_cnn.network: resnet must be one of timm,"),
+        ({"digits_cnn.classes": [0, 1]}, "digits_cnn.classes[0]: 0 is not text; put it in quotes"),
+        ({"digits_cnn.input.std": [0.3, 0.3]}, "digits_cnn.input.std: has 2 numbers; allowed are"),
+        ({"digits_cnn.input.std": [0]}, "digits_cnn.input.std[0]: 0 is out of range; must be"),
+        ({"digits_cnn.weights": {}}, "digits_cnn.weights: needs exactly one of train, finetune,"),
+        ({"digits_cnn.weights.file": "a"}, "digits_cnn.weights: needs exactly one of train, fine"),
+        ({"digits_cnn.weights.key": "a"}, "digits_cnn.weights.key: a is for file and download al"),
+        ({"digits_cnn.weights": {"file": "a"}}, "digits_cnn.weights.file: there is no file a"),
+        ({"digits_cnn.weights": {"download": {}}}, "digits_cnn.weights.download: url is missing"),
+        ({"digits_cnn.weights": {"download": {"url": "x"}}},
+         "digits_cnn.weights.download.url: x is no address of a file"),
+        ({"digits_cnn.weights": {"download": {"url": "https://h/f", "sha256": "abc"}}},
+         "digits_cnn.weights.download.sha256: abc is no SHA-256 checksum"),
+        ({"digits_cnn.classes": "no.txt"}, "digits_cnn.classes: there is no file"),
+        ({"digits_cnn.weights.train.ema": 1.0}, "digits_cnn.weights.train.ema: 1.0 is out of"),
+        ({"digits_cnn.weights.train.dataset": "mnist"},
+         "digits_cnn.weights.train.dataset: mnist is no dataset; allowed: digits"),
+        ({"digits_unet.schedule.name": "cosin"}, "digits_unet.schedule.name: cosin is not allowed; "
+                                                 "did you mean cosine?"),
+        ({"digits_unet.weights.finetune": {}}, "digits_unet.weights.finetune: unknown key; allow"),
+        ({"digits_cnn.like": "digits_cnn"}, "digits_cnn.like: goes round in a circle: digits_c"),
+        ({"digits_cnn_gaussian.like": "cnn"}, "digits_cnn_gaussian.like: cnn is no model; allo"),
+        ({"digits_vit_finetuned.weights.finetune.from": "digits_unet"},
+         "digits_vit_finetuned.weights.finetune.from: digits_unet is a denoiser, no classi"),
+        ({"digits_vit_finetuned.weights.finetune.from": "digits_cnn"},
+         "digits_vit_finetuned.weights.finetune.from: digits_cnn has other network"),
+        ({"digits_cnn_finetuned.weights.finetune.from": "digits_cnn_gaussian"},
+         "digits_cnn_finetuned.weights.finetune.from: digits_cnn_gaussian has weights for each"),
+        ({"digits_cnn_finetuned.weights.finetune.denoiser": "none"},
+         "digits_cnn_finetuned.weights.finetune.denoiser: none is no denoiser"),
+        ({"none": {}}, "none is no name for a model"),
+    ],
+)  # fmt: skip
+def test_a_wrong_model_is_refused(load, changes, reason):
+    assert refusal(load, {}, changes).startswith(f"config/models.yaml: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"classes": ["a", "b"]}, "mine has 2 classes, dataset digits has 10"),
+        ({"input": {"channels": 3, "size": 8}},
+         "mine takes images of 3 channels, those of dataset digits have 1"),
+    ],
+)  # fmt: skip
+def test_a_model_that_does_not_fit_the_dataset_is_refused(load, changes, reason):
+    mine = {"like": "digits_cnn", **changes}
+    asked_for = {"experiments.denoised.classifiers.1": "mine"}
+    message = refusal(load, {"models": {"mine": mine}, **asked_for})
+    place = "config/studies/digits.yaml: models.mine.weights.train.dataset"
+    assert message == f"{place}: {reason}"
+    mine["weights"] = {"file": __file__}  # any file that exists
+    message = refusal(load, {"models": {"mine": mine}, **asked_for})
+    assert message == f"config/studies/digits.yaml: experiments.denoised.classifiers[1]: {reason}"

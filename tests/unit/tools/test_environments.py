@@ -1,0 +1,105 @@
+"""Conda environments are pinned, agree with the lock, and hold what their rules import."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+SCRIPTS = ROOT / "workflow" / "scripts"
+ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+RULES = [
+    pytest.param(environment, script, id=script)
+    for file in sorted((ROOT / "workflow" / "rules").glob("*.smk"))
+    for rule in re.split(r"\n\s*rule\b", file.read_text())[1:]
+    for environment, script in zip(
+        re.findall(r"envs/(\w+)\.yaml", rule), re.findall(r"scripts/(\w+\.py)", rule), strict=True
+    )
+]
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@cache
+def pins(environment: str) -> dict[str, str]:
+    """Return the versions that an environment's pip section pins, by package."""
+    content = yaml.safe_load((ROOT / "envs" / f"{environment}.yaml").read_text())
+    (pip,) = [entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict)]
+    versions = [line.split(";")[0].strip().split("==") for line in pip]
+    return {normal(name): version for name, version in versions}
+
+
+@cache
+def imports(module: Path) -> set[str]:
+    """Return the packages that a file of ours needs as soon as it is imported, ours followed."""
+    needed = set()
+    for node in ast.parse(module.read_text()).body:  # imports inside functions are by choice
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module]
+        for name in names:
+            own = SCRIPTS / f"{name.replace('.', '/')}.py"
+            if own.exists():
+                needed |= imports(own)
+            elif name.split(".")[0] not in {
+                *sys.stdlib_module_names,
+                "dds",
+                "jobs",
+                "study",
+                "paper",
+            }:
+                needed.add(name.split(".")[0])
+    return needed
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_an_environment_asks_conda_for_python_alone_and_pins_the_rest(path):
+    content = yaml.safe_load(path.read_text())
+    conda = [entry for entry in content["dependencies"] if isinstance(entry, str)]
+    assert [entry.split()[0] for entry in conda] == ["python", "pip"]
+    assert all(re.search(r"=[0-9.]+$", entry) for entry in conda)
+    assert all(pins(path.stem).values())
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_an_environment_has_the_locks_versions(path):
+    lock = re.findall(
+        r"^([\w.-]+)(?:\[.*?\])?==(\S+)", (ROOT / "envs/requirements.lock").read_text(), flags=re.M
+    )
+    # A package may stand there twice, for different versions of Python.
+    assert pins(path.stem).items() <= {(normal(name), version) for name, version in lock}
+
+
+def test_every_rule_that_runs_a_script_names_an_environment():
+    for file in (ROOT / "workflow" / "rules").glob("*.smk"):
+        text = file.read_text()
+        assert text.count("script:") == text.count("conda:"), file.name
+    assert len(RULES) >= 15
+
+
+def test_the_workflow_is_read_with_snakemake_alone():
+    """Nothing that the rules files import is missing where only Snakemake is installed."""
+    rules = "\n".join(file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk"))
+    names = re.findall(r"^from ((?:dds|support)\.\w+) import", rules, flags=re.M)
+    modules = [SCRIPTS / f"{name.replace('.', '/')}.py" for name in names]
+    assert len(modules) > 2
+    assert set().union(*map(imports, modules)) <= {"jsonschema", "yaml"}  # Snakemake needs them
+
+
+@pytest.mark.parametrize(("environment", "script"), RULES)
+def test_an_environment_holds_what_its_rules_import(environment, script):
+    distributions = packages_distributions()
+    for package in imports(SCRIPTS / script):
+        names = {normal(name) for name in distributions[package]}
+        assert names & pins(environment).keys(), f"{script} imports {package}"

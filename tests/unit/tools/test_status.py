@@ -1,0 +1,152 @@
+"""What `make status` shows is what the files say, and it is cheap to find out."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import status
+from dds.files import write_json
+from dds.names import shard_names
+from jobs.checkpoints import save_checkpoint
+from jobs.lock import STALE_AFTER, hold
+
+ROOT = Path(__file__).parents[3]
+SETTINGS = {"images": 100, "images_per_shard": 20, "n0": 100, "n": 900, "sigmas": [0.25, 0.5]}
+NAMES = shard_names(100, 20)
+
+
+class Results:
+    """The results of a study with one experiment, in the working directory."""
+
+    def __init__(self):
+        self.root = Path("results/s")
+        self.counts = self.root / "counts/e/sigma_0.25"
+        self.logs = self.root / "logs/certify_shard/e/sigma_0.25"
+        self.counts.mkdir(parents=True)
+        self.logs.mkdir(parents=True)
+
+    def finish(self, name, samples=20_000):
+        write_json(self.counts / f"{name}.json", {"samples": samples})
+
+    def begin(self, name, samples, rate):
+        progress = {
+            "images_done": samples // 1000, "samples": samples, "samples_per_second": rate,
+        }  # fmt: skip
+        save_checkpoint(self.counts / f"{name}.checkpoint", {"a": np.zeros(1)}, {}, progress)
+
+    def log(self, name, *lines):
+        (self.logs / f"{name}.log").write_text("".join(f"2024-01-01 {line}\n" for line in lines))
+
+    def shown(self, settings=SETTINGS):
+        return status.report({"name": "s", "experiments": {"e": settings}}, self.root)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Results()
+
+
+def test_a_study_that_was_not_begun(results):
+    shown = results.shown()
+    assert shown[0] == "study s: 0 of 200 images certified, 0 samples/s, nothing runs"
+    assert [line.split() for line in shown[3:]] == [["e", "0.25", "0/100"], ["e", "0.5", "0/100"]]
+
+
+def test_images_rate_and_time_left(results, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    results.finish(NAMES[0])
+    results.begin(NAMES[1], 5_500, rate=250.0)
+    results.begin(NAMES[2], 2_000, rate=999.0)
+    results.log(NAMES[2], "certify_shard on n2, process 3, SLURM job 16", "interrupted: stopped")
+    with hold(results.counts / f"{NAMES[1]}.lock"):
+        shown = results.shown()
+    # 27 of 100 images are done; of the 73 others, half of one: 72,500 samples, at 250 a second
+    assert " ".join(shown[3].split()) == "e 0.25 27/100 250 1 1 5 min left at this rate"
+    running, ended = shown.index("running:"), shown.index("ended unfinished, to be started again:")
+    assert shown[running + 1].startswith(
+        f"  e sigma 0.25 {NAMES[1]}: 28%, 250 samples/s, SLURM job 17, process {os.getpid()} on "
+    )
+    assert shown[running + 1].endswith(f"(log: {results.logs / NAMES[1]}.log)")
+    assert shown[ended + 1] == (
+        f"  e sigma 0.25 {NAMES[2]}: 10%, SLURM job 16 interrupted: stopped "
+        f"(log: {results.logs / NAMES[2]}.log)"
+    )
+
+
+def test_a_finished_experiment(results):
+    for name in NAMES:
+        results.finish(name)
+        results.begin(name, 20_000, rate=1.0)  # kept until the counts are merged
+    assert results.shown()[3].split() == ["e", "0.25", "100/100", "done"]
+
+
+def test_a_plan_that_stops_early_is_reckoned_by_what_it_took(results):
+    results.finish(NAMES[0], samples=2_000)
+    results.begin(NAMES[1], 0, rate=10.0)
+    with hold(results.counts / f"{NAMES[1]}.lock"):
+        assert "13 min left" in results.shown()[3]  # 80 images of 100 samples
+
+
+def test_a_killed_holder_is_not_running(results):
+    results.begin(NAMES[0], 1_000, rate=10.0)
+    results.log(NAMES[0], "certify_shard on n1, process 3, SLURM job 16", "going on")
+    lock = results.counts / f"{NAMES[0]}.lock"
+    lock.write_text("{}")
+    os.utime(lock, (time.time() - STALE_AFTER - 1,) * 2)
+    assert "SLURM job 16 ended without a word, as when killed" in results.shown()[-1]
+
+
+def test_failures_of_every_rule_are_shown_with_their_reason(results):
+    results.log(NAMES[0], "certify_shard on n1, process 3", "failed: classifier 'c' returned NaN")
+    other = results.root / "logs/fetch/cifar10.log"
+    other.parent.mkdir()
+    other.write_text("2024-01-01 fetch on n1, process 4\n2024-01-01 failed: no route to host\n")
+    (results.root / "logs/check_results.log").write_text("2024-01-01 all well\n")
+    shown = results.shown()
+    assert "failed: classifier 'c' returned NaN" in "".join(shown)
+    assert shown[-1] == f"  fetch: failed: no route to host (log: {other})"
+
+
+def test_many_failures_are_cut_short(results):
+    for name in shard_names(1000, 10):
+        results.log(name, "failed: x")
+    shown = results.shown({**SETTINGS, "images": 1000, "images_per_shard": 10})
+    assert shown[-1] == "  and 80 more"
+    assert len(shown) < 40
+
+
+def test_of_many_finished_shards_one_is_opened(results, monkeypatch):
+    for name in NAMES:
+        results.finish(name)
+    opened = []
+    monkeypatch.setattr(Path, "read_text", lambda path: opened.append(path) or '{"samples": 1}')
+    results.shown()
+    assert len(opened) == 1
+
+
+def test_the_command_needs_no_torch_and_no_snakemake():
+    script = (
+        "import runpy, sys; sys.argv = ['status.py', 'digits'];"
+        "runpy.run_path('tools/status.py', run_name='__main__');"
+        "assert not {'torch', 'snakemake', 'pandas'} & sys.modules.keys()"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.startswith("study digits: ")
+
+
+def test_an_unknown_study_is_one_line():
+    answer = subprocess.run(
+        [sys.executable, "tools/status.py", "digit"], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert answer.returncode == 1
+    assert answer.stderr.count("\n") == 1
+    assert "digits" in answer.stderr

@@ -1,0 +1,84 @@
+"""Say what a study takes before it is run, without a GPU: `make plan`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+
+from paper.costs import GPUS, Estimate, estimate  # noqa: E402
+from study.load import StudyError, load_study  # noqa: E402
+
+PLANS = ("fixed", "curtail", "sequential")
+
+
+def table(estimates: list[Estimate]) -> str:
+    """Lay estimates out, an experiment a line, with a line of totals."""
+    header = (
+        f"{'experiment':<24}{'images':>8}{'samples':>16}{'PFLOP':>12}{'shards':>8}"
+        f"{'h/shard':>9}{'disk MB':>9}{'unshared':>12}" + "".join(f"{p:>12}" for p in PLANS)
+    )
+    lines = [f"{'':86}GPU-hours", header]
+    for one in estimates:
+        lines.append(
+            f"{one.experiment:<24}{one.images:>8,}{one.samples:>16,}{one.flops / 1e15:>12,.3g}"
+            f"{one.shards:>8,}{one.hours_a_shard:>9.3g}{one.disk_bytes / 1e6:>9.3g}"
+            f"{one.gpu_hours_unshared:>12,.4g}"
+            + "".join(
+                f"{one.expected[plan]:>11,.4g}{'*' if plan == one.chosen else ' '}"
+                for plan in PLANS
+            )
+        )
+    lines.append(
+        f"{'total':<24}{'':>8}{sum(e.samples for e in estimates):>16,}"
+        f"{sum(e.flops for e in estimates) / 1e15:>12,.3g}{sum(e.shards for e in estimates):>8,}"
+        f"{'':>9}{sum(e.disk_bytes for e in estimates) / 1e6:>9.3g}"
+        f"{sum(e.gpu_hours_unshared for e in estimates):>12,.4g}"
+        + "".join(f"{sum(e.expected[plan] for e in estimates):>11,.4g} " for plan in PLANS)
+    )
+    return "\n".join(lines)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", help="by default the one config/config.yaml names")
+    parser.add_argument("--gpu", choices=GPUS, default="a100-paper")
+    parser.add_argument("--tflops", type=float,
+                        help="of the GPU on these networks, as bench.py measures it")  # fmt: skip
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Estimate the study and print the table."""
+    arguments = parse()
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
+    if arguments.study:
+        config["study"] = arguments.study
+    rate, source = GPUS[arguments.gpu]
+    if arguments.tflops is not None:
+        rate, source = arguments.tflops * 1e12, "given"
+    try:
+        study = load_study(config, ROOT)
+        estimates = estimate(study, rate)
+    except (StudyError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(table(estimates))
+    print(
+        f"""
+GPU-hours at {rate / 1e12:.1f} TFLOP/s: {arguments.gpu}, {source}.
+unshared: every classifier denoises for itself, n samples of every image. * marks the
+plan that the experiment asks for; curtail and sequential are simulated on images as
+certain as those of the paper's Table 2, on the radii of the experiment."""
+    )
+    total = sum(one.expected[one.chosen] for one in estimates)
+    print(f"plan: {study['name']} takes about {total:,.4g} GPU-hours as it stands")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Run a study to its end, build its report, and say where to look: `make demo`."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+
+from paper.sheets import to_text  # noqa: E402
+from paper.tables import lay_out, read_table  # noqa: E402
+from study.load import StudyError, load_study  # noqa: E402
+
+#: Chatter that hides the progress of the jobs.
+QUIET = ["--quiet", "rules", "host", "reason"]
+
+
+def snakemake(*arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in the project's root."""
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    return subprocess.run(command, cwd=ROOT, text=True, check=False, capture_output=capture)
+
+
+def run(results: Path, options: list[str]) -> bool:
+    """Build the study and its report; tell whether there was anything to do."""
+    preview = snakemake("all", *options, "--dry-run", capture=True)
+    if preview.returncode:
+        sys.exit((preview.stderr or preview.stdout).strip())
+    complete = "Nothing to be done" in preview.stdout + preview.stderr
+    if not complete and snakemake("all", *options, *QUIET).returncode:
+        sys.exit("demo: failed; the lines above name the rule and its log file")
+    report = results / "report.zip"
+    if complete and report.exists():
+        return False
+    made = snakemake("all", *options, "--report", str(report), capture=True)
+    if made.returncode:
+        sys.exit(f"demo: the report failed: {made.stderr.strip().splitlines()[-1]}")
+    return True
+
+
+def print_summary(results: Path, tables: dict) -> None:
+    """Print the table that compares methods, and where everything lies."""
+    comparing = [name for name in tables if tables[name]["kind"] == "best_over_sigma"]
+    for name in [name for name in comparing if name == "table_3"] or comparing[:1]:
+        entry = tables[name]
+        sheets = lay_out(entry["kind"], read_table(ROOT / results / "tables" / f"{name}.csv"))
+        print(f"\n{to_text(sheets, entry['caption'])}")
+    print(f"  {results}/paper.pdf   every table and figure, typeset")
+    print(f"  {results}/report.zip  the HTML report: unpack it, open report.html")
+    print(f"  {results}/            tables, figures, notebooks, certificates, counts")
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", help="by default the one config/config.yaml names")
+    parser.add_argument("--cores", default="all")
+    arguments = parser.parse_args()
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
+    # An earlier run may have been interrupted: what it left half done is done again.
+    options = ["--cores", arguments.cores, "--rerun-incomplete"]
+    if arguments.study:
+        config["study"] = arguments.study
+        options += ["--config", f"study={arguments.study}"]
+    try:
+        study = load_study(config, ROOT)
+    except StudyError as error:
+        sys.exit(f"error: {error}")
+    results, started = Path("results", study["name"]), time.monotonic()
+    worked = run(results, options)
+    print_summary(results, study["tables"])
+    took = f"done in {time.monotonic() - started:.0f} s" if worked else "nothing to do"
+    print(f"\ndemo: {took}; {results} is complete")
+
+
+if __name__ == "__main__":
+    main()

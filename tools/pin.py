@@ -1,0 +1,95 @@
+"""Pin every dependency: pyproject.toml -> requirements.lock -> a conda environment a kind of work.
+
+Run by `make lock`. With --check nothing is written; the exit status tells whether the
+files are what they should be, given the lock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ENVS = Path(__file__).parents[1] / "envs"
+PROJECT = ENVS.parent / "pyproject.toml"
+LOCK = ENVS / "requirements.lock"
+
+#: Groups of pyproject.toml that each environment holds, on top of the library's own needs.
+GROUPS = {
+    "download": [],
+    "analysis": ["analysis"],
+    "notebooks": ["notebooks"],
+    "torch": ["torch"],
+}
+
+PYTHON = "3.11"
+HEAD = """\
+# Written by `make lock` from pyproject.toml; do not edit.
+channels:
+  - conda-forge
+  - nodefaults
+dependencies:
+  - python =3.11.9
+  - pip =24.2
+  - pip:
+"""
+
+
+def compile_requirements(*options: str) -> str:
+    """Resolve pyproject.toml with uv and return the pins, one a line."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header",
+               "--python-version", PYTHON, *options, str(PROJECT)]  # fmt: skip
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def locked_versions(lock: str) -> str:
+    """Return the lock's pins as constraints, which take neither hashes nor extras."""
+    pins = (line.removesuffix(" \\") for line in lock.splitlines() if line[:1].isalnum())
+    return "".join(re.sub(r"\[.*?\]", "", pin) + "\n" for pin in pins)
+
+
+def environment(groups: list[str], lock: Path) -> str:
+    """Return the conda environment of some groups, at the lock's versions."""
+    extras = [word for group in groups for word in ("--extra", group)]
+    pins = compile_requirements(
+        *extras, "--no-annotate", "--python-platform", "linux", "--constraint", str(lock)
+    )
+    return HEAD + "".join(f"      - {pin}\n" for pin in pins.splitlines())
+
+
+def main() -> int:
+    """Write the files, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("--upgrade", action="store_true", help="take the newest versions allowed")
+    arguments = parser.parse_args()
+    if not arguments.check:
+        options = ["--upgrade"] if arguments.upgrade else []
+        # Extras stay in the lock because older pips take no pin of a package for one of its extras.
+        compile_requirements(
+            "--all-extras", "--universal", "--generate-hashes", "--no-strip-extras",
+            "-o", str(LOCK), *options,
+        )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        versions = Path(folder) / "versions.txt"
+        versions.write_text(locked_versions(LOCK.read_text()))
+        wanted = {ENVS / f"{name}.yaml": environment(groups, versions)
+                  for name, groups in GROUPS.items()}  # fmt: skip
+    drifted = [
+        path.name for path, text in wanted.items() if not path.exists() or path.read_text() != text
+    ]
+    if arguments.check:
+        print(f"environments: {', '.join(drifted)} drifted; run `make lock`" if drifted
+              else "environments: as locked")  # fmt: skip
+        return bool(drifted)
+    for path, text in wanted.items():
+        path.write_text(text)
+    print(f"environments: {len(wanted)} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Certify images in one call, without a study: models in, radii out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from dds.networks.denoisers import Denoiser, NoDenoiser
+from dds.sampling.smoothing import SmoothedClassifier
+from dds.statistics.certificates import ABSTAIN, certify_counts, largest_radius
+from dds.statistics.plans import Fixed
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What is known of the smoothed classifier's answer on an image, or on each of a batch.
+
+    With probability at least 1 - `alpha` over the samples, an image either abstains or
+    has the smoothed classifier answer `prediction` everywhere within `radius` of it
+    (Cohen et al., 2019, theorem 1).
+
+    Attributes
+    ----------
+    prediction : ndarray of int, shape (images,) or ()
+        The class, or `dds.ABSTAIN`.
+    radius : ndarray of float, shape (images,) or ()
+        l2 radius in [0,1] pixel units; 0 where it abstains.
+    p_lower : ndarray of float, shape (images,) or ()
+        Lower confidence bound of the selected class's probability under noise.
+    selection : ndarray of int, shape (images, classes) or (classes,)
+        Class counts of the n0 samples that select a class.
+    estimation : ndarray of int, shape (images, classes) or (classes,)
+        Class counts of the n samples that bound its probability.
+    sigma, alpha : float
+        Noise level in [0,1] pixel units, and error probability of each certificate.
+    """
+
+    prediction: np.ndarray
+    radius: np.ndarray
+    p_lower: np.ndarray
+    selection: np.ndarray
+    estimation: np.ndarray
+    sigma: float
+    alpha: float
+
+
+def certify(
+    images: ArrayLike | torch.Tensor,
+    classifier: nn.Module,
+    denoiser: Denoiser | None,
+    sigma: float,
+    *,
+    n0: int = 100,
+    n: int = 10_000,
+    alpha: float = 0.001,
+    seed: int = 0,
+    ids: Sequence[int] | None = None,
+    batch_size: int = 100,
+    precision: str = "float32",
+    device: str | torch.device = "cpu",
+) -> Certificate:
+    """Predict the class of images and certify radii around them.
+
+    Parameters
+    ----------
+    images : array_like or Tensor of float, shape (images, channels, height, width)
+        In [0,1]. One image of shape (channels, height, width) gives a certificate
+        without the first dimension.
+    classifier : Module
+        Maps images in [0,1] to logits (batch, classes); any network of yours, or a
+        `dds.Classifier`, which resizes and normalises for a network that needs it.
+    denoiser : Denoiser or None
+        What comes before the classifier; None for randomized smoothing without.
+    sigma : float
+        Noise level in [0,1] pixel units.
+    n0, n : int, optional
+        Samples of an image that select its class and that bound its probability.
+        No radius can exceed ``dds.statistics.certificates.largest_radius(n, alpha, sigma)``.
+    alpha : float, optional
+        Error probability of each certificate, 0 < alpha < 1.
+    seed : int, optional
+        Keys the noise, together with `ids` and `sigma`.
+    ids : sequence of int, optional
+        Number of each image in its dataset, 0, 1, 2, ... by default. An image gets the
+        same noise whatever it is batched with; images of one number share theirs.
+    batch_size : int, optional
+        Noisy images the networks see at a time.
+    precision : {"float32", "bfloat16"}, optional
+        Of the networks' matrix products and convolutions.
+    device : str or torch.device, optional
+        Where the networks run; they are moved there and put into evaluation mode.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    ValueError
+        If images are not in [0,1] or of another shape, or an argument is out of range.
+    FloatingPointError
+        If the classifier returns NaN or infinity.
+    """
+    pixels = _as_pixels(images)
+    batch = pixels if pixels.ndim == 4 else pixels[None]
+    ids = range(len(batch)) if ids is None else ids
+    if len(ids) != len(batch):
+        raise ValueError(f"{len(ids)} ids do not fit {len(batch)} images")
+    plan = Fixed(n0, n)
+    largest_radius(n, alpha, sigma)  # checks ranges before anything is sampled
+    smoothed = SmoothedClassifier(
+        {"classifier": classifier}, NoDenoiser() if denoiser is None else denoiser, sigma, plan,
+        seed, batch_size=batch_size, precision=precision, device=device,
+    )  # fmt: skip
+    classes = _count_classes(classifier, batch[:1], device)
+    votes = smoothed.sample(batch, [None] * len(batch), ids, classes=classes)
+    selection, estimation = votes.selection[:, 0], votes.estimation[:, 0]
+    unknown = np.full(len(batch), ABSTAIN)
+    columns = certify_counts(selection, estimation, sigma, unknown, plan, alpha)
+    results = (columns["prediction"], columns["radius"], columns["p_lower"], selection, estimation)
+    if pixels.ndim == 3:
+        results = tuple(values[0] for values in results)
+    return Certificate(*results, sigma=sigma, alpha=alpha)
+
+
+def _as_pixels(images: ArrayLike | torch.Tensor) -> np.ndarray:
+    if isinstance(images, torch.Tensor):
+        images = images.detach().cpu().numpy()
+    pixels = np.asarray(images)
+    if pixels.ndim not in (3, 4) or 0 in pixels.shape:
+        raise ValueError(
+            "images must have shape (images, channels, height, width) or "
+            f"(channels, height, width), not {pixels.shape}"
+        )
+    if not np.issubdtype(pixels.dtype, np.floating):
+        raise ValueError(f"images must be floats in [0,1], not {pixels.dtype}; divide bytes by 255")
+    return pixels
+
+
+@torch.inference_mode()
+def _count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.device) -> int:
+    logits = classifier(torch.from_numpy(image.astype(np.float32)).to(device))
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        raise ValueError("the classifier must return logits of shape (batch, classes)")
+    return logits.shape[1]

@@ -1,0 +1,1 @@
+"""Images: where they come from, and the one form in which they are kept."""

@@ -1,0 +1,1 @@
+"""Denoisers and classifiers: how they are built, loaded and trained."""

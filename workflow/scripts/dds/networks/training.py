@@ -1,0 +1,360 @@
+"""Training of denoisers and classifiers, and fine-tuning on denoised images.
+
+Every random choice of an iteration comes from a generator keyed by (seed, iteration),
+so a run that was interrupted and resumed ends like one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dds.files import atomic_path
+from dds.networks.classifiers import Classifier
+from dds.networks.denoisers import Denoiser, DiffusionDenoiser
+from dds.progress import Interrupted, Progress
+from dds.seeds import stream_seed
+
+#: Turns a batch of training images into what the classifier shall see.
+Corruption = Callable[[Tensor, Generator], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train; the keys of ``train`` and ``finetune`` in the model registry.
+
+    Attributes
+    ----------
+    iterations : int
+        Optimiser steps.
+    batch_size : int
+        Images a step.
+    learning_rate : float
+        The highest; it warms up over the first 5% of the iterations and falls to 0
+        along a cosine.
+    weight_decay : float
+        Of the optimiser.
+    optimizer : {"adamw", "sgd"}
+        SGD runs with Nesterov momentum 0.9.
+    ema : float
+        Decay of an exponential moving average of the weights, which is what training
+        then ends with; 0 for none.
+    augmentation : {"none", "crop_flip"}
+        ``"crop_flip"``: random crops after padding by an eighth of the image, and
+        horizontal flips.
+    precision : {"float32", "bfloat16"}
+        Of matrix products and convolutions; weights stay in float32.
+    """
+
+    iterations: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    optimizer: str = "adamw"
+    ema: float = 0.0
+    augmentation: str = "none"
+    precision: str = "float32"
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any]) -> Recipe:
+        """Pick the recipe's keys out of a registry entry's ``train`` or ``finetune``."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{key: value for key, value in entry.items() if key in names})
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a training run keeps its state so that it can go on after an interruption.
+
+    Attributes
+    ----------
+    path : Path
+        The state; not a result.
+    identity : mapping
+        What the run depends on; a state with another identity is not used.
+    every : float
+        Seconds between two writes of the state.
+    stop : callable
+        Asked after every iteration; when true the state is written and training
+        raises `Interrupted`.
+    """
+
+    path: Path
+    identity: Mapping[str, Any]
+    every: float = 60.0
+    stop: Callable[[], bool] = lambda: False
+
+
+def train_denoiser(
+    denoiser: DiffusionDenoiser,
+    images: np.ndarray,
+    recipe: Recipe,
+    *,
+    seed: int,
+    label: str,
+    device: str | torch.device = "cpu",
+    resume: Resume | None = None,
+) -> None:
+    """Train a diffusion model's noise prediction (Ho et al. 2020, equation 14).
+
+    Parameters
+    ----------
+    denoiser : DiffusionDenoiser
+        Its network is trained, in place, for all timesteps of its schedule.
+    images : ndarray of uint8, shape (images, channels, height, width)
+        Clean training images.
+    recipe : Recipe
+        How to train.
+    seed : int
+        Keys every random choice.
+    label : str
+        What to call the run in its progress lines.
+    device : str or torch.device, optional
+        Where to train.
+    resume : Resume, optional
+        Where to keep the run's state.
+    """
+    alpha_bars = torch.tensor(denoiser.schedule.alpha_bar, dtype=torch.float32, device=device)
+    data = torch.from_numpy(images).to(device)
+
+    def loss(indices: Tensor, generator: Generator) -> Tensor:
+        clean = 2 * _augment(data[indices], recipe, generator) - 1
+        t = torch.randint(len(alpha_bars), (len(clean),), generator=generator, device=device)
+        noise = torch.randn(clean.shape, generator=generator, device=device)
+        alpha_bar = alpha_bars[t].view(-1, 1, 1, 1)
+        x = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
+        predicted = denoiser.network(x, denoiser.schedule.network_time(t.float()))[:, : x.shape[1]]
+        return functional.mse_loss(predicted, noise)
+
+    _fit(denoiser.network, loss, len(data), recipe, seed, label, device, resume)
+
+
+def train_classifier(
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    recipe: Recipe,
+    *,
+    seed: int,
+    label: str,
+    corruption: Corruption | None = None,
+    device: str | torch.device = "cpu",
+    resume: Resume | None = None,
+) -> None:
+    """Train or fine-tune a classifier, on corrupted images if asked to.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Its network is trained, in place, from the weights it has.
+    images : ndarray of uint8, shape (images, channels, height, width)
+        Training images.
+    labels : ndarray of int64, shape (images,)
+        Their classes.
+    corruption : callable, optional
+        `gaussian` trains the base classifier of plain randomized smoothing (Cohen
+        et al. 2019); `denoised` tunes to a denoiser's output (section 4.1).
+    recipe, seed, label, device, resume
+        As in `train_denoiser`.
+    """
+    data = torch.from_numpy(images).to(device)
+    targets = torch.from_numpy(labels).to(device)
+
+    def loss(indices: Tensor, generator: Generator) -> Tensor:
+        batch = _augment(data[indices], recipe, generator)
+        if corruption is not None:
+            batch = corruption(batch, generator)
+        return functional.cross_entropy(classifier(batch), targets[indices])
+
+    classifier.to(device)
+    _fit(classifier.network, loss, len(data), recipe, seed, label, device, resume)
+
+
+def gaussian(sigma: float) -> Corruption:
+    """Return the corruption that adds Gaussian noise of `sigma`, in [0,1] units."""
+    return lambda images, generator: images + sigma * _normal_like(images, generator)
+
+
+def denoised(denoiser: Denoiser, sigma: float) -> Corruption:
+    """Return the corruption that adds noise of `sigma` and removes it with `denoiser`."""
+    noise_sigma = denoiser.noise_sigma(sigma)
+
+    @torch.no_grad()
+    def corrupt(images: Tensor, generator: Generator) -> Tensor:
+        noisy = images + noise_sigma * _normal_like(images, generator)
+        return denoiser.denoise(noisy, sigma, lambda step: _normal_like(images, generator))
+
+    return corrupt
+
+
+@torch.inference_mode()
+def accuracy(
+    classifier: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    corruption: Corruption | None = None,
+    seed: int = 0,
+    batch_size: int = 500,
+    device: str | torch.device = "cpu",
+) -> float:
+    """Return the share of images classified correctly, once each, corrupted if asked to.
+
+    Parameters
+    ----------
+    classifier : Module
+        Maps [0,1] images to logits.
+    images : ndarray of uint8, shape (images, channels, height, width)
+        What to classify.
+    labels : ndarray of int64, shape (images,)
+        True classes.
+    corruption : callable, optional
+        See `gaussian` and `denoised`.
+    seed : int, optional
+        Keys the corruption's noise.
+    """
+    classifier.to(device).eval()
+    generator = torch.Generator(device).manual_seed(seed)
+    correct = 0
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, start + batch_size)
+        batch = torch.from_numpy(images[rows]).to(device) / 255
+        if corruption is not None:
+            batch = corruption(batch, generator)
+        predictions = classifier(batch).argmax(dim=1).cpu().numpy()
+        correct += int((predictions == labels[rows]).sum())
+    return correct / len(images)
+
+
+def _fit(
+    network: nn.Module,
+    loss: Callable[[Tensor, Generator], Tensor],
+    images: int,
+    recipe: Recipe,
+    seed: int,
+    label: str,
+    device: str | torch.device,
+    resume: Resume | None,
+) -> None:
+    """Minimise a loss of (image indices, generator) over a network's weights."""
+    network.to(device).train()
+    optimizer = _build_optimizer(network, recipe)
+    average = (
+        AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+        if recipe.ema
+        else None
+    )
+    parts = {"network": network, "optimizer": optimizer} | ({"average": average} if average else {})
+    start = _restore(parts, resume)
+    saved = time.monotonic()
+    with Progress(recipe.iterations, label, "iterations", done=start) as progress:
+        for iteration in range(start, recipe.iterations):
+            generator = torch.Generator(device)
+            generator.manual_seed(stream_seed(seed, f"{label}/{iteration}"))
+            torch.manual_seed(stream_seed(seed, f"{label}/{iteration}/dropout"))
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * _warm_cosine(iteration / recipe.iterations)
+            indices = _batch_indices(images, recipe.batch_size, iteration, seed, label).to(device)
+            with torch.autocast(
+                torch.device(device).type, torch.bfloat16, enabled=recipe.precision == "bfloat16"
+            ):
+                value = loss(indices, generator)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            if average is not None:
+                average.update_parameters(network)
+            progress.advance(1)
+            if resume is not None:
+                stop = resume.stop()
+                if stop or time.monotonic() - saved > resume.every:
+                    _save(parts, iteration + 1, resume)
+                    saved = time.monotonic()
+                if stop:
+                    raise Interrupted(f"{label}: stopped after {iteration + 1} iterations; saved")
+    if average is not None:
+        network.load_state_dict(average.module.state_dict())
+    network.eval()
+
+
+def _build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    settings = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), momentum=0.9, nesterov=True, **settings)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(network.parameters(), **settings)
+    raise ValueError(f"unknown optimizer {recipe.optimizer!r}; allowed: adamw, sgd")
+
+
+def _warm_cosine(fraction: float, warmup: float = 0.05) -> float:
+    """Return the factor on the learning rate when `fraction` of the training is done."""
+    if fraction < warmup:
+        return fraction / warmup
+    return (1 + math.cos(math.pi * (fraction - warmup) / (1 - warmup))) / 2
+
+
+def _batch_indices(images: int, batch_size: int, iteration: int, seed: int, label: str) -> Tensor:
+    """Return the images of an iteration: every image once an epoch, in an order of its own."""
+    first = iteration * batch_size
+    picked: list[int] = []
+    while len(picked) < batch_size:
+        epoch, offset = divmod(first + len(picked), images)
+        generator = torch.Generator().manual_seed(stream_seed(seed, f"{label}/epoch/{epoch}"))
+        order = torch.randperm(images, generator=generator)
+        picked += order[offset : offset + batch_size - len(picked)].tolist()
+    return torch.tensor(picked)
+
+
+def _augment(batch: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
+    """Return uint8 images as [0,1] floats, cropped and flipped if the recipe says so."""
+    images = batch / 255
+    if recipe.augmentation == "none":
+        return images
+    if recipe.augmentation != "crop_flip":
+        raise ValueError(f"unknown augmentation {recipe.augmentation!r}; allowed: none, crop_flip")
+    count, _, height, width = images.shape
+    margin = height // 8
+    device = images.device
+    padded = functional.pad(images, [margin] * 4)
+    top, left = torch.randint(2 * margin + 1, (2, count, 1), generator=generator, device=device)
+    rows = (top + torch.arange(height, device=device)).view(count, 1, height, 1)
+    columns = (left + torch.arange(width, device=device)).view(count, 1, 1, width)
+    flip = torch.rand(count, generator=generator, device=device) < 0.5
+    columns = torch.where(flip.view(-1, 1, 1, 1), columns.flip(3), columns)
+    everywhere = torch.arange(count, device=device).view(-1, 1, 1, 1)
+    channels = torch.arange(images.shape[1], device=device).view(1, -1, 1, 1)
+    return padded[everywhere, channels, rows, columns]
+
+
+def _normal_like(images: Tensor, generator: Generator) -> Tensor:
+    return torch.randn(images.shape, generator=generator, device=images.device)
+
+
+def _save(parts: Mapping[str, Any], iteration: int, resume: Resume) -> None:
+    state = {name: part.state_dict() for name, part in parts.items()}
+    with atomic_path(resume.path) as temporary:
+        torch.save(
+            {"iteration": iteration, "identity": dict(resume.identity), "state": state}, temporary
+        )
+
+
+def _restore(parts: Mapping[str, Any], resume: Resume | None) -> int:
+    """Load a saved state if it is this run's; return the iteration to start at."""
+    if resume is None or not resume.path.exists():
+        return 0
+    saved = torch.load(resume.path, map_location="cpu", weights_only=True)
+    if saved["identity"] != dict(resume.identity):
+        return 0
+    for name, part in parts.items():
+        part.load_state_dict(saved["state"][name])
+    return saved["iteration"]

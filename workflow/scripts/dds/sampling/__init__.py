@@ -1,0 +1,1 @@
+"""The smoothed classifier's votes: drawn, counted, kept."""

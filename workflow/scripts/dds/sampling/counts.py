@@ -1,0 +1,224 @@
+"""Class counts on disk: what certification writes, and what certificates are computed from.
+
+A counts file holds integers only. Radii, alpha and every other statistic come later,
+so that a statistical choice never costs another sample.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dds.files import atomic_path
+from dds.statistics.certificates import certify_counts
+from dds.statistics.plans import make_plan
+
+_METADATA_KEY = b"dds"
+_KEY = ["image", "sigma", "classifier"]
+_SCHEMA = pa.schema(
+    {
+        "image": pa.int32(),
+        "label": pa.int32(),
+        "sigma": pa.float64(),
+        "classifier": pa.string(),
+        "selection": pa.list_(pa.int64()),
+        "estimation": pa.list_(pa.int64()),
+    }
+)
+
+#: Metadata that differs between the shards of one experiment.
+_OF_A_SHARD = ("sigma", "models")
+
+#: How many small tables are kept until they become one, as each takes kilobytes beside its rows.
+_TABLES_AT_ONCE = 1000
+
+
+def write_counts(path: str | Path, counts: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+    """Write class counts, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+        The parquet file.
+    counts : DataFrame
+        One row an image, sigma and classifier: ``image`` (index in the dataset),
+        ``label``, ``sigma`` ([0,1] pixel units), ``classifier``, ``selection`` and
+        ``estimation`` (class counts, as lists of equal length).
+    metadata : mapping
+        What all rows share: protocol, study, experiment, dataset, sigma, seed, n0, n,
+        plan, precision, backend, num_classes, models, data, settings. Values that JSON can hold.
+    """
+    table = pa.Table.from_pandas(counts, schema=_SCHEMA, preserve_index=False)
+    table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(metadata).encode()})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_counts(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read class counts and what they share; the inverse of `write_counts`.
+
+    Raises
+    ------
+    ValueError
+        If the file is no counts file.
+    """
+    table, metadata = _read_table(path)
+    return table.to_pandas(), metadata
+
+
+def merge_counts(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Put the counts of an experiment's shards together, after checking that they fit.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+        Counts files, at least one.
+
+    Returns
+    -------
+    counts : DataFrame
+        All rows, sorted by sigma, image and classifier.
+    metadata : dict
+        What all files share; without ``sigma`` and ``models``, which they do not.
+
+    Raises
+    ------
+    ValueError
+        If files differ in protocol, seed, plan, precision, backend, ...; if the same
+        noise level was sampled with different weights; or for what `check_counts`
+        refuses.
+    """
+    tables, shared, models = [], None, {}
+    for path in paths:
+        table, metadata = _read_table(path)
+        of_shard = {key: metadata.pop(key, None) for key in _OF_A_SHARD}
+        if shared is None:
+            shared, first = metadata, path
+        for key in sorted(shared.keys() | metadata.keys()):
+            _check_equal(key, path, metadata.get(key), first, shared.get(key))
+        other, weights = models.setdefault(of_shard["sigma"], (path, of_shard["models"]))
+        _check_equal("models", path, of_shard["models"], other, weights)
+        tables.append(table)
+        if len(tables) == _TABLES_AT_ONCE:
+            tables = [pa.concat_tables(tables).combine_chunks()]
+    if shared is None:
+        raise ValueError("no counts to merge")
+    counts = pa.concat_tables(tables).to_pandas()
+    counts = counts.sort_values(["sigma", "image", "classifier"], ignore_index=True)
+    check_counts(counts, shared)
+    return counts, shared
+
+
+def check_counts(counts: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+    """Make sure that counts are complete and add up.
+
+    Raises
+    ------
+    ValueError
+        Naming the first row that is double or missing, whose counts do not sum to n0
+        and at most n or are for another number of classes, or that stops where the
+        plan does not.
+    """
+    double = counts.duplicated(_KEY)
+    if double.any():
+        raise ValueError(f"{_name(counts[double])} was counted twice")
+    images, sigmas, classifiers = (counts[key].unique() for key in _KEY)
+    if len(counts) != len(images) * len(sigmas) * len(classifiers):
+        wanted = pd.MultiIndex.from_product([images, sigmas, classifiers], names=_KEY)
+        missing = wanted.difference(pd.MultiIndex.from_frame(counts[_KEY]))
+        raise ValueError(f"{_name(missing.to_frame())} is missing")
+    for phase, most in (("selection", metadata["n0"]), ("estimation", metadata["n"])):
+        votes = stack(counts[phase])
+        if votes.shape[1] != metadata["num_classes"] or (votes < 0).any():
+            raise ValueError(f"{phase} counts must be of {metadata['num_classes']} classes")
+        sums = votes.sum(axis=1)
+        wrong = sums != most if phase == "selection" else sums > most
+        if wrong.any():
+            raise ValueError(
+                f"{_name(counts[wrong])} has {sums[wrong][0]} {phase} samples, the plan {most}"
+            )
+    _check_finished(counts, metadata["plan"])
+
+
+def compute_certificates(
+    counts: pd.DataFrame, metadata: Mapping[str, Any], alpha: float
+) -> pd.DataFrame:
+    """Compute the certificate of every row of counts.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        See `write_counts`.
+    metadata : mapping
+        Its ``plan`` says how the samples were drawn.
+    alpha : float
+        Error probability of each certificate.
+
+    Returns
+    -------
+    DataFrame
+        ``image``, ``label``, ``sigma``, ``classifier``, ``n0``, ``n``, ``prediction``,
+        ``successes``, ``p_lower``, ``radius``, ``correct``, ``selected``,
+        ``label_successes``, ``computed`` (see `dds.statistics.certificates.certify_counts`), and
+        ``lowest_radius``, below which the plan leaves certificates undecided.
+    """
+    parts = []
+    for sigma, rows in counts.groupby("sigma"):
+        plan = make_plan(metadata["plan"], sigma)
+        columns = certify_counts(
+            stack(rows["selection"]), stack(rows["estimation"]), sigma,
+            rows["label"].to_numpy(), plan, alpha,
+        )  # fmt: skip
+        columns["lowest_radius"] = plan.lowest_radius
+        parts.append(rows[["image", "classifier"]].assign(**columns))
+    order = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
+             "p_lower", "radius", "correct", "selected", "label_successes", "computed",
+             "lowest_radius"]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)[order]
+
+
+def stack(lists: pd.Series) -> np.ndarray:
+    """Return class counts, kept as lists of equal length, as an array (rows, classes)."""
+    return np.stack(lists.to_numpy())
+
+
+def _check_finished(counts: pd.DataFrame, settings: Mapping[str, Any]) -> None:
+    for sigma, rows in counts.groupby("sigma"):
+        plan = make_plan(settings, sigma)
+        votes = zip(rows["label"], stack(rows["selection"]), stack(rows["estimation"]), strict=True)
+        for at, (label, selection, estimation) in enumerate(votes):
+            drawn, goal = int(estimation.sum()), plan.goal(label, selection, estimation)
+            if drawn != goal:
+                raise ValueError(
+                    f"{_name(rows.iloc[[at]])} stops after {drawn} estimation samples, "
+                    f"the plan asks for {goal}"
+                )
+
+
+def _read_table(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
+    try:
+        with pq.ParquetFile(path) as file:  # a fifth of the time of pq.read_table
+            table = file.read()
+        metadata = json.loads(table.schema.metadata[_METADATA_KEY])
+        return table.cast(_SCHEMA), metadata
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a counts file: {error}") from error
+
+
+def _check_equal(key: str, path: str | Path, value: Any, other: str | Path, expected: Any) -> None:
+    if value != expected:
+        raise ValueError(
+            f"{path} and {other} cannot be merged: {key} is {value} in one, {expected} in the other"
+        )
+
+
+def _name(rows: pd.DataFrame) -> str:
+    image, sigma, classifier = (rows.iloc[0][key] for key in _KEY)
+    return f"image {image} at sigma {sigma:g} by {classifier}"

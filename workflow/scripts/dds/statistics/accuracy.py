@@ -1,0 +1,172 @@
+"""Certified accuracy: what certificates of single images say about a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import t
+
+from dds.statistics.certificates import ABSTAIN, binomial_interval
+
+#: Above this share of one class among the answers, a classifier counts as nearly constant.
+NEARLY_CONSTANT = 0.5
+
+
+def select_certificates(
+    certificates: Mapping[str, pd.DataFrame], part: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return what a part of a table or figure shows: one classifier of one experiment.
+
+    Parameters
+    ----------
+    certificates : mapping of str to DataFrame
+        By experiment.
+    part : mapping
+        Of the study file; ``experiment`` and ``classifier`` are read.
+
+    Returns
+    -------
+    DataFrame
+    """
+    rows = certificates[part["experiment"]]
+    return rows[rows["classifier"] == part["classifier"]]
+
+
+def certified_accuracy(
+    certificates: pd.DataFrame,
+    radii: ArrayLike,
+    *,
+    by: Sequence[str] = ("classifier", "sigma"),
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Return the share of images certified at least at each radius, with its interval.
+
+    An image counts at radius r when the smoothed classifier answers its label with
+    a certified radius of at least r (Cohen et al. 2019, section 4). At radius 0 that
+    is the clean accuracy: the answer is right and it does not abstain.
+
+    Parameters
+    ----------
+    certificates : DataFrame
+        ``radius``, ``correct`` and the columns of `by`; a missing radius certifies
+        nothing. ``lowest_radius``, where present, is the radius below which the
+        sampling plan left certificates undecided.
+    radii : array_like of float
+        In [0,1] pixel units, at least 0.
+    by : sequence of str, optional
+        Columns whose combinations get an accuracy each; a missing value is a value.
+    level : float, optional
+        Coverage of the intervals, which are about the images: the certificates are
+        taken as they are.
+
+    Returns
+    -------
+    DataFrame
+        The columns `by`, ``radius``, ``images``, ``certified`` (images), and
+        ``accuracy``, ``low``, ``high`` in [0, 1]; the three are NaN at radii that the
+        plan left undecided.
+
+    Raises
+    ------
+    ValueError
+        If there are no certificates, or a radius is negative or not a number.
+    """
+    by, radii = list(by), np.atleast_1d(np.asarray(radii, dtype=float))
+    if certificates.empty:
+        raise ValueError("there are no certificates to compute an accuracy from")
+    if not (np.isfinite(radii) & (radii >= 0)).all():
+        raise ValueError(f"radii must be numbers of at least 0, not {radii.tolist()}")
+    parts = []
+    for key, group in certificates.groupby(by, dropna=False):
+        correct = group["correct"].to_numpy(dtype=bool)
+        reached = group["radius"].to_numpy(dtype=float, na_value=np.nan)[correct]
+        reached = np.sort(reached[~np.isnan(reached)])
+        certified = len(reached) - np.searchsorted(reached, radii)
+        low, high = binomial_interval(certified, len(group), level)
+        numbers = np.stack([certified / len(group), low, high])
+        undecided = group["lowest_radius"].max() if "lowest_radius" in group else 0.0
+        numbers[:, radii < undecided] = np.nan
+        columns = {"radius": radii, "images": len(group), "certified": certified}
+        columns |= dict(zip(("accuracy", "low", "high"), numbers, strict=True))
+        parts.append(pd.DataFrame(dict(zip(by, key, strict=True)) | columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def best_over_sigma(accuracies: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
+    """Choose for each classifier and radius the noise level with the highest accuracy.
+
+    This is how papers compare methods. It describes one classifier for each radius,
+    chosen on the very images it is measured on; it is no certificate of any one of them.
+
+    Parameters
+    ----------
+    accuracies : DataFrame
+        From `certified_accuracy`.
+    clean : DataFrame
+        From `certified_accuracy` at radius 0 alone. Of equal accuracies the one with
+        the higher clean accuracy is chosen.
+
+    Returns
+    -------
+    DataFrame
+        One row a classifier and radius, with the columns of `accuracies` and
+        ``clean_accuracy``, ``clean_low``, ``clean_high``.
+    """
+    names = {name: f"clean_{name}" for name in ("accuracy", "low", "high")}
+    clean = clean[["classifier", "sigma", *names]].rename(columns=names)
+    merged = accuracies.merge(clean, on=["classifier", "sigma"])
+    ranked = merged.sort_values(["accuracy", "clean_accuracy"], ascending=False, kind="stable")
+    best = ranked.groupby(["classifier", "radius"], as_index=False).head(1)
+    return best.sort_values(["classifier", "radius"], ignore_index=True)
+
+
+def most_frequent_share(certificates: pd.DataFrame) -> pd.DataFrame:
+    """Return how often each smoothed classifier answers its favourite class.
+
+    A classifier that answers one class for everything is certified at every radius on
+    the images of that class; this share unmasks it.
+
+    Parameters
+    ----------
+    certificates : DataFrame
+        ``sigma``, ``classifier`` and the answered class: ``selected``, or ``prediction``
+        where that is missing; abstentions are left out.
+
+    Returns
+    -------
+    DataFrame
+        ``classifier``, ``sigma``, ``most_frequent_share`` in [0, 1], and
+        ``nearly_constant``: whether it is above `NEARLY_CONSTANT`.
+    """
+    answer = "selected" if "selected" in certificates else "prediction"
+    answers = certificates[certificates[answer] != ABSTAIN]
+    share = answers.groupby(["classifier", "sigma"])[answer].agg(
+        lambda column: column.value_counts(normalize=True).iloc[0]
+    )
+    shares = share.rename("most_frequent_share").reset_index()
+    return shares.assign(nearly_constant=shares["most_frequent_share"] > NEARLY_CONSTANT)
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+    """Return the mean of values of independent images and Student's interval for it.
+
+    Parameters
+    ----------
+    values : array_like of float, shape (images,)
+        One value an image, at least two.
+    level : float, optional
+        Coverage of the interval.
+
+    Returns
+    -------
+    mean, low, high : float
+    """
+    values = np.asarray(values, dtype=float)
+    mean = float(values.mean())
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    reach = error * float(t.ppf((1 + level) / 2, len(values) - 1))
+    return mean, mean - reach, mean + reach

@@ -1,0 +1,1 @@
+"""The paper's furniture: tables, figures, literature, checks, costs."""

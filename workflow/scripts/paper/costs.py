@@ -1,0 +1,318 @@
+"""What certifying a study takes, before anything is run: samples, FLOP, GPU-hours, disk.
+
+Work is counted, by running each network once without weights or data; speed is
+assumed, by a GPU's rate in `GPUS` or one given; samples saved by a sampling plan are
+simulated on images as certain as the paper's (`MARGINS`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import norm
+
+from dds.names import shard_names
+from dds.networks.schedules import build_schedule
+from dds.statistics.plans import Plan, make_plan
+
+#: Of bfloat16's dense peak, what a GPU is assumed to reach on these networks.
+ASSUMED_UTILIZATION = 0.4
+
+
+class Rate(NamedTuple):
+    """How fast a GPU is on these networks.
+
+    Attributes
+    ----------
+    flops : float
+        FLOP/s reached.
+    source : str
+        Where the figure comes from.
+    """
+
+    flops: float
+    source: str
+
+
+def _assumed(peak: float) -> Rate:
+    source = f"assumed: {ASSUMED_UTILIZATION:.0%} of {peak:g} TFLOP/s, the dense bfloat16 peak"
+    return Rate(ASSUMED_UTILIZATION * peak * 1e12, source)
+
+
+#: GPUs by name. Peaks are from the vendor's data sheets, without sparsity.
+GPUS: dict[str, Rate] = {
+    "a100-paper": Rate(825 * 51.9e9, "published: 825 CIFAR-10 images a second (section 4)"),
+    "a100": _assumed(312),
+    "a40": _assumed(149.7),
+    "l40s": _assumed(362),
+    "h100": _assumed(989),
+    "h200": _assumed(989),
+}
+
+#: Channels, height and width of the images of each source that fixes them.
+_SHAPES = {"sklearn_digits": (1, 8, 8), "cifar10": (3, 32, 32)}
+
+#: Share of images, by sigma, whose class is right and has a certified radius of at least
+#: 0, 1/2, 1, ... sigma: Table 2, interpolated; 4 sigma and more certify nobody.
+MARGINS: dict[float, tuple[tuple[float, float], ...]] = {
+    0.25: ((0, 0.828), (2, 0.711), (4, 0.0)),
+    0.5: ((0, 0.771), (1, 0.678), (2, 0.543), (3, 0.381), (4, 0.0)),
+    1.0: (
+        (0, 0.600), (0.5, 0.500), (1, 0.420), (1.5, 0.355), (2, 0.295), (3, 0.131), (4, 0.0),
+    ),
+}  # fmt: skip
+
+#: The radii that plans decide where an experiment names none.
+RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+_SIMULATED_IMAGES = 300
+_BYTES_A_COUNT, _BYTES_A_SHARD = 3, 12_000  # compressed parquet; its fixed part and provenance
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one experiment takes.
+
+    Attributes
+    ----------
+    experiment : str
+        Its name.
+    images, sigmas, shards : int
+        Images; noise levels; jobs over all of them.
+    samples : int
+        Noisy images to denoise under the fixed plan, over all sigmas.
+    flops : float
+        Floating point operations under the fixed plan, two a multiplication and addition.
+    gpu_hours : float
+        Under the fixed plan.
+    hours_a_shard : float
+        Of the longest, under the fixed plan.
+    gpu_hours_unshared : float
+        Under the fixed plan with every classifier denoising for itself.
+    expected : dict of str to float
+        GPU-hours under each plan, ``fixed``, ``curtail``, ``sequential``.
+    chosen : str
+        The plan that the experiment asks for.
+    disk_bytes : int
+        Of the counts, about.
+    """
+
+    experiment: str
+    images: int
+    sigmas: int
+    shards: int
+    samples: int
+    flops: float
+    gpu_hours: float
+    hours_a_shard: float
+    gpu_hours_unshared: float
+    expected: dict[str, float]
+    chosen: str
+    disk_bytes: int
+
+
+def estimate(study: Mapping[str, Any], rate: float) -> list[Estimate]:
+    """Estimate every experiment of a study.
+
+    Parameters
+    ----------
+    study : mapping
+        ``datasets``, ``models`` and ``experiments``, as config/README.md describes them
+        and with defaults filled in.
+    rate : float
+        FLOP/s of a GPU on these networks.
+
+    Returns
+    -------
+    list of Estimate
+
+    Raises
+    ------
+    ValueError
+        If the rate is not positive.
+    """
+    if not rate > 0:
+        raise ValueError(f"the rate must be above 0 FLOP/s, not {rate}")
+    return [
+        _estimate_experiment(name, settings, study, rate)
+        for name, settings in study["experiments"].items()
+    ]
+
+
+def _estimate_experiment(
+    name: str, settings: Mapping[str, Any], study: Mapping[str, Any], rate: float
+) -> Estimate:
+    models, sigmas = study["models"], settings["sigmas"]
+    shape = image_shape(study["datasets"][settings["dataset"]], models[settings["classifiers"][0]])
+    classifying = [classifier_flops(models[key], shape) for key in settings["classifiers"]]
+    denoising = [_denoising_flops(settings, models, shape, sigma) for sigma in sigmas]
+    images, each = settings["images"], settings["n0"] + settings["n"]
+    per_sample = [one + sum(classifying) for one in denoising]
+    unshared = [len(classifying) * one + sum(classifying) for one in denoising]
+    hours = {
+        plan: sum(
+            images * expected_samples(_plan(settings, plan, sigma), sigma) * flops
+            for sigma, flops in zip(sigmas, per_sample, strict=True)
+        ) / rate / 3600
+        for plan in ("fixed", "curtail", "sequential")
+    }  # fmt: skip
+    shards = len(sigmas) * len(shard_names(images, settings["images_per_shard"]))
+    classes = len(models[settings["classifiers"][0]]["classes"])
+    counts = images * len(sigmas) * len(classifying) * 2 * classes
+    curtailed = settings["plan"] == "fixed" and settings.get("curtail", False)
+    return Estimate(
+        experiment=name,
+        images=images,
+        sigmas=len(sigmas),
+        shards=shards,
+        samples=images * len(sigmas) * each,
+        flops=images * each * sum(per_sample),
+        gpu_hours=hours["fixed"],
+        hours_a_shard=min(images, settings["images_per_shard"]) * each * max(per_sample)
+        / rate / 3600,
+        gpu_hours_unshared=images * each * sum(unshared) / rate / 3600,
+        expected=hours,
+        chosen="curtail" if curtailed else settings["plan"],
+        disk_bytes=counts * _BYTES_A_COUNT + shards * _BYTES_A_SHARD,
+    )  # fmt: skip
+
+
+def image_shape(dataset: Mapping[str, Any], classifier: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return channels, height and width of a dataset's images, before any is read.
+
+    Parameters
+    ----------
+    dataset : mapping
+        From the study file. The size of images that are not cropped is not known and
+        taken to be the one that the classifier wants.
+    classifier : mapping
+        From the model registry.
+
+    Returns
+    -------
+    tuple of int
+    """
+    if dataset["source"] in _SHAPES:
+        return _SHAPES[dataset["source"]]
+    size = dataset.get("crop", classifier["input"]["size"])
+    return classifier["input"]["channels"], size, size
+
+
+def expected_samples(plan: Plan, sigma: float) -> float:
+    """Simulate how many samples of an image a plan draws on average, n0 included.
+
+    Parameters
+    ----------
+    plan : Fixed or Sequential
+        See `dds.statistics.plans`.
+    sigma : float
+        Noise level in [0,1] pixel units; the margins of the nearest in `MARGINS` serve.
+
+    Returns
+    -------
+    float
+        Over images whose certified radii are spread as `MARGINS` says. Those that
+        cannot be certified at all count as misclassified.
+    """
+    margins = MARGINS[min(MARGINS, key=lambda known: abs(np.log(known / sigma)))]
+    radii, shares = zip(*margins, strict=True)
+    random = np.random.default_rng(0)
+    drawn = 0
+    for quantile in (np.arange(_SIMULATED_IMAGES) + 0.5) / _SIMULATED_IMAGES:
+        if quantile > shares[0]:
+            label, margin = 1, 0.5
+        else:  # np.interp wants rising shares
+            label, margin = 0, np.interp(quantile, shares[::-1], radii[::-1])
+        drawn += plan.n0 + _simulate(plan, label, norm.cdf(margin), random)
+    return drawn / _SIMULATED_IMAGES
+
+
+def _simulate(plan: Plan, label: int, p: float, random: np.random.Generator) -> int:
+    """Draw from an image that is called class 0 with probability p, as its plan says."""
+    selection, estimation = np.array([plan.n0, 0]), np.zeros(2, np.int64)
+    while (goal := plan.goal(label, selection, estimation)) > estimation.sum():
+        wanted = goal - int(estimation.sum())
+        hits = random.binomial(wanted, p)
+        estimation += (hits, wanted - hits)
+    return int(estimation.sum())
+
+
+def _plan(settings: Mapping[str, Any], kind: str, sigma: float) -> Plan:
+    """Return the experiment's plan as if it were of another kind."""
+    kept = {key: settings[key] for key in ("n0", "n", "alpha", "futility", "last_share", "looks")
+            if key in settings}  # fmt: skip
+    kept["radii"] = settings.get("radii") or RADII
+    if kind == "sequential":
+        return make_plan(kept | {"plan": "sequential"}, sigma)
+    return make_plan(kept | {"plan": "fixed", "curtail": kind == "curtail"}, sigma)
+
+
+def _denoising_flops(
+    settings: Mapping[str, Any], models: Mapping[str, Any], shape: Sequence[int], sigma: float
+) -> float:
+    if settings["denoiser"] == "none":
+        return 0
+    entry, steps = models[settings["denoiser"]], settings.get("steps", 1)
+    if steps == 0:  # every timestep from the one that matches sigma
+        steps = int(build_schedule(**entry["schedule"]).timestep(sigma).t) + 1
+    return steps * denoiser_flops(entry, shape)
+
+
+def denoiser_flops(entry: Mapping[str, Any], shape: Sequence[int]) -> int:
+    """Count the FLOP of one pass of a denoiser's network over one image.
+
+    Parameters
+    ----------
+    entry : mapping
+        From the model registry.
+    shape : sequence of int
+        Channels, height and width of the image.
+
+    Returns
+    -------
+    int
+        Of matrix products and convolutions; two for a multiplication and its addition.
+    """
+    return _count(_Hashable("denoiser", entry), tuple(shape))
+
+
+def classifier_flops(entry: Mapping[str, Any], shape: Sequence[int]) -> int:
+    """Count the FLOP of a classifier on one image, as `denoiser_flops` does."""
+    return _count(_Hashable("classifier", entry), tuple(shape))
+
+
+class _Hashable:
+    """A registry entry as a key of a cache: by what its network is built from."""
+
+    def __init__(self, kind: str, entry: Mapping[str, Any]) -> None:
+        self.kind, self.entry = kind, entry
+        built_from = ("network", "arguments", "input", "classes")
+        self._key = (kind, repr([entry.get(key) for key in built_from]))
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hashable) and self._key == other._key
+
+
+@lru_cache
+def _count(key: _Hashable, shape: tuple[int, ...]) -> int:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from dds.networks.registry import build_classifier, build_denoiser
+
+    with torch.device("meta"), torch.no_grad():
+        image = torch.empty(1, *shape)
+        if key.kind == "classifier":
+            network, inputs = build_classifier(key.entry), (image,)
+        else:
+            network, inputs = build_denoiser(key.entry).network, (image, torch.empty(1))
+        with FlopCounterMode(display=False) as counter:
+            network.eval()(*inputs)
+    return counter.get_total_flops()

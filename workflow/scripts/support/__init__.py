@@ -1,1 +1,0 @@
-"""What the workflow needs around the library: checked config, downloads, jobs."""
