@@ -6,9 +6,9 @@ import types
 import pytest
 import torch
 
+from jobs import energy
 from jobs.energy import EnergyMeter
 from jobs.provenance import summarize
-from jobs import energy
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

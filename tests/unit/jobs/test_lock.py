@@ -9,8 +9,8 @@ import time
 import pytest
 
 from dds.progress import Interrupted
-from jobs.lock import Locked, hold, read_owner
 from jobs import lock
+from jobs.lock import Locked, hold, read_owner
 
 FORK = multiprocessing.get_context("fork")
 
