@@ -7,6 +7,7 @@ written.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -91,3 +92,11 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
 #: Names, each once, at least one.
 Names = Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)]
+
+
+@cache
+def combined(base: type[Keys], kind: type[Keys]) -> type[Keys]:
+    """Return a class that has the keys of `base` and, beside them, those of one of its kinds."""
+    return type(
+        base.__name__, (kind, base), {"__doc__": kind.__doc__, "__module__": kind.__module__}
+    )

@@ -1,0 +1,77 @@
+"""What decides what a network computes, given its weights, and nothing else.
+
+The workflow's registry of models adds to it where weights come from and who made them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, create_model
+
+from dds.keys import Count, Keys, Whole, key
+from dds.networks.families import FAMILIES
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Input(Keys):
+    """The images that a network wants."""
+
+    channels: Count = key("Colour channels, 1 for grey and 3 for RGB.")
+    size: Count = key("Height and width in pixels; a classifier resizes other images.")
+
+
+class NormalizedInput(Input):
+    """The images that a classifier wants."""
+
+    mean: Annotated[list[float], Field(min_length=1)] = key(
+        "Subtracted from [0,1] images, a number for each channel, or one for all.", [0.0]
+    )
+    std: Annotated[list[Positive], Field(min_length=1)] = key(
+        "Divides what is left, a number for each channel, or one for all.", [1.0]
+    )
+
+
+class ScheduleKeys(Keys):
+    """The noise schedule that a denoiser was trained with."""
+
+    name: Literal["linear", "cosine"] = key("Its form.", paper="3")
+    steps: Annotated[Whole, Field(ge=2)] = key("Its timesteps.", paper="3")
+    rescale_timesteps: bool = key(
+        "Whether the network is told t * 1000 / steps instead of t.", False
+    )
+
+
+class NetworkKeys(Keys):
+    """A network: what builds it, and with what."""
+
+    network: str = key("What builds the network, by name, or FILE.py:FUNCTION.", paper="4")
+    arguments: dict[str, Any] = key("What the network is built with.", {})
+
+
+class ClassifierKeys(NetworkKeys):
+    """A classifier, but for its weights."""
+
+    input: NormalizedInput = key("The images that the network wants.")
+    classes: list[str] = key("The names of the classes in the order of the network's outputs.")
+
+
+class DenoiserKeys(NetworkKeys):
+    """A denoiser, but for its weights."""
+
+    input: Input = key("The images that the network wants.")
+    schedule: ScheduleKeys = key("The noise schedule that the network was trained with.", paper="3")
+
+
+@cache
+def with_arguments(base: type[NetworkKeys], network: str) -> type[NetworkKeys]:
+    """Return a class whose ``arguments`` are those of a family; of a user's file, any."""
+    if network not in FAMILIES.names:
+        return base
+    family = FAMILIES[network]
+    arguments = key("What the network is built with.", {})
+    return create_model(
+        base.__name__, __base__=base, __doc__=base.__doc__, arguments=(family.Keys, arguments)
+    )
