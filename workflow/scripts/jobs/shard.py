@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 from dds.sampling.votes import Votes
 
+from dds.data.packs import Pack, check_classes, read_pack
+from dds.files import sha256, write_json
 from dds.names import shard_range
-from dds.sampling.counts import counts_differ, read_counts, stack
-from jobs.work import Work
+from dds.networks.denoisers import NoDenoiser
+from dds.progress import Interrupted, Progress
+from dds.sampling.counts import counts_differ, read_counts, stack, write_counts
+from dds.sampling.kernels import choose_precision
+from dds.sampling.smoothing import SmoothedClassifier
+from dds.statistics.plans import make_plan
+from jobs.device import device_name, prepare_device
+from jobs.energy import EnergyMeter
+from jobs.job import defer_signals
+from jobs.models import load_classifier, load_denoiser
+from jobs.provenance import Provenance
+from jobs.work import Work, resume
 
 _log = logging.getLogger("shard")
 
@@ -215,7 +229,7 @@ class ShardJob:
         record = self._provenance.finish(**self.identity, **facts)
         write_json(self._snakemake.output.provenance, record | kept.record())
 
-    def _read_pack(self, path: str) -> Any:
+    def _read_pack(self, path: str) -> Pack:
         pack = read_pack(path)
         if self._images[-1] >= len(pack.images):
             raise ValueError(f"{path} has {len(pack.images)} images, the shard needs {self._shard}")
