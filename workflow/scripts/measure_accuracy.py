@@ -5,7 +5,7 @@ import logging
 from dds.data.packs import check_classes, read_pack
 from dds.files import sha256, write_json
 from dds.networks.training import accuracy
-from dds.statistics.certificates import binomial_interval
+from dds.statistics.bounds import binomial_interval
 from jobs.device import device_name, prepare_device
 from jobs.job import job
 from jobs.models import load_classifier

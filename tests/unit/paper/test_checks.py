@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dds.sampling.counts import compute_certificates
+from dds.statistics.certificates import compute_certificates
 from paper.checks import (
     check_comparison,
     check_curtailment,
@@ -39,7 +39,7 @@ def counts(images=12, right=95):
 
 
 def experiment(frame, stored=None, images=12):
-    certificates = compute_certificates(frame, METADATA, 0.01) if stored is None else stored
+    certificates = compute_certificates(frame, METADATA["plan"], 0.01) if stored is None else stored
     return failures(check_experiment("e", frame, METADATA, certificates, images=images, alpha=0.01))
 
 
@@ -60,7 +60,7 @@ def test_lost_samples_are_noticed():
 
 
 def test_altered_certificates_are_noticed():
-    stored = compute_certificates(counts(), METADATA, 0.01)
+    stored = compute_certificates(counts(), METADATA["plan"], 0.01)
     stored.loc[3, "radius"] = 1.5
     failed = experiment(counts(), stored)
     assert "certificates of e follow" in failed
@@ -69,7 +69,7 @@ def test_altered_certificates_are_noticed():
 
 @pytest.fixture
 def certificates():
-    return {"e": compute_certificates(counts(), METADATA, 0.01)}
+    return {"e": compute_certificates(counts(), METADATA["plan"], 0.01)}
 
 
 def table_and_text(certificates):
@@ -107,7 +107,7 @@ def test_an_unmarked_constant_classifier_is_noticed(certificates):
 )  # fmt: skip
 def test_comparisons_need_more_than_chance(kind, ours, theirs, passes):
     frames = {
-        name: compute_certificates(counts(right=right), METADATA, 0.01)
+        name: compute_certificates(counts(right=right), METADATA["plan"], 0.01)
         for name, right in (("a", ours), ("b", theirs))
     }
     entry = {"kind": kind, "experiment": "a", "classifier": "c", "sigmas": [0.5], "radius": 0.1,

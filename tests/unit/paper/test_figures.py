@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dds.statistics.accuracy import certified_accuracy
-from dds.statistics.certificates import binomial_interval
+from dds.statistics.bounds import binomial_interval
 from paper.figures import draw_figure, draw_votes, read_data, save_figure
 
 ENTRY = {

@@ -18,7 +18,7 @@ from dds.files import sha256, write_json
 from dds.names import shard_range
 from dds.networks.denoisers import NoDenoiser
 from dds.progress import Interrupted, Progress
-from dds.sampling.counts import counts_differ, read_counts, stack, write_counts
+from dds.sampling.counts import check_counts, counts_differ, read_counts, stack, write_counts
 from dds.sampling.kernels import choose_precision
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.statistics.plans import make_plan
@@ -144,6 +144,7 @@ def _counts_alike(path: Path, metadata: Mapping[str, Any]) -> pd.DataFrame | Non
     """Return the counts in a file, or None where they are not of the kind that is wanted."""
     try:
         counts, found = read_counts(path)
+        check_counts(counts, found)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

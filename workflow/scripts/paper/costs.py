@@ -207,7 +207,7 @@ def expected_samples(plan: Plan, sigma: float) -> float:
 
     Parameters
     ----------
-    plan : Fixed or Sequential
+    plan : Plan
         See `dds.statistics.plans`.
     sigma : float
         Noise level in [0,1] pixel units; the margins of the nearest in `MARGINS` serve.

@@ -22,7 +22,7 @@ from dds.statistics.accuracy import (
     most_frequent_share,
     select_certificates,
 )
-from dds.statistics.certificates import binomial_interval
+from dds.statistics.bounds import binomial_interval
 from paper.literature import published_cells
 from paper.sheets import Cell, Sheet
 
