@@ -13,6 +13,7 @@ from conftest import PARTS, ROOT, Project
 
 pytestmark = pytest.mark.slow
 
+#: A workflow with a rule of its own that uses a result of the module.
 SNAKEFILE = """
 configfile: "my_config.yaml"
 
@@ -26,7 +27,6 @@ use rule * from certified
 
 
 rule counted:
-    """A rule of the importing workflow that uses a result of the module."""
     input:
         "results/tiny/tables/table_tiny.csv",
     output:

@@ -80,9 +80,9 @@ def test_a_second_job_waits_and_then_goes_on(begin, tmp_path):
 
 
 def test_whoever_waits_can_be_stopped(begin, tmp_path):
+    waiting = resume(tmp_path / "result.pt", IDENTITY, every=1.0, stop=lambda: True)
     with begin(), pytest.raises(Interrupted):
-        with resume(tmp_path / "result.pt", IDENTITY, every=1.0, stop=lambda: True):
-            pass
+        waiting.__enter__()
 
 
 def test_a_job_that_lost_its_lock_writes_nothing(begin, tmp_path):
