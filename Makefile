@@ -49,7 +49,7 @@ browser: ## install the browser that the tests open the HTML report in
 lint: $(READY) ## check style, rules, notebooks, environments
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/snakemake --lint
 	$(BIN)/python tools/pin.py --check
@@ -58,7 +58,7 @@ lint: $(READY) ## check style, rules, notebooks, environments
 format: $(READY) ## format code, rules and notebooks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
 	$(BIN)/nbstripout notebooks/*.ipynb
 	@echo "format: done"
 
