@@ -1,18 +1,13 @@
-"""Say what a study takes before it is run, without a GPU: `make plan`."""
+"""Say what a study takes before it is run, without a GPU: `make costs`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-import yaml
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
-
-from paper.costs import ESTIMATED_PLANS, GPUS, Estimate, estimate  # noqa: E402
-from study.load import StudyError, load_study  # noqa: E402
+# isort: split  (the packages are found once the project is)
+from paper.costs import ESTIMATED_PLANS, GPUS, Estimate, estimate
+from project import open_study
 
 
 def table(estimates: list[Estimate]) -> str:
@@ -58,16 +53,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Estimate the study and print the table."""
     arguments = parse()
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
-    if arguments.study:
-        config["study"] = arguments.study
     rate, source = GPUS[arguments.gpu]
     if arguments.tflops is not None:
         rate, source = arguments.tflops * 1e12, "given"
+    study = open_study(arguments.study)
     try:
-        study = load_study(config, ROOT)
         estimates = estimate(study, rate)
-    except (StudyError, ValueError) as error:
+    except ValueError as error:
         sys.exit(f"error: {error}")
     print(table(estimates))
     print(
@@ -78,7 +70,7 @@ plan that the experiment asks for; curtailed and sequential are simulated on ima
 certain as those of the paper's Table 2, on the radii of the experiment."""
     )
     total = sum(one.expected[one.chosen] for one in estimates)
-    print(f"plan: {study['name']} takes about {total:,.4g} GPU-hours as it stands")
+    print(f"plan: {study.name} takes about {total:,.4g} GPU-hours as it stands")
 
 
 if __name__ == "__main__":

@@ -17,20 +17,18 @@ from paper.checks import (
     failures,
 )
 from paper.tables import read_table
+from study.study import Study
 
-with job(snakemake):
-    study, inputs = snakemake.params.study, snakemake.input
+with job(globals()) as snakemake:
+    # Datasets are left out of what the checks depend on, and are not looked at.
+    study = Study.from_json(snakemake.params.depends["study"] | {"datasets": {}})
+    inputs = snakemake.input
     certificates = {Path(p).stem: pd.read_parquet(p) for p in inputs.certificates}
     checks = []
     for path in map(Path, inputs.counts):
-        name, settings = path.stem, study.experiments[path.stem]
-        checks += check_experiment(
-            name,
-            *read_counts(path),
-            certificates[name],
-            images=settings.images,
-            alpha=settings.alpha,
-        )
+        settings, stored = study.experiments[path.stem], certificates[path.stem]
+        facts = {"images": settings.images, "alpha": settings.alpha}
+        checks += check_experiment(path.stem, *read_counts(path), stored, **facts)
     for path in map(Path, inputs.tables):
         checks += check_table(path.stem, read_table(path))
     for entry in study.tables.values():

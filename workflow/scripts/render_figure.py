@@ -6,9 +6,9 @@ from jobs.provenance import Provenance, of_artefact
 from paper.figures import FIGURES, draw_figure, read_data, save_figure
 from paper.parts import read_entry
 
-with job(snakemake):
+with job(globals()) as snakemake:
     provenance = Provenance()
-    entry = read_entry(FIGURES, snakemake.params.entry)
+    entry = read_entry(FIGURES, snakemake.params.depends["entry"])
     figure = draw_figure(entry, read_data(snakemake.input.data))
     save_figure(figure, snakemake.output.pdf)
     save_figure(figure, snakemake.output.png)

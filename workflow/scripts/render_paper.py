@@ -13,6 +13,7 @@ from jobs.provenance import read_summaries
 from paper.figures import FIGURES
 from paper.sheets import to_json
 from paper.tables import lay_out, read_table
+from study.study import Study
 
 
 def tables(paths, entries):
@@ -127,8 +128,10 @@ def _joined(records, key):
     return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
 
 
-with job(snakemake):
-    study, inputs = snakemake.params.study, snakemake.input
+with job(globals()) as snakemake:
+    # Datasets are left out of what the paper depends on, and are not looked at.
+    study = Study.from_json(snakemake.params.depends["study"] | {"datasets": {}})
+    inputs = snakemake.input
     records = read_summaries(inputs.provenance)
     measured = [json.loads(Path(p).read_text("utf-8")) for p in inputs.accuracies]
     with tempfile.TemporaryDirectory() as folder:

@@ -23,9 +23,9 @@ def read_records(summaries, estimates):
     return records
 
 
-with job(snakemake):
+with job(globals()) as snakemake:
     provenance = Provenance()
-    entry = read_entry(TABLES, snakemake.params.entry)
+    entry = read_entry(TABLES, snakemake.params.depends["entry"])
     certificates = {Path(p).stem: pd.read_parquet(p) for p in snakemake.input.certificates}
     published = None
     if snakemake.input.get("published"):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from paper_samples import table
 
-from dds.sampling.counts import compute_certificates
+from dds.statistics.certificates import compute_certificates
 from paper.checks import (
     check_comparison,
     check_curtailment,
@@ -50,7 +50,9 @@ def metadata_of(n):
 
 def experiment(frame, stored=None, images=12, n=100, alpha=0.01):
     metadata = metadata_of(n)
-    certificates = compute_certificates(frame, metadata, alpha) if stored is None else stored
+    certificates = (
+        compute_certificates(frame, metadata["plan"], alpha) if stored is None else stored
+    )
     checks = check_experiment("e", frame, metadata, certificates, images=images, alpha=alpha)
     return failures(checks)
 
@@ -72,7 +74,7 @@ def test_lost_samples_are_noticed():
 
 
 def test_altered_certificates_are_noticed():
-    stored = compute_certificates(counts(), METADATA, 0.01)
+    stored = compute_certificates(counts(), METADATA["plan"], 0.01)
     stored.loc[3, "radius"] = 1.5
     failed = experiment(counts(), stored)
     assert "certificates of e follow" in failed
@@ -84,7 +86,7 @@ def test_altered_certificates_are_noticed():
 def test_samples_too_few_to_certify_anything_are_no_fault():
     frame = counts(right=9, n=9)
     assert not experiment(frame, n=9, alpha=0.001)
-    stored = compute_certificates(frame, metadata_of(9), 0.001)
+    stored = compute_certificates(frame, metadata_of(9)["plan"], 0.001)
     (check,) = (
         check
         for check in check_experiment("e", frame, metadata_of(9), stored, images=12, alpha=0.001)
@@ -97,7 +99,7 @@ def test_samples_too_few_to_certify_anything_are_no_fault():
 
 @pytest.fixture
 def certificates():
-    return {"e": compute_certificates(counts(), METADATA, 0.01)}
+    return {"e": compute_certificates(counts(), METADATA["plan"], 0.01)}
 
 
 def test_a_sound_table_passes(certificates):
@@ -138,7 +140,7 @@ def test_a_table_of_other_numbers_is_not_checked():
 )
 def test_comparisons_need_more_than_chance(kind, ours, theirs, passes):
     frames = {
-        name: compute_certificates(counts(right=right), METADATA, 0.01)
+        name: compute_certificates(counts(right=right), METADATA["plan"], 0.01)
         for name, right in (("a", ours), ("b", theirs))
     }
     entry = SimpleNamespace(

@@ -9,7 +9,7 @@ import pytest
 from paper_samples import figure
 
 from dds.statistics.accuracy import certified_accuracy
-from dds.statistics.certificates import binomial_interval
+from dds.statistics.bounds import binomial_interval
 from paper.figures import FIGURES, draw_figure, draw_votes, pictures, read_data, save_figure
 
 PANEL = {"title": "CNN", "experiment": "e", "classifier": "cnn"}

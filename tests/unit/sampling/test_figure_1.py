@@ -7,7 +7,7 @@ from torch.nn import functional
 from dds.networks.registry import build_classifier, build_denoiser
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.seeds import BLOCK, ESTIMATION, SELECTION, noise_seed
-from dds.statistics.plans import Fixed
+from dds.statistics.plans.fixed import Fixed
 
 SIGMA, N0, N, SEED = 0.5, 100, 200, 7
 CLASSES = [str(label) for label in range(10)]

@@ -15,7 +15,7 @@ from dds.networks.schedules import SCHEDULES, TIMESTEP_RULES
 from dds.networks.training import Recipe
 from dds.sampling.kernels import PRECISIONS
 from dds.sampling.smoothing import NOISES
-from dds.statistics.plans import Sequential
+from dds.statistics.plans.sequential import Sequential
 from paper.costs import GPUS
 from study.load import load_schema
 from study.schema import Place, conform

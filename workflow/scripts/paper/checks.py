@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dds.sampling.counts import check_counts, compute_certificates
+from dds.sampling.counts import check_counts
 from dds.statistics.accuracy import mean_interval
-from dds.statistics.certificates import largest_radius
+from dds.statistics.bounds import largest_radius
+from dds.statistics.certificates import compute_certificates
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def check_experiment(
     counts, metadata
         From `dds.sampling.counts.read_counts`.
     certificates : DataFrame
-        From `dds.sampling.counts.compute_certificates`, as they were stored.
+        From `dds.statistics.certificates.compute_certificates`, as they were stored.
     images : int
         How many images the experiment has: 0 to `images` - 1.
     alpha : float
@@ -226,7 +227,7 @@ def _every_image_once(name: str, counts: pd.DataFrame, images: int) -> Check:
 def _certificates_follow(
     name: str, counts: pd.DataFrame, metadata: Mapping[str, Any], stored: pd.DataFrame, alpha: float
 ) -> Check:
-    again = compute_certificates(counts, metadata, alpha)
+    again = compute_certificates(counts, metadata["plan"], alpha)
     return Check(
         f"certificates of {name} follow from its counts",
         again.equals(stored),

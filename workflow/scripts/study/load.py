@@ -13,7 +13,7 @@ from typing import Any
 
 from dds.names import sigma_name
 from dds.networks.schedules import build_schedule
-from dds.statistics.looks import check_looks
+from dds.statistics.plans.sequential import check_looks
 from study.schema import Place, StudyError, conform, read_yaml, suggestion
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"

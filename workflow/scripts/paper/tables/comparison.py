@@ -98,7 +98,7 @@ def _image_values(
 def _percent_interval(values: pd.Series) -> tuple[float, float, float]:
     """Return the mean of percentages of images and its interval, exact where each is 0 or 100."""
     from dds.statistics.accuracy import mean_interval
-    from dds.statistics.certificates import binomial_interval
+    from dds.statistics.bounds import binomial_interval
 
     if values.isin([0, 100]).all():
         low, high = binomial_interval(int((values == 100).sum()), len(values))
