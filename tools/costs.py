@@ -6,17 +6,16 @@ import argparse
 import sys
 
 # isort: split  (the packages are found once the project is)
-from paper.costs import GPUS, Estimate, estimate
+from paper.costs import ESTIMATED_PLANS, GPUS, Estimate, estimate
 from project import open_study
-
-PLANS = ("fixed", "curtailed", "sequential")
 
 
 def table(estimates: list[Estimate]) -> str:
     """Lay estimates out, an experiment a line, with a line of totals."""
     header = (
         f"{'experiment':<24}{'images':>8}{'samples':>16}{'PFLOP':>12}{'shards':>8}"
-        f"{'h/shard':>9}{'disk MB':>9}{'unshared':>12}" + "".join(f"{p:>12}" for p in PLANS)
+        f"{'h/shard':>9}{'disk MB':>9}{'unshared':>12}"
+        + "".join(f"{p:>12}" for p in ESTIMATED_PLANS)
     )
     lines = [f"{'':86}GPU-hours", header]
     for one in estimates:
@@ -26,7 +25,7 @@ def table(estimates: list[Estimate]) -> str:
             f"{one.gpu_hours_unshared:>12,.4g}"
             + "".join(
                 f"{one.expected[plan]:>11,.4g}{'*' if plan == one.chosen else ' '}"
-                for plan in PLANS
+                for plan in ESTIMATED_PLANS
             )
         )
     lines.append(
@@ -34,7 +33,9 @@ def table(estimates: list[Estimate]) -> str:
         f"{sum(e.flops for e in estimates) / 1e15:>12,.3g}{sum(e.shards for e in estimates):>8,}"
         f"{'':>9}{sum(e.disk_bytes for e in estimates) / 1e6:>9.3g}"
         f"{sum(e.gpu_hours_unshared for e in estimates):>12,.4g}"
-        + "".join(f"{sum(e.expected[plan] for e in estimates):>11,.4g} " for plan in PLANS)
+        + "".join(
+            f"{sum(e.expected[plan] for e in estimates):>11,.4g} " for plan in ESTIMATED_PLANS
+        )
     )
     return "\n".join(lines)
 
