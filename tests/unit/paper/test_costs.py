@@ -12,6 +12,7 @@ UNET = {
         "image_size": 8, "in_channels": 1, "out_channels": 2, "model_channels": 32,
         "num_res_blocks": 1, "attention_resolutions": [], "channel_mult": [1],
     },
+    "input": {"channels": 1, "size": 8},
     "schedule": {"name": "cosine", "steps": 100},
 }  # fmt: skip
 WRN = {
@@ -27,6 +28,7 @@ CIFAR_UNET = {
         "num_res_blocks": 3, "attention_resolutions": [16, 8], "channel_mult": [1, 2, 2, 2],
         "num_heads": 4,
     },
+    "input": {"channels": 3, "size": 32},
     "schedule": {"name": "cosine", "steps": 4000},
 }  # fmt: skip
 VIT = {

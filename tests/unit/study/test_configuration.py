@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dds.data.packs import SOURCES
-from dds.networks.registry import CLASSIFIERS, DENOISERS
+from dds.networks.families import FAMILIES
 from dds.networks.schedules import SCHEDULES, TIMESTEP_RULES
 from dds.networks.training import Recipe
 from dds.sampling.kernels import PRECISIONS
@@ -113,7 +113,7 @@ def choices(name, path):
         ("study", "experiments.NAME.noise", NOISES),
         ("study", "tables.NAME.gpu", GPUS),
         ("study", "experiments.NAME.precision", [*PRECISIONS, "auto"]),
-        ("models", "NAME.network", {**CLASSIFIERS, **DENOISERS}),
+        ("models", "NAME.network", FAMILIES.names),
         ("models", "NAME.schedule.name", SCHEDULES),
         ("models", "NAME.weights.train.precision", PRECISIONS),
         ("models", "NAME.weights.finetune.timestep", TIMESTEP_RULES),

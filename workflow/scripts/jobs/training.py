@@ -9,8 +9,8 @@ import torch
 
 from dds.data.packs import Pack, check_classes, read_pack
 from dds.files import atomic_path, sha256, write_json
-from dds.networks.registry import save_weights
 from dds.networks.training import Recipe, Resume
+from dds.networks.weights import save_weights
 from dds.seeds import stream_seed
 from jobs.device import device_name, prepare_device
 from jobs.job import defer_signals
