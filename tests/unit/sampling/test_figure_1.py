@@ -17,6 +17,7 @@ UNET = {
         "image_size": 8, "in_channels": 3, "out_channels": 6, "model_channels": 32,
         "num_res_blocks": 1, "attention_resolutions": [4], "channel_mult": [1, 2], "num_heads": 2,
     },
+    "input": {"channels": 3, "size": 8},
     "schedule": {"name": "cosine", "steps": 1000, "rescale_timesteps": True},
 }  # fmt: skip
 VIT = {
