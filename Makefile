@@ -15,7 +15,7 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
     { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
       --no-install-recommends $(1) > /dev/null; }
 
-.PHONY: help demo test test-conda test-slurm browser lint format lock bench plan status report \
+.PHONY: help demo test test-conda test-slurm browser lint format lock bench costs plan status report \
     archive clean
 
 help: ## list the targets
@@ -49,7 +49,7 @@ browser: ## install the browser that the tests open the HTML report in
 lint: $(READY) ## check style, rules, notebooks, environments
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/snakemake --lint
 	$(BIN)/python tools/pin.py --check
@@ -58,7 +58,7 @@ lint: $(READY) ## check style, rules, notebooks, environments
 format: $(READY) ## format code, rules and notebooks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
 	$(BIN)/nbstripout notebooks/*.ipynb
 	@echo "format: done"
 
@@ -69,8 +69,10 @@ bench: $(READY) ## measure certification against the plain way (OFFICIAL=checkou
 	@$(BIN)/python tools/bench.py $(if $(OFFICIAL),--official $(OFFICIAL))
 	@$(BIN)/python tools/bench_scale.py
 
-plan: $(READY) ## say what a study takes before it is run (STUDY=paper)
+costs: $(READY) ## say what a study takes before it is run (STUDY=paper)
 	@$(BIN)/python tools/costs.py $(if $(STUDY),--study $(STUDY))
+
+plan: costs
 
 status: $(READY) ## show how far a study is, what runs and what failed
 	@$(BIN)/python tools/status.py $(STUDY)

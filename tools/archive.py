@@ -15,17 +15,15 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
+from study.study import Study
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
-
-from dds.files import atomic_path, sha256  # noqa: E402
-from study.load import StudyError, load_study  # noqa: E402
+# isort: split  (the packages are found once the project is)
+from dds.files import atomic_path, sha256
+from project import ROOT, open_study
 
 #: What rebuilds the results, beside the study's own file.
 RECIPE = ("Snakefile", "pyproject.toml", "LICENSE", "CITATION.cff", "README.md",
-          "config", "envs", "notebooks", "slurm", "workflow")  # fmt: skip
+          "config", "envs", "notebooks", "profiles", "slurm", "tools", "workflow")  # fmt: skip
 
 #: Results that are weights, data, or state of unfinished work.
 LEFT_OUT = {".pt", ".safetensors", ".bin", ".npz", ".checkpoint", ".lock", ".training"}
@@ -47,9 +45,9 @@ def archived_files(results: Path) -> Iterator[Path]:
                 yield relative
 
 
-def pack(study: dict, archive: Path) -> int:
+def pack(study: Study, archive: Path) -> int:
     """Write the archive of a checked study, atomically; return how many files it holds."""
-    top, sums = study["name"], []
+    top, sums = study.name, []
     with (
         atomic_path(archive) as temporary,
         tarfile.open(temporary, "w:gz", compresslevel=6) as tar,
@@ -63,7 +61,9 @@ def pack(study: dict, archive: Path) -> int:
 
         for path in archived_files(Path("results", top)):
             add(str(path), (ROOT / path).read_bytes())
-        add("study.json", json.dumps(study, indent=2).encode())  # as checked, defaults and all
+        add(
+            "study.json", json.dumps(study.to_json(), indent=2).encode()
+        )  # as checked, defaults and all
         add("SHA256SUMS", "".join(sums).encode())
     return len(sums)
 
@@ -73,15 +73,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", nargs="?", help="by default the one config/config.yaml names")
     arguments = parser.parse_args()
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
-    config["study"] = arguments.study or config["study"]
-    try:
-        study = load_study(config, ROOT)
-    except StudyError as error:
-        sys.exit(f"error: {error}")
-    if not (ROOT / "results" / study["name"] / "checks.json").exists():
-        sys.exit(f"archive: results/{study['name']} has no checks.json; finish the study first")
-    archive = Path("dist", f"{study['name']}.tar.gz")
+    study = open_study(arguments.study)
+    if not (ROOT / "results" / study.name / "checks.json").exists():
+        sys.exit(f"archive: results/{study.name} has no checks.json; finish the study first")
+    archive = Path("dist", f"{study.name}.tar.gz")
     files = pack(study, ROOT / archive)
     size = (ROOT / archive).stat().st_size / 1e6
     print(f"archive: {archive}, {files} files, {size:.1f} MB, sha256 {sha256(ROOT / archive)}")

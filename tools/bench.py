@@ -32,7 +32,7 @@ from dds.files import write_json  # noqa: E402
 from dds.networks.registry import build_classifier, build_denoiser  # noqa: E402
 from dds.sampling.kernels import matmul_rate, wait_for  # noqa: E402
 from dds.sampling.smoothing import SmoothedClassifier  # noqa: E402
-from dds.statistics.plans import Fixed  # noqa: E402
+from dds.statistics.plans.fixed import Fixed  # noqa: E402
 from jobs.device import device_name, prepare_device  # noqa: E402
 from paper.costs import classifier_flops, denoiser_flops  # noqa: E402
 

@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 from dds.files import write_json  # noqa: E402
 from dds.names import shard_names, sigma_name  # noqa: E402
 
-PARTS = ("Snakefile", "config", "envs", "notebooks", "workflow")
+PARTS = ("Snakefile", "config", "envs", "notebooks", "profiles", "workflow")
 PACKAGES = ("snakemake", "pandas", "pyarrow", "matplotlib", "torch")
 
 #: `snakemake --touch` that makes the files it touches, and does not wait between them.

@@ -1,27 +1,21 @@
-"""Say what a study takes before it is run, without a GPU: `make plan`."""
+"""Say what a study takes before it is run, without a GPU: `make costs`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-import yaml
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
-
-from paper.costs import GPUS, Estimate, estimate  # noqa: E402
-from study.load import StudyError, load_study  # noqa: E402
-
-PLANS = ("fixed", "curtail", "sequential")
+# isort: split  (the packages are found once the project is)
+from paper.costs import ESTIMATED_PLANS, GPUS, Estimate, estimate
+from project import open_study
 
 
 def table(estimates: list[Estimate]) -> str:
     """Lay estimates out, an experiment a line, with a line of totals."""
     header = (
         f"{'experiment':<24}{'images':>8}{'samples':>16}{'PFLOP':>12}{'shards':>8}"
-        f"{'h/shard':>9}{'disk MB':>9}{'unshared':>12}" + "".join(f"{p:>12}" for p in PLANS)
+        f"{'h/shard':>9}{'disk MB':>9}{'unshared':>12}"
+        + "".join(f"{p:>12}" for p in ESTIMATED_PLANS)
     )
     lines = [f"{'':86}GPU-hours", header]
     for one in estimates:
@@ -31,7 +25,7 @@ def table(estimates: list[Estimate]) -> str:
             f"{one.gpu_hours_unshared:>12,.4g}"
             + "".join(
                 f"{one.expected[plan]:>11,.4g}{'*' if plan == one.chosen else ' '}"
-                for plan in PLANS
+                for plan in ESTIMATED_PLANS
             )
         )
     lines.append(
@@ -39,7 +33,9 @@ def table(estimates: list[Estimate]) -> str:
         f"{sum(e.flops for e in estimates) / 1e15:>12,.3g}{sum(e.shards for e in estimates):>8,}"
         f"{'':>9}{sum(e.disk_bytes for e in estimates) / 1e6:>9.3g}"
         f"{sum(e.gpu_hours_unshared for e in estimates):>12,.4g}"
-        + "".join(f"{sum(e.expected[plan] for e in estimates):>11,.4g} " for plan in PLANS)
+        + "".join(
+            f"{sum(e.expected[plan] for e in estimates):>11,.4g} " for plan in ESTIMATED_PLANS
+        )
     )
     return "\n".join(lines)
 
@@ -57,27 +53,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Estimate the study and print the table."""
     arguments = parse()
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
-    if arguments.study:
-        config["study"] = arguments.study
     rate, source = GPUS[arguments.gpu]
     if arguments.tflops is not None:
         rate, source = arguments.tflops * 1e12, "given"
+    study = open_study(arguments.study)
     try:
-        study = load_study(config, ROOT)
         estimates = estimate(study, rate)
-    except (StudyError, ValueError) as error:
+    except ValueError as error:
         sys.exit(f"error: {error}")
     print(table(estimates))
     print(
         f"""
 GPU-hours at {rate / 1e12:.1f} TFLOP/s: {arguments.gpu}, {source}.
 unshared: every classifier denoises for itself, n samples of every image. * marks the
-plan that the experiment asks for; curtail and sequential are simulated on images as
+plan that the experiment asks for; curtailed and sequential are simulated on images as
 certain as those of the paper's Table 2, on the radii of the experiment."""
     )
     total = sum(one.expected[one.chosen] for one in estimates)
-    print(f"plan: {study['name']} takes about {total:,.4g} GPU-hours as it stands")
+    print(f"plan: {study.name} takes about {total:,.4g} GPU-hours as it stands")
 
 
 if __name__ == "__main__":

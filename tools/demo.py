@@ -8,14 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import yaml
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
-
-from paper.sheets import to_text  # noqa: E402
-from paper.tables import lay_out, read_table  # noqa: E402
-from study.load import StudyError, load_study  # noqa: E402
+# isort: split  (the packages are found once the project is)
+from paper.sheets import to_text
+from paper.tables import lay_out, read_table
+from project import ROOT, open_study
 
 #: Chatter that hides the progress of the jobs.
 QUIET = ["--quiet", "rules", "host", "reason"]
@@ -46,11 +42,11 @@ def run(results: Path, options: list[str]) -> bool:
 
 def print_summary(results: Path, tables: dict) -> None:
     """Print the table that compares methods, and where everything lies."""
-    comparing = [name for name in tables if tables[name]["kind"] == "best_over_sigma"]
+    comparing = [name for name in tables if tables[name].kind == "best_over_sigma"]
     for name in [name for name in comparing if name == "table_3"] or comparing[:1]:
         entry = tables[name]
-        sheets = lay_out(entry["kind"], read_table(ROOT / results / "tables" / f"{name}.csv"))
-        print(f"\n{to_text(sheets, entry['caption'])}")
+        sheets = lay_out(entry.kind, read_table(ROOT / results / "tables" / f"{name}.csv"))
+        print(f"\n{to_text(sheets, entry.caption)}")
     print(f"  {results}/paper.pdf   every table and figure, typeset")
     print(f"  {results}/report.zip  the HTML report: unpack it, open report.html")
     print(f"  {results}/            tables, figures, notebooks, certificates, counts")
@@ -62,19 +58,14 @@ def main() -> None:
     parser.add_argument("--study", help="by default the one config/config.yaml names")
     parser.add_argument("--cores", default="all")
     arguments = parser.parse_args()
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
+    study = open_study(arguments.study)
     # An earlier run may have been interrupted: what it left half done is done again.
     options = ["--cores", arguments.cores, "--rerun-incomplete"]
     if arguments.study:
-        config["study"] = arguments.study
         options += ["--config", f"study={arguments.study}"]
-    try:
-        study = load_study(config, ROOT)
-    except StudyError as error:
-        sys.exit(f"error: {error}")
-    results, started = Path("results", study["name"]), time.monotonic()
+    results, started = Path("results", study.name), time.monotonic()
     worked = run(results, options)
-    print_summary(results, study["tables"])
+    print_summary(results, study.tables)
     took = f"done in {time.monotonic() - started:.0f} s" if worked else "nothing to do"
     print(f"\ndemo: {took}; {results} is complete")
 

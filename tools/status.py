@@ -17,15 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from study.experiments import Experiment
+from study.study import Study
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
-
-from dds.names import shard_names, shard_range, sigma_name  # noqa: E402
-from jobs.checkpoints import UnusableCheckpoint, read_progress  # noqa: E402
-from jobs.lock import STALE_AFTER, describe, read_owner  # noqa: E402
-from study.load import StudyError, load_study  # noqa: E402
+# isort: split  (the packages are found once the project is)
+from dds.names import shard_names, shard_range, sigma_name
+from jobs.checkpoints import UnusableCheckpoint, read_progress
+from jobs.lock import STALE_AFTER, describe, read_owner
+from project import open_study
 
 #: Most lines of each list.
 _LINES = 20
@@ -81,13 +80,13 @@ class Row:
         return sum(shard.rate for shard in self.shards)
 
 
-def read_row(experiment: str, settings: dict[str, Any], sigma: float, results: Path) -> Row:
+def read_row(experiment: str, settings: Experiment, sigma: float, results: Path) -> Row:
     """Find out how far an experiment is at one sigma."""
     counts = results / "counts" / experiment / sigma_name(sigma)
     logs = results / "logs" / "certify_shard" / experiment / sigma_name(sigma)
     files, logged = names_in(counts), names_in(logs)
-    row = Row(experiment, f"{sigma:g}", settings["images"], settings["n0"] + settings["n"])
-    for name in shard_names(settings["images"], settings["images_per_shard"]):
+    row = Row(experiment, f"{sigma:g}", settings.images, settings.n0 + settings.n)
+    for name in shard_names(settings.images, settings.images_per_shard):
         if f"{name}.json" in files:
             row.finished += len(shard_range(name))
             finished = counts / f"{name}.json"
@@ -153,18 +152,18 @@ def failures_elsewhere(results: Path) -> list[str]:
     return lines
 
 
-def report(study: dict[str, Any], results: Path) -> list[str]:
+def report(study: Study, results: Path) -> list[str]:
     """Return the lines to show."""
     rows = [
         read_row(name, settings, sigma, results)
-        for name, settings in study["experiments"].items()
-        for sigma in settings["sigmas"]
+        for name, settings in study.experiments.items()
+        for sigma in settings.sigmas
     ]
     rate = sum(row.rate for row in rows)
     done, images = sum(row.done for row in rows), sum(row.images for row in rows)
     left = sum(row.samples_left for row in rows)
     lines = [
-        f"study {study['name']}: {done:,} of {images:,} images certified, "
+        f"study {study.name}: {done:,} of {images:,} images certified, "
         f"{rate:,.0f} samples/s, {duration(left, rate) or 'nothing runs'}",
         "",
         *table(rows),
@@ -235,14 +234,8 @@ def section(title: str, lines: list[str]) -> list[str]:
 
 def main() -> None:
     """Show the status of the study that is named, or of the configured one."""
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    if len(sys.argv) > 1:
-        config["study"] = sys.argv[1]
-    try:
-        study = load_study(config, ROOT)
-    except StudyError as error:
-        sys.exit(f"error: {error}")
-    print("\n".join(report(study, Path("results") / study["name"])))
+    study = open_study(*sys.argv[1:2])
+    print("\n".join(report(study, Path("results") / study.name)))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from cluster import Cluster, ClusterError
 from jobs.checkpoints import UnusableCheckpoint, read_progress
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config", "envs", "notebooks", "slurm", "workflow")
+PARTS = ("Snakefile", "config", "envs", "notebooks", "profiles", "slurm", "workflow")
 
 # What a user of this cluster would write, beside the profile that ships: the study, a
 # partition, no conda, and short waits because a test has no time.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "CITATION.cff", "LICENSE", "README.md", "pyproject.toml",
-         "config", "envs", "notebooks", "slurm", "workflow")  # fmt: skip
+         "config", "envs", "notebooks", "profiles", "slurm", "tools", "workflow")  # fmt: skip
 
 
 class Project:
@@ -43,7 +42,6 @@ class Project:
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments,
              "--config", f"study={study}"],
             cwd=self.folder, capture_output=True, text=True, check=False,
-            env=os.environ | {"PYTHONPATH": str(self.folder / "workflow" / "scripts")},
         )  # fmt: skip
         assert not check or result.returncode == 0, result.stdout + result.stderr
         return result

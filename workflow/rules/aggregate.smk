@@ -7,7 +7,7 @@
 rule merge_counts:
     """Check the counts of an experiment's shards and put them into one file."""
     input:
-        lambda wildcards: counts_paths(wildcards.experiment),
+        lambda wildcards: PATHS.shards(wildcards.experiment),
     output:
         counts=f"{RESULTS}/counts/{{experiment}}.parquet",
         provenance=f"{RESULTS}/counts/{{experiment}}.json",
@@ -19,6 +19,8 @@ rule merge_counts:
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        depends=lambda wildcards: depends.merged(STUDY, wildcards.experiment),
     script:
         "../scripts/merge_counts.py"
 
@@ -38,6 +40,6 @@ rule compute_certificates:
         mem_mb=4000,
         runtime=30,
     params:
-        alpha=lambda wildcards: EXPERIMENTS[wildcards.experiment]["alpha"],
+        depends=lambda wildcards: depends.certificates(STUDY, wildcards.experiment),
     script:
         "../scripts/compute_certificates.py"

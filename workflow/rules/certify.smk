@@ -3,17 +3,22 @@
 #        counts of some images at one sigma, with their provenance in .json beside.
 
 
+def smoothed_models(wildcards):
+    """Return the weights of an experiment's classifiers and denoiser, by their names."""
+    names = STUDY.experiments[wildcards.experiment].models
+    return {name: PATHS.weights(name, float(wildcards.sigma)) for name in names}
+
+
+# The outputs are kept until the job writes them: votes that are there and are still right are
+# taken over, however many of the shard's images they hold.
 rule certify_shard:
     """Count the votes of the smoothed classifiers on some images at one sigma."""
     input:
-        unpack(lambda wildcards: smoothed_models(wildcards.experiment, wildcards.sigma)),
-        pack=lambda wildcards: pack_path(
-            EXPERIMENTS[wildcards.experiment]["dataset"],
-            EXPERIMENTS[wildcards.experiment]["split"],
-        ),
+        unpack(smoothed_models),
+        pack=lambda wildcards: pack_of(wildcards.experiment),
     output:
-        counts=f"{RESULTS}/counts/{{experiment}}/sigma_{{sigma}}/{{shard}}.parquet",
-        provenance=f"{RESULTS}/counts/{{experiment}}/sigma_{{sigma}}/{{shard}}.json",
+        counts=update(f"{RESULTS}/counts/{{experiment}}/sigma_{{sigma}}/{{shard}}.parquet"),
+        provenance=update(f"{RESULTS}/counts/{{experiment}}/sigma_{{sigma}}/{{shard}}.json"),
     log:
         f"{RESULTS}/logs/certify_shard/{{experiment}}/sigma_{{sigma}}/{{shard}}.log",
     conda:
@@ -24,12 +29,8 @@ rule certify_shard:
         mem_mb=16000,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        protocol=PROTOCOL,
-        seed=STUDY["seed"],
-        settings=lambda wildcards: settings_of_samples(wildcards.experiment),
-        models=lambda wildcards: {
-            name: description(name)
-            for name in smoothed_models(wildcards.experiment, wildcards.sigma)
-        },
+        depends=lambda wildcards: depends.votes(STUDY, wildcards.experiment),
+        # Votes do not depend on it. Snakemake compares no parameter that is derived from inputs.
+        batch_size=lambda wildcards, input: STUDY.experiments[wildcards.experiment].batch_size,
     script:
         "../scripts/certify_shard.py"

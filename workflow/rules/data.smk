@@ -2,22 +2,40 @@
 #        fetched into downloads/, which all studies share.
 # Makes: results/STUDY/data/DATASET/SPLIT.npz, packs of uint8 images, labels and source ids.
 
-for dataset, entry in STUDY["datasets"].items():
-    for file, source in entry.get("files", {}).items():
-        if "url" in source:
+
+def prepared_from(dataset):
+    """Return the files that a dataset is made from: those with an address, and those there are.
+
+    A file of the user's own that is missing is no input, so that a study can be planned where
+    its data are not; nor is a folder, which changes whenever somebody puts a file into it.
+    """
+    origins = STUDY.datasets[dataset].origins
+    return [
+        path
+        for name, path in PATHS.data_files(dataset).items()
+        if origins[name].url or Path(path).is_file()
+    ]
+
+
+for dataset, entry in STUDY.datasets.items():
+    for file, origin in entry.origins.items():
+        if origin.url:
 
             rule:
                 name:
                     f"download_data_{dataset}_{file}"
                 output:
-                    data_files(dataset)[file],
+                    PATHS.data_files(dataset)[file],
                 log:
                     f"{RESULTS}/logs/download_data/{dataset}_{file}.log",
                 localrule: True
                 conda:
                     "../../envs/download.yaml"
                 params:
-                    source=source,
+                    url=origin.url,
+                    # What else is known of the file does not make it another one. Snakemake
+                    # compares no parameter that is derived from outputs.
+                    source=lambda wildcards, output, origin=origin: origin.download.model_dump(),
                 script:
                     "../scripts/download_data.py"
 
@@ -25,9 +43,9 @@ for dataset, entry in STUDY["datasets"].items():
         name:
             f"prepare_data_{dataset}"
         input:
-            downloaded_files(dataset),
+            prepared_from(dataset),
         output:
-            [pack_path(dataset, split) for split in entry["splits"]],
+            [PATHS.pack(dataset, split) for split in entry.splits],
         log:
             f"{RESULTS}/logs/prepare_data/{dataset}.log",
         conda:
@@ -37,18 +55,20 @@ for dataset, entry in STUDY["datasets"].items():
             mem_mb=4000,
             runtime=60,
         params:
-            seed=STUDY["seed"],
-            entry={key: value for key, value in entry.items() if key != "files"},
-            files=data_files(dataset),
+            dataset=dataset,
+            depends=depends.data(STUDY, dataset),
+            files=lambda wildcards, input, dataset=dataset: PATHS.data_files(dataset),
         script:
             "../scripts/prepare_data.py"
 
 
-# Files of the user's own are no inputs, so that a study can be planned where they are not.
 onstart:
-    try:
-        for job in workflow.dag.needrun_jobs():
-            if job.rule.name.startswith("prepare_data_"):
-                check_files_exist(job.rule.name.removeprefix("prepare_data_"), STUDY)
-    except StudyError as error:
-        sys.exit(f"error: {error}")
+    for job in workflow.dag.needrun_jobs():
+        if dataset := job.params.get("dataset"):
+            for name, file in STUDY.datasets[dataset].origins.items():
+                if file.file and not Path(file.file).exists():
+                    obtain = f"; {file.obtain}" if file.obtain else ""
+                    sys.exit(
+                        f"error: study {STUDY.name}: datasets.{dataset}.files.{name}.file: "
+                        f"there is no {file.file}{obtain}"
+                    )

@@ -2,19 +2,33 @@
 # Makes: results/STUDY/figures/NAME.pdf and .png; where it comes from in .json.
 
 
+def pictured(wildcards):
+    """Return the experiment whose images a figure shows."""
+    return STUDY.figures[wildcards.figure].experiment
+
+
+def figure_inputs(wildcards):
+    """Return what a figure is drawn from: its pictures, or certificates."""
+    entry = STUDY.figures[wildcards.figure]
+    if entry.shows_pictures:
+        return [PATHS.pictures(wildcards.figure)]
+    return [PATHS.certificates(experiment) for experiment in entry.experiments]
+
+
+PICTURES = [name for name, entry in STUDY.figures.items() if entry.shows_pictures]
+
+
 rule draw_pictures:
     """Add noise to some images at each sigma, and remove it again, for a figure."""
     input:
-        pack=lambda wildcards: pack_path(
-            pictured(wildcards)["dataset"], pictured(wildcards)["split"]
-        ),
-        denoiser=lambda wildcards: weights_path(pictured(wildcards)["denoiser"]),
+        pack=lambda wildcards: pack_of(pictured(wildcards)),
+        denoiser=lambda wildcards: PATHS.weights(STUDY.experiments[pictured(wildcards)].denoiser),
     output:
-        f"{RESULTS}/pictures/{{figure}}.npz",
+        PATHS.pictures("{figure}"),
     log:
         f"{RESULTS}/logs/draw_pictures/{{figure}}.log",
     wildcard_constraints:
-        figure=one_of(figures_by_kind("pictures")),
+        figure=one_of(PICTURES),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -23,10 +37,7 @@ rule draw_pictures:
         mem_mb=16000,
         runtime=30,
     params:
-        seed=STUDY["seed"],
-        settings=pictured,
-        denoiser=lambda wildcards: MODELS[pictured(wildcards)["denoiser"]],
-        images=lambda wildcards: STUDY["figures"][wildcards.figure]["images"],
+        depends=lambda wildcards: depends.pictures(STUDY, wildcards.figure),
     script:
         "../scripts/draw_pictures.py"
 
@@ -36,19 +47,18 @@ rule render_figure:
     input:
         data=figure_inputs,
         provenance=lambda wildcards: [
-            summary_path(experiment)
-            for experiment in experiments_of(STUDY["figures"][wildcards.figure])
+            PATHS.summary(experiment) for experiment in STUDY.figures[wildcards.figure].experiments
         ],
     output:
-        pdf=f"{RESULTS}/figures/{{figure}}.pdf",
+        pdf=PATHS.figure("{figure}", "pdf"),
         png=report(
-            f"{RESULTS}/figures/{{figure}}.png",
+            PATHS.figure("{figure}", "png"),
             caption="../report/artefact.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
         provenance=report(
-            f"{RESULTS}/figures/{{figure}}.json",
+            PATHS.figure("{figure}", "json"),
             caption="../report/provenance.rst",
             category="Provenance",
             labels={"of": "{figure}"},
@@ -56,7 +66,7 @@ rule render_figure:
     log:
         f"{RESULTS}/logs/render_figure/{{figure}}.log",
     wildcard_constraints:
-        figure=one_of(STUDY["figures"]),
+        figure=one_of(STUDY.figures),
     conda:
         "../../envs/analysis.yaml"
     threads: 1
@@ -64,6 +74,6 @@ rule render_figure:
         mem_mb=4000,
         runtime=30,
     params:
-        entry=lambda wildcards: STUDY["figures"][wildcards.figure],
+        depends=lambda wildcards: depends.figure(STUDY, wildcards.figure),
     script:
         "../scripts/render_figure.py"

@@ -3,14 +3,31 @@
 #        downloads/, which all studies share; where it comes from in NAME.json beside; and
 #        NAME.accuracy.json, the accuracy of classifiers whose accuracy is published.
 
-for model, entry in MODELS.items():
-    if "download" in entry["weights"]:
+
+def measured_models():
+    """Return the classifiers whose accuracy is published, and so is measured."""
+    return [
+        name
+        for name, entry in STUDY.models.items()
+        if entry.kind == "classifier" and entry.expected_accuracy is not None
+    ]
+
+
+def measured_on(wildcards):
+    """Return the images that a classifier's accuracy is measured on: its first experiment's."""
+    model = model_of(wildcards)
+    users = [name for name, e in STUDY.experiments.items() if model in e.classifiers]
+    return pack_of(users[0])
+
+
+for model, entry in STUDY.models.items():
+    if entry.weights.download:
 
         rule:
             name:
                 f"download_model_{model}"
             output:
-                weights=weights_path(model),
+                weights=PATHS.weights(model),
                 provenance=f"{RESULTS}/models/{model}.json",
             log:
                 f"{RESULTS}/logs/download_model/{model}.log",
@@ -18,7 +35,12 @@ for model, entry in MODELS.items():
             conda:
                 "../../envs/download.yaml"
             params:
-                model=entry,
+                depends=depends.download(STUDY, model),
+                # What else is known of the file does not make it another one. Snakemake
+                # compares no parameter that is derived from outputs.
+                model=lambda wildcards, output, entry=entry: entry.model_dump(
+                    mode="json", by_alias=True
+                ),
             script:
                 "../scripts/download_model.py"
 
@@ -26,16 +48,14 @@ for model, entry in MODELS.items():
 rule measure_accuracy:
     """Measure a classifier's accuracy on clean images, beside the published one."""
     input:
-        weights=lambda wildcards: weights_path(model_of(wildcards), sigma_of(wildcards)),
-        pack=lambda wildcards: pack_path(
-            classified(model_of(wildcards))["dataset"], classified(model_of(wildcards))["split"]
-        ),
+        weights=lambda wildcards: PATHS.weights(model_of(wildcards), sigma_of(wildcards)),
+        pack=measured_on,
     output:
         f"{RESULTS}/models/{{weights}}.accuracy.json",
     log:
         f"{RESULTS}/logs/measure_accuracy/{{weights}}.log",
     wildcard_constraints:
-        weights=weights_of(measured_models()),
+        weights=weights_pattern(measured_models()),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -44,7 +64,6 @@ rule measure_accuracy:
         mem_mb=8000,
         runtime=60,
     params:
-        model=lambda wildcards: description(model_of(wildcards)),
-        expected=lambda wildcards: expected_accuracy(model_of(wildcards)),
+        depends=lambda wildcards: depends.accuracy(STUDY, model_of(wildcards)),
     script:
         "../scripts/measure_accuracy.py"

@@ -2,19 +2,24 @@
 # Makes: results/STUDY/notebooks/NAME.ipynb, executed.
 
 
+def notebook_file(wildcards):
+    """Return the notebook that is executed."""
+    return SOURCES / "notebooks" / f"{wildcards.notebook}.ipynb"
+
+
 rule run_notebook:
     """Execute a notebook on the study's results."""
     input:
-        notebook="notebooks/{notebook}.ipynb",
-        tables=[f"{RESULTS}/tables/{table}.csv" for table in STUDY["tables"]],
-        certificates=[certificates_path(experiment) for experiment in EXPERIMENTS],
-        pictures=[f"{RESULTS}/pictures/{figure}.npz" for figure in figures_by_kind("pictures")],
+        notebook=lambda wildcards: str(notebook_file(wildcards)),
+        tables=[PATHS.table(table, "csv") for table in STUDY.tables],
+        certificates=[PATHS.certificates(experiment) for experiment in STUDY.experiments],
+        pictures=[PATHS.pictures(figure) for figure in PICTURES],
     output:
         f"{RESULTS}/notebooks/{{notebook}}.ipynb",
     log:
         f"{RESULTS}/logs/run_notebook/{{notebook}}.log",
     wildcard_constraints:
-        notebook=one_of(STUDY["notebooks"]),
+        notebook=one_of(STUDY.notebooks),
     conda:
         "../../envs/notebooks.yaml"
     threads: 1
@@ -22,6 +27,6 @@ rule run_notebook:
         mem_mb=4000,
         runtime=60,
     params:
-        study=SHOWN,
+        depends=lambda wildcards: depends.notebook(STUDY, notebook_file(wildcards)),
     script:
         "../scripts/run_notebook.py"

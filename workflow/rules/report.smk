@@ -2,14 +2,27 @@
 # Makes: results/STUDY/paper.pdf and checks.json.
 
 
+def accuracy_paths():
+    """Return the measured accuracies of the study's classifiers, each once."""
+    measured = set(measured_models())
+    paths = [
+        PATHS.accuracy(model, sigma)
+        for experiment in STUDY.experiments.values()
+        for model in experiment.classifiers
+        if model in measured
+        for sigma in experiment.sigmas
+    ]
+    return list(dict.fromkeys(paths))
+
+
 rule render_paper:
     """Typeset the study's paper."""
     input:
-        template="workflow/report/paper.typ",
-        references="workflow/report/references.yaml",
-        tables=[f"{RESULTS}/tables/{table}.csv" for table in STUDY["tables"]],
-        figures=[f"{RESULTS}/figures/{figure}.pdf" for figure in STUDY["figures"]],
-        provenance=[summary_path(experiment) for experiment in EXPERIMENTS],
+        template=str(SOURCES / "workflow" / "report" / "paper.typ"),
+        references=str(SOURCES / "workflow" / "report" / "references.yaml"),
+        tables=[PATHS.table(table, "csv") for table in STUDY.tables],
+        figures=[PATHS.figure(figure, "pdf") for figure in STUDY.figures],
+        provenance=[PATHS.summary(experiment) for experiment in STUDY.experiments],
         accuracies=accuracy_paths(),
     output:
         report(
@@ -27,7 +40,7 @@ rule render_paper:
         mem_mb=4000,
         runtime=30,
     params:
-        study=SHOWN,
+        depends=depends.paper(STUDY),
     script:
         "../scripts/render_paper.py"
 
@@ -35,10 +48,9 @@ rule render_paper:
 rule check_results:
     """Make sure that the results are complete and say what they must."""
     input:
-        counts=[f"{RESULTS}/counts/{experiment}.parquet" for experiment in EXPERIMENTS],
-        certificates=[certificates_path(experiment) for experiment in EXPERIMENTS],
-        tables=[f"{RESULTS}/tables/{table}.csv" for table in STUDY["tables"]],
-        sheets=[f"{RESULTS}/tables/{table}.md" for table in STUDY["tables"]],
+        counts=[PATHS.counts(experiment) for experiment in STUDY.experiments],
+        certificates=[PATHS.certificates(experiment) for experiment in STUDY.experiments],
+        tables=[PATHS.table(table, "csv") for table in STUDY.tables],
     output:
         report(
             f"{RESULTS}/checks.json",
@@ -55,6 +67,6 @@ rule check_results:
         mem_mb=4000,
         runtime=30,
     params:
-        study=SHOWN,
+        depends=depends.checks(STUDY),
     script:
         "../scripts/check_results.py"

@@ -4,6 +4,30 @@
 #        from in .json.
 
 
+def published_values(wildcards):
+    """Return the published values, and where their logs are, for a table that shows some."""
+    if not STUDY.tables[wildcards.table].shows_published:
+        return {}
+    literature = SOURCES / "config" / "literature"
+    return {
+        "published": str(literature / "published.csv"),
+        "links": str(literature / "logs.csv"),
+        "logs": published_logs(),
+    }
+
+
+def published_logs():
+    """Return the logs of other authors that are at hand."""
+    folder = Path(CONFIG.published_logs) if CONFIG.published_logs else None
+    return sorted(map(str, folder.rglob("*.tsv"))) if folder else []
+
+
+def estimates(wildcards):
+    """Return the estimates for a table that shows some."""
+    gpu = getattr(STUDY.tables[wildcards.table], "gpu", None)
+    return {"estimates": f"{RESULTS}/costs/{gpu}.json"} if gpu else {}
+
+
 rule estimate_costs:
     """Estimate what certifying the study takes, without running it."""
     output:
@@ -19,7 +43,7 @@ rule estimate_costs:
         mem_mb=4000,
         runtime=30,
     params:
-        study={key: STUDY[key] for key in ("datasets", "models", "experiments")},
+        depends=depends.costs(STUDY),
     script:
         "../scripts/estimate_costs.py"
 
@@ -30,25 +54,24 @@ rule render_table:
         unpack(published_values),
         unpack(estimates),
         certificates=lambda wildcards: [
-            certificates_path(experiment)
-            for experiment in experiments_of(STUDY["tables"][wildcards.table])
+            PATHS.certificates(experiment)
+            for experiment in STUDY.tables[wildcards.table].experiments
         ],
         provenance=lambda wildcards: [
-            summary_path(experiment)
-            for experiment in experiments_of(STUDY["tables"][wildcards.table])
+            PATHS.summary(experiment) for experiment in STUDY.tables[wildcards.table].experiments
         ],
     output:
-        csv=f"{RESULTS}/tables/{{table}}.csv",
-        md=f"{RESULTS}/tables/{{table}}.md",
-        tex=f"{RESULTS}/tables/{{table}}.tex",
+        csv=PATHS.table("{table}", "csv"),
+        md=PATHS.table("{table}", "md"),
+        tex=PATHS.table("{table}", "tex"),
         html=report(
-            f"{RESULTS}/tables/{{table}}.html",
+            PATHS.table("{table}", "html"),
             caption="../report/artefact.rst",
             category="Tables",
             labels={"table": "{table}"},
         ),
         provenance=report(
-            f"{RESULTS}/tables/{{table}}.json",
+            PATHS.table("{table}", "json"),
             caption="../report/provenance.rst",
             category="Provenance",
             labels={"of": "{table}"},
@@ -56,7 +79,7 @@ rule render_table:
     log:
         f"{RESULTS}/logs/render_table/{{table}}.log",
     wildcard_constraints:
-        table=one_of(STUDY["tables"]),
+        table=one_of(STUDY.tables),
     conda:
         "../../envs/analysis.yaml"
     threads: 1
@@ -64,6 +87,6 @@ rule render_table:
         mem_mb=4000,
         runtime=30,
     params:
-        entry=lambda wildcards: STUDY["tables"][wildcards.table],
+        depends=lambda wildcards: depends.table(STUDY, wildcards.table),
     script:
         "../scripts/render_table.py"

@@ -2,17 +2,45 @@
 # Makes: results/STUDY/models/NAME.pt, or NAME/sigma_0.25.pt where each sigma has its own.
 
 
+def trained_models(kind, source):
+    """Return the study's models of a kind whose weights are trained, or finetuned."""
+    return [
+        name
+        for name, entry in STUDY.models.items()
+        if entry.kind == kind and getattr(entry.weights, source, None)
+    ]
+
+
+def recipe_of(wildcards):
+    """Return how a model is trained or tuned."""
+    made = STUDY.models[model_of(wildcards)].weights
+    return made.train or made.finetune
+
+
+def training_packs(wildcards):
+    """Return the images to train and to validate on."""
+    dataset = recipe_of(wildcards).dataset
+    return {split: PATHS.pack(dataset, split) for split in ("train", "validation")}
+
+
+def weights_depend_on(wildcards):
+    """Return what weights depend on, beside the files they are made from."""
+    return depends.weights(STUDY, model_of(wildcards), sigma_of(wildcards))
+
+
+# The outputs are kept until the job writes them: weights that are there and are still right are
+# kept.
 rule train_denoiser:
     """Train a diffusion model on clean images."""
     input:
-        unpack(trained_splits("train")),
+        unpack(training_packs),
     output:
-        weights=f"{RESULTS}/models/{{weights}}.pt",
-        provenance=f"{RESULTS}/models/{{weights}}.json",
+        weights=update(f"{RESULTS}/models/{{weights}}.pt"),
+        provenance=update(f"{RESULTS}/models/{{weights}}.json"),
     log:
         f"{RESULTS}/logs/train_denoiser/{{weights}}.log",
     wildcard_constraints:
-        weights=one_of(models_by("denoiser", "train")),
+        weights=one_of(trained_models("denoiser", "train")),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -21,9 +49,7 @@ rule train_denoiser:
         mem_mb=8000,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        seed=STUDY["seed"],
-        model=lambda wildcards: MODELS[wildcards.weights],
-        state=f"{RESULTS}/models/{{weights}}.training",
+        depends=weights_depend_on,
     script:
         "../scripts/train_denoiser.py"
 
@@ -31,14 +57,14 @@ rule train_denoiser:
 rule train_classifier:
     """Train a classifier on clean images, or on noisy ones of one sigma."""
     input:
-        unpack(trained_splits("train")),
+        unpack(training_packs),
     output:
-        weights=f"{RESULTS}/models/{{weights}}.pt",
-        provenance=f"{RESULTS}/models/{{weights}}.json",
+        weights=update(f"{RESULTS}/models/{{weights}}.pt"),
+        provenance=update(f"{RESULTS}/models/{{weights}}.json"),
     log:
         f"{RESULTS}/logs/train_classifier/{{weights}}.log",
     wildcard_constraints:
-        weights=weights_of(models_by("classifier", "train")),
+        weights=weights_pattern(trained_models("classifier", "train")),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -47,10 +73,7 @@ rule train_classifier:
         mem_mb=8000,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        seed=STUDY["seed"],
-        model=lambda wildcards: MODELS[model_of(wildcards)],
-        sigma=sigma_of,
-        state=f"{RESULTS}/models/{{weights}}.training",
+        depends=weights_depend_on,
     script:
         "../scripts/train_classifier.py"
 
@@ -58,16 +81,16 @@ rule train_classifier:
 rule finetune_classifier:
     """Tune a classifier to the denoised images of one sigma."""
     input:
-        unpack(trained_splits("finetune")),
-        start=lambda wildcards: weights_path(finetuning(wildcards)["from"]),
-        denoiser=lambda wildcards: weights_path(finetuning(wildcards)["denoiser"]),
+        unpack(training_packs),
+        start=lambda wildcards: PATHS.weights(recipe_of(wildcards).from_),
+        denoiser=lambda wildcards: PATHS.weights(recipe_of(wildcards).denoiser),
     output:
-        weights=f"{RESULTS}/models/{{weights}}.pt",
-        provenance=f"{RESULTS}/models/{{weights}}.json",
+        weights=update(f"{RESULTS}/models/{{weights}}.pt"),
+        provenance=update(f"{RESULTS}/models/{{weights}}.json"),
     log:
         f"{RESULTS}/logs/finetune_classifier/{{weights}}.log",
     wildcard_constraints:
-        weights=weights_of(models_by("classifier", "finetune")),
+        weights=weights_pattern(trained_models("classifier", "finetune")),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -76,11 +99,6 @@ rule finetune_classifier:
         mem_mb=8000,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        seed=STUDY["seed"],
-        model=lambda wildcards: MODELS[model_of(wildcards)],
-        start=lambda wildcards: description(finetuning(wildcards)["from"]),
-        denoiser=lambda wildcards: description(finetuning(wildcards)["denoiser"]),
-        sigma=sigma_of,
-        state=f"{RESULTS}/models/{{weights}}.training",
+        depends=weights_depend_on,
     script:
         "../scripts/finetune_classifier.py"

@@ -17,27 +17,28 @@ from paper.checks import (
     failures,
 )
 from paper.tables import read_table
+from study.study import Study
 
-with job(snakemake):
-    study, inputs = snakemake.params.study, snakemake.input
+with job(globals()) as snakemake:
+    # Datasets are left out of what the checks depend on, and are not looked at.
+    study = Study.from_json(snakemake.params.depends["study"] | {"datasets": {}})
+    inputs = snakemake.input
     certificates = {Path(p).stem: pd.read_parquet(p) for p in inputs.certificates}
     checks = []
     for path in map(Path, inputs.counts):
-        settings = study["experiments"][path.stem]
-        checks += check_experiment(
-            path.stem, *read_counts(path), certificates[path.stem],
-            images=settings["images"], alpha=settings["alpha"],
-        )  # fmt: skip
-    for table, sheet in zip(map(Path, inputs.tables), map(Path, inputs.sheets), strict=True):
-        checks += check_table(table.stem, read_table(table), sheet.read_text("utf-8"), certificates)
-    for entry in study["tables"].values():
-        if entry["kind"] == "sampling_plans":
-            checks += check_curtailment(entry, study["experiments"], certificates)
-    for entry in study["checks"]:
+        settings, stored = study.experiments[path.stem], certificates[path.stem]
+        facts = {"images": settings.images, "alpha": settings.alpha}
+        checks += check_experiment(path.stem, *read_counts(path), stored, **facts)
+    for path in map(Path, inputs.tables):
+        checks += check_table(path.stem, read_table(path))
+    for entry in study.tables.values():
+        if entry.kind == "sampling_plans":
+            checks += check_curtailment(entry, study.experiments, certificates)
+    for entry in study.checks:
         checks += check_comparison(entry, certificates)
     for check in checks:
         logging.info("%s: %s (%s)", "ok" if check.passed else "FAILED", check.name, check.detail)
     if failed := failures(checks):
         raise ValueError(failed)
-    write_json(snakemake.output[0], {"passed": len(checks), "failed": 0,
-                                     "checks": [asdict(check) for check in checks]})  # fmt: skip
+    record = {"passed": len(checks), "failed": 0, "checks": [asdict(check) for check in checks]}
+    write_json(snakemake.output[0], record)

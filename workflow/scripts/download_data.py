@@ -3,5 +3,5 @@
 from jobs.download import fetch, link
 from jobs.job import job
 
-with job(snakemake):
+with job(globals()) as snakemake:
     link(fetch(snakemake.params.source, snakemake.config["url_overrides"]), snakemake.output[0])

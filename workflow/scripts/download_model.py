@@ -17,7 +17,7 @@ def check_labels(path, classes):
     check_classes(published, classes, of=str(path), by="the model's entry")
 
 
-with job(snakemake):
+with job(globals()) as snakemake:
     provenance = Provenance()
     model, overrides = snakemake.params.model, snakemake.config["url_overrides"]
     source = model["weights"]["download"]

@@ -5,7 +5,9 @@ from dataclasses import asdict
 from dds.files import write_json
 from jobs.job import job
 from paper.costs import GPUS, estimate
+from study.study import Study
 
-with job(snakemake):
+with job(globals()) as snakemake:
     rate = GPUS[snakemake.wildcards.gpu].flops
-    write_json(snakemake.output[0], [asdict(one) for one in estimate(snakemake.params.study, rate)])
+    study = Study.from_json(snakemake.params.depends["study"])
+    write_json(snakemake.output[0], [asdict(one) for one in estimate(study, rate)])

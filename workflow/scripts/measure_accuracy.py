@@ -4,30 +4,31 @@ import logging
 
 from dds.data.packs import check_classes, read_pack
 from dds.files import sha256, write_json
-from dds.networks.registry import load_classifier
 from dds.networks.training import accuracy
-from dds.statistics.certificates import binomial_interval
+from dds.statistics.bounds import binomial_interval
 from jobs.device import device_name, prepare_device
 from jobs.job import job
+from jobs.models import load_classifier
 from jobs.provenance import Provenance
 
 #: What the largest network, at 512 pixels, has room for.
 BATCH_SIZE = 32
 
-with job(snakemake):
+with job(globals()) as snakemake:
     provenance = Provenance()
-    name, params, inputs = snakemake.wildcards.weights, snakemake.params, snakemake.input
+    name, inputs = snakemake.wildcards.weights, snakemake.input
+    model, expected = snakemake.params.depends["model"], snakemake.params.depends["expected"]
     device = prepare_device(snakemake.config["device"], snakemake.threads)
     pack = read_pack(inputs.pack)
-    check_classes(params.model["classes"], pack.classes, of=name)
-    classifier = load_classifier(params.model, inputs.weights)
+    check_classes(model["description"]["classes"], pack.classes, of=name)
+    classifier = load_classifier(model, inputs.weights)
     share = accuracy(classifier, pack.images, pack.labels, batch_size=BATCH_SIZE, device=device)
     interval = binomial_interval(round(share * len(pack.images)), len(pack.images))
     low, high = map(float, interval)
     logging.info("%s: accuracy %.4f (%.4f to %.4f), published: %s",
-                 name, share, low, high, params.expected)  # fmt: skip
+                 name, share, low, high, expected)  # fmt: skip
     measured = {"classifier": name, "images": len(pack.images), "accuracy": share,
-                "ci_low": low, "ci_high": high, "expected_accuracy": params.expected}  # fmt: skip
+                "ci_low": low, "ci_high": high, "expected_accuracy": expected}  # fmt: skip
     write_json(
         snakemake.output[0],
         measured

@@ -8,10 +8,10 @@ from dds.sampling.counts import merge_counts, write_counts
 from jobs.job import job
 from jobs.provenance import summarize
 
-with job(snakemake):
+with job(globals()) as snakemake:
     shards = [Path(counts) for counts in snakemake.input]
-    frame, metadata = merge_counts(shards)
-    write_counts(snakemake.output.counts, frame, metadata)
+    counts, metadata = merge_counts(shards, expected=snakemake.params.depends["expected"])
+    write_counts(snakemake.output.counts, counts, metadata)
     records = (json.loads(path.with_suffix(".json").read_text("utf-8")) for path in shards)
     write_json(snakemake.output.provenance, summarize(records))
     for path in shards:  # only now is what the checkpoints guard safe

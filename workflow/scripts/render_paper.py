@@ -10,8 +10,10 @@ import typst
 from dds.files import atomic_path
 from jobs.job import job
 from jobs.provenance import read_summaries
+from paper.figures import FIGURES
 from paper.sheets import to_json
 from paper.tables import lay_out, read_table
+from study.study import Study
 
 
 def tables(paths, entries):
@@ -19,8 +21,8 @@ def tables(paths, entries):
     placed = []
     for path in paths:
         entry = entries[path.stem]
-        sheets = lay_out(entry["kind"], read_table(path))
-        placed.append(to_json(sheets, entry["caption"]) | {"label": label(path.stem)})
+        sheets = lay_out(entry, read_table(path))
+        placed.append(to_json(sheets, entry.caption) | {"label": label(path.stem)})
     return placed
 
 
@@ -30,9 +32,9 @@ def figures(paths, entries, folder):
     for path in paths:
         shutil.copy(path, folder)
         entry = entries[path.stem]
-        width = 0.75 if entry["kind"] == "pictures" else 1.0
-        placed.append({"path": path.name, "label": label(path.stem), "caption": entry["caption"],
-                       "width": width})  # fmt: skip
+        width = 0.75 if FIGURES[entry.kind].PICTURES else 1.0
+        facts = {"path": path.name, "label": label(path.stem), "caption": entry.caption}
+        placed.append(facts | {"width": width})
     return placed
 
 
@@ -44,18 +46,30 @@ def label(name):
 
 def experiments(study):
     """Return what each experiment samples, one row each below a row of heads."""
-    heads = ["experiment", "dataset", "denoising", "classifiers", "σ", "n₀", "n", "α", "images",
-             "plan", "precision"]  # fmt: skip
     rows = [
-        [
-            name.replace("_", " "), e["dataset"], e["method"].replace("_", " "),
-            str(len(e["classifiers"])), ", ".join(f"{sigma:g}" for sigma in e["sigmas"]),
-            f"{e['n0']:,}", f"{e['n']:,}", f"{e['alpha']:g}", f"{e['images']:,}",
-            "curtailed" if e["curtail"] else e["plan"], e["precision"],
-        ]
-        for name, e in study["experiments"].items()
-    ]  # fmt: skip
-    return [heads, *rows]
+        {
+            "experiment": name.replace("_", " "),
+            "dataset": e.dataset,
+            "denoising": denoising(e),
+            "classifiers": str(len(e.classifiers)),
+            "σ": ", ".join(f"{sigma:g}" for sigma in e.sigmas),
+            "n₀": f"{e.n0:,}",
+            "n": f"{e.n:,}",
+            "α": f"{e.alpha:g}",
+            "images": f"{e.images:,}",
+            "plan": e.plan,
+            "precision": e.precision,
+        }
+        for name, e in study.experiments.items()
+    ]
+    return [list(rows[0]), *(list(row.values()) for row in rows)]
+
+
+def denoising(experiment):
+    """Return in words how an experiment denoises."""
+    if experiment.denoiser == "none":
+        return "none"
+    return "one shot" if experiment.steps == 1 else "multi step"
 
 
 def accuracies(records):
@@ -87,12 +101,12 @@ def provenance(records, seed):
     for name, record in records.items():
         rate = record["samples"] / record["seconds"]
         energy = f"{record['joules'] / 3.6e6:,.4g} kWh, " if "joules" in record else ""
-        rows.append((
-            name.replace("_", " "),
+        text = (
             f"{record['samples']:,.0f} samples in {record['parts']} shards, "
             f"{record['seconds']:,.0f} s of work ({rate:,.0f} samples/s), "
-            f"{energy}{record['started']} to {record['finished']}",
-        ))  # fmt: skip
+            f"{energy}{record['started']} to {record['finished']}"
+        )
+        rows.append((name.replace("_", " "), text))
     weights = {}
     for record in records.values():
         for models in _all(record["models"]):
@@ -114,8 +128,10 @@ def _joined(records, key):
     return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
 
 
-with job(snakemake):
-    study, inputs = snakemake.params.study, snakemake.input
+with job(globals()) as snakemake:
+    # Datasets are left out of what the paper depends on, and are not looked at.
+    study = Study.from_json(snakemake.params.depends["study"] | {"datasets": {}})
+    inputs = snakemake.input
     records = read_summaries(inputs.provenance)
     measured = [json.loads(Path(p).read_text("utf-8")) for p in inputs.accuracies]
     with tempfile.TemporaryDirectory() as folder:
@@ -123,11 +139,11 @@ with job(snakemake):
         shutil.copy(inputs.references, folder)
         data = {
             "title": "(Certified!!) Adversarial Robustness for Free!",
-            "subtitle": f"Rebuilt from scratch: study “{study['name']}”",
+            "subtitle": f"Rebuilt from scratch: study “{study.name}”",
             "experiments": experiments(study),
-            "tables": tables(map(Path, inputs.tables), study["tables"]),
-            "figures": figures(map(Path, inputs.figures), study["figures"], folder),
-            "provenance": provenance(records, study["seed"]) + accuracies(measured),
+            "tables": tables(map(Path, inputs.tables), study.tables),
+            "figures": figures(map(Path, inputs.figures), study.figures, folder),
+            "provenance": provenance(records, study.seed) + accuracies(measured),
         }
         template.with_name("data.json").write_text(json.dumps(data), "utf-8")
         with atomic_path(snakemake.output[0]) as temporary:

@@ -9,8 +9,9 @@ from dds.files import atomic_path, write_json
 from jobs.job import job
 from jobs.provenance import Provenance, of_artefact, read_summaries
 from paper.literature import add_recomputed, read_published
+from paper.parts import read_entry
 from paper.sheets import WRITERS
-from paper.tables import build_table, lay_out
+from paper.tables import TABLES, build_table, lay_out
 
 
 def read_records(summaries, estimates):
@@ -22,9 +23,9 @@ def read_records(summaries, estimates):
     return records
 
 
-with job(snakemake):
+with job(globals()) as snakemake:
     provenance = Provenance()
-    entry = snakemake.params.entry
+    entry = read_entry(TABLES, snakemake.params.depends["entry"])
     certificates = {Path(p).stem: pd.read_parquet(p) for p in snakemake.input.certificates}
     published = None
     if snakemake.input.get("published"):
@@ -33,10 +34,10 @@ with job(snakemake):
         published = add_recomputed(published, snakemake.input.links, logs) if logs else published
     records = read_records(snakemake.input.provenance, snakemake.input.get("estimates"))
     table = build_table(entry, certificates, published, records)
-    sheets = lay_out(entry["kind"], table)
+    sheets = lay_out(entry, table)
     with atomic_path(snakemake.output.csv) as temporary:
         table.to_csv(temporary, index=False)
-    for form in ("md", "tex", "html"):
+    for form, write in WRITERS.items():
         with atomic_path(snakemake.output[form]) as temporary:
-            temporary.write_text(WRITERS[form](sheets, entry["caption"]), "utf-8")
+            temporary.write_text(write(sheets, entry.caption), "utf-8")
     write_json(snakemake.output.provenance, of_artefact(provenance, snakemake))

@@ -1,9 +1,7 @@
 """Execute a notebook on the study's results."""
 
 import logging
-import os
 import tempfile
-from pathlib import Path
 
 import papermill
 from traitlets.config import Config
@@ -11,11 +9,9 @@ from traitlets.config import Config
 from dds.files import atomic_path
 from jobs.job import job
 
-with job(snakemake):
-    # The kernel is a process of its own and finds the library as this script did.
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+with job(globals()) as snakemake:
     logging.getLogger("papermill").setLevel(logging.WARNING)
-    study = snakemake.params.study
+    study = snakemake.params.depends["study"]
     # Kernels talk over sockets in a folder of their own: no port is open to others, and
     # notebooks that run side by side cannot meet.
     with (

@@ -17,9 +17,8 @@ from dds.logs import (
     write_log,
     write_logs,
 )
-from dds.sampling.counts import compute_certificates
 from dds.statistics.accuracy import certified_accuracy
-from dds.statistics.certificates import ABSTAIN
+from dds.statistics.certificates import ABSTAIN, compute_certificates
 
 HEADER = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
 # Image 0 is right, 20 abstains, 40 is right, 60 is wrong.
@@ -52,7 +51,7 @@ def certificates(images=3):
         ]
     )  # fmt: skip
     plan = {"plan": "fixed", "n0": 10, "n": 1000}
-    return compute_certificates(counts, {"plan": plan}, 0.001)
+    return compute_certificates(counts, plan, 0.001)
 
 
 @pytest.mark.parametrize("lines", [FLAGS, RUNNING], ids=["flags", "running count"])

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from dds.data.packs import Pack, write_pack
-from dds.networks.registry import build_classifier, save_weights
+from dds.networks.registry import build_classifier
+from dds.networks.weights import save_weights
 from dds.sampling.counts import read_counts
 from dds.seeds import BLOCK
 from jobs.checkpoints import read_progress

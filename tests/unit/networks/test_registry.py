@@ -1,157 +1,29 @@
-"""Checkpoints in the formats they are published in load into the networks of the registry."""
+"""Descriptions become networks, of the library's families and of the user's own."""
+
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
-from torch.nn import functional
+from entries import BEIT, CLASSES, RESNET, UNET, VIT
 
-from dds.networks.registry import build_classifier, build_denoiser, load_classifier, load_denoiser
+from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
+from dds.networks.registry import build_classifier, build_denoiser
 
-CLASSES = ["a", "b", "c"]
-INPUT = {"channels": 3, "size": 32, "mean": [0.5], "std": [0.5]}
-VIT = {
-    "network": "transformers_vit",
-    "arguments": {
-        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
-    },
-    "input": INPUT,
-    "classes": CLASSES,
-}  # fmt: skip
-BEIT = {
-    "network": "timm",
-    "arguments": {
-        "model": "beit_large_patch16_512", "img_size": 32, "patch_size": 8, "embed_dim": 32,
-        "depth": 2, "num_heads": 2,
-    },
-    "input": INPUT,
-    "classes": CLASSES,
-}  # fmt: skip
-UNET = {
-    "network": "guided_diffusion_unet",
-    "arguments": {
-        "image_size": 8, "in_channels": 3, "out_channels": 6, "model_channels": 32,
-        "num_res_blocks": 1, "attention_resolutions": [4], "channel_mult": [1, 2], "num_heads": 4,
-    },
-    "schedule": {"name": "cosine", "steps": 4000, "rescale_timesteps": True},
-}  # fmt: skip
-RESNET = {
-    "network": "wide_resnet",
-    "arguments": {"depth": 10, "width": 1, "base": 8},
-    "input": {"channels": 3, "size": 8},
-    "classes": CLASSES,
-}
-
-
-def randomized(network, seed=0):
-    """Give every parameter and running average a value of its own."""
-    generator = torch.Generator().manual_seed(seed)
-    for tensor in network.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(0.1 * torch.rand(tensor.shape, generator=generator))
-    return network.eval()
-
-
-def same(one, other, *inputs):
-    with torch.inference_mode():
-        torch.testing.assert_close(one.eval()(*inputs), other.eval()(*inputs), rtol=0, atol=0)
-
-
-def test_vit_as_the_transformers_library_publishes_it(tmp_path):
-    wanted = build_classifier(VIT)
-    randomized(wanted.network).save_pretrained(tmp_path)
-    published = load_classifier(VIT, tmp_path / "model.safetensors")
-    images = torch.rand(2, 3, 16, 16)
-    same(published, wanted, images)
-    with torch.inference_mode():
-        larger = functional.interpolate(images, size=(32, 32), mode="bicubic", antialias=True)
-        theirs = wanted.network(pixel_values=2 * larger - 1).logits
-        torch.testing.assert_close(published(images), theirs, rtol=0, atol=1e-6)
-
-
-def test_vit_under_the_names_of_2022(tmp_path):
-    wanted = build_classifier(VIT)
-    randomized(wanted.network).save_pretrained(tmp_path)
-    from safetensors.torch import load_file
-
-    state = load_file(tmp_path / "model.safetensors")
-    assert "vit.encoder.layer.1.attention.attention.query.weight" in state
-    assert "vit.encoder.layer.1.layernorm_before.bias" in state
-    torch.save(state, tmp_path / "pytorch_model.bin")
-    same(load_classifier(VIT, tmp_path / "pytorch_model.bin"), wanted, torch.rand(2, 3, 32, 32))
-
-
-def test_beit_with_the_tables_it_computes_by_itself(tmp_path):
-    wanted = build_classifier(BEIT)
-    state = dict(randomized(wanted.network).state_dict())
-    tables = {
-        name: buffer
-        for name, buffer in wanted.network.named_buffers()
-        if name.endswith("relative_position_index")
-    }
-    assert len(tables) == 2
-    save_file(state | tables, tmp_path / "model.safetensors")
-    same(load_classifier(BEIT, tmp_path / "model.safetensors"), wanted, torch.rand(2, 3, 32, 32))
-
-
-def test_unet_as_openai_publishes_it(tmp_path):
-    wanted = build_denoiser(UNET, timestep="authors")
-    randomized(wanted.network)
-    torch.save(wanted.network.state_dict(), tmp_path / "unet.pt")
-    loaded = load_denoiser(UNET, tmp_path / "unet.pt", timestep="authors").eval()
-    noisy = torch.rand(2, 3, 8, 8)
-    with torch.inference_mode():
-        torch.testing.assert_close(loaded.denoise(noisy, 0.5), wanted.denoise(noisy, 0.5))
-
-
-def test_checkpoint_of_ones_own(tmp_path):
-    wanted = build_classifier(RESNET)
-    state = {
-        f"module.{key}": value for key, value in randomized(wanted.network).state_dict().items()
-    }
-    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "mine.th")
-    entry = RESNET | {"weights": {"key": "state_dict", "strip_prefix": "module."}}
-    same(load_classifier(entry, tmp_path / "mine.th"), wanted, torch.rand(2, 3, 8, 8))
-    with pytest.raises(ValueError, match=r"mine.th: no entry 'model'; it has epoch, state_dict"):
-        load_classifier(RESNET | {"weights": {"key": "model"}}, tmp_path / "mine.th")
-
-
-def test_checkpoint_from_before_batch_norms_counted(tmp_path):
-    wanted = build_classifier(RESNET)
-    state = randomized(wanted.network).state_dict()
-    old = {name: tensor for name, tensor in state.items() if "num_batches_tracked" not in name}
-    assert len(old) < len(state)
-    torch.save(old, tmp_path / "old.pt")
-    same(load_classifier(RESNET, tmp_path / "old.pt"), wanted, torch.rand(2, 3, 8, 8))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda state: state.pop("head.bias"), r"1 names missing \(first: head.bias\), 0 unknown"),
-        (lambda state: state.update(extra=torch.zeros(1)), r"1 unknown \(first: extra\)"),
-        (lambda state: state.update({"head.bias": torch.zeros(7)}), r"head.bias has shape \(7,\)"),
-    ],
-)
-def test_checkpoint_of_another_network_is_refused(tmp_path, change, message):
-    state = build_classifier(RESNET).network.state_dict()
-    change(state)
-    torch.save(state, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match=message):
-        load_classifier(RESNET, tmp_path / "other.pt")
-
-
-class Malicious:
-    def __reduce__(self):
-        return print, ("this must never run",)
-
-
-def test_checkpoint_cannot_run_code(tmp_path, capsys):
-    torch.save({"head": Malicious()}, tmp_path / "bad.pt")
-    with pytest.raises(ValueError, match="bad.pt: not a readable checkpoint"):
-        load_classifier(RESNET, tmp_path / "bad.pt")
-    assert capsys.readouterr().out == ""
+ROOT = Path(__file__).parents[3]
+FAMILY = """
+from __future__ import annotations
+from dds import keys
+from dds.keys import Count, key
+ROLE = "{role}"
+class Keys(keys.Keys):
+    width: Count = key("Channels.", 2)
+def build(arguments, *, classes, channels):
+    from torch import nn
+    network = nn.Conv2d(channels, arguments.width * (classes or channels), 1)
+    network.told = classes, channels
+    return network
+"""
 
 
 def test_registry_has_timms_order_of_the_imagenet_classes(pytestconfig):
@@ -164,21 +36,215 @@ def test_registry_has_timms_order_of_the_imagenet_classes(pytestconfig):
     assert classes == sorted(classes)
 
 
-def test_a_network_of_ones_own(tmp_path):
+def shapes(network):
+    return {name: tensor.shape for name, tensor in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("entry", [VIT, BEIT, RESNET])
+def test_a_typed_classifier_is_that_of_the_mapping(entry):
+    typed = with_arguments(ClassifierKeys, entry["network"]).model_validate(entry)
+    built, wanted = build_classifier(typed), build_classifier(entry)
+    assert shapes(built) == shapes(wanted)
+    assert (built.size, built.mean.tolist()) == (wanted.size, wanted.mean.tolist())
+    assert wanted.size == entry["input"]["size"]
+    assert wanted.mean.flatten().tolist() == entry["input"].get("mean", [0.0])
+    assert wanted.std.flatten().tolist() == entry["input"].get("std", [1.0])
+    assert wanted.eval()(torch.rand(2, 3, 8, 8)).shape == (2, len(CLASSES))
+
+
+def test_a_typed_denoiser_is_that_of_the_mapping():
+    typed = with_arguments(DenoiserKeys, UNET["network"]).model_validate(UNET)
+    built, wanted = (build_denoiser(entry, timestep="exact", steps=3) for entry in (typed, UNET))
+    assert shapes(built) == shapes(wanted)
+    assert built.schedule == wanted.schedule
+    assert (wanted.schedule.steps, wanted.schedule.rescale_timesteps) == (4000, True)
+    assert (wanted.timestep, wanted.steps) == ("exact", 3)
+
+
+def test_what_a_registry_says_beside_the_network_is_left_alone():
+    more = {"kind": "classifier", "weights": {"file": "x.pt"}, "licence": "MIT"}
+    assert shapes(build_classifier(RESNET | more)) == shapes(build_classifier(RESNET))
+
+
+def test_arguments_that_are_left_out_are_the_familys_defaults(tmp_path):
+    (tmp_path / "mine.py").write_text(FAMILY.format(role="classifier"))
+    typed = {key: value for key, value in RESNET.items() if key != "arguments"}
+    typed = ClassifierKeys.model_validate(typed | {"network": f"{tmp_path}/mine.py"})
+    assert build_classifier(typed).network.out_channels == 2 * len(CLASSES)
+
+
+def changed(entry, **arguments):
+    return entry | {"arguments": entry["arguments"] | arguments}
+
+
+def without(entry, key):
+    return {name: value for name, value in entry.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    {
+        "a family that is none": (
+            RESNET | {"network": "wide_resnt"},
+            "network wide_resnt is unknown; allowed for a classifier: timm, transformers_vit, "
+            "wide_resnet, FILE.py:FUNCTION, or FILE.py",
+        ),
+        "a denoiser's family": (
+            RESNET | {"network": "guided_diffusion_unet"},
+            "network guided_diffusion_unet is a denoiser; allowed for a classifier: timm, "
+            "transformers_vit, wide_resnet, FILE.py:FUNCTION, or FILE.py",
+        ),
+        "a key that is missing": (without(RESNET, "classes"), "classifier.classes: is missing"),
+        "a key inside": (
+            RESNET | {"input": {"channels": 3, "sise": 8}},
+            "classifier.input.size: is missing",
+        ),
+        "an unknown key inside": (
+            RESNET | {"input": {"channels": 3, "size": 8, "means": [0.5]}},
+            "classifier.input.means: is unknown; allowed: channels, size, mean, std",
+        ),
+        "a value": (
+            RESNET | {"input": {"channels": 0, "size": 8}},
+            "classifier.input.channels: must be greater than or equal to 1",
+        ),
+        "an unknown argument": (
+            changed(RESNET, dept=10),
+            "network wide_resnet: arguments.dept: is unknown; allowed: depth, width, base, dropout",
+        ),
+        "a missing argument": (
+            RESNET | {"arguments": {"width": 1}},
+            "network wide_resnet: arguments.depth: is missing",
+        ),
+        "a depth that there is not": (
+            changed(RESNET, depth=12),
+            "network wide_resnet: arguments.depth: must be one of 10, 16, 22, 28, ..., not 12",
+        ),
+        "heads that do not divide": (
+            changed(VIT, num_attention_heads=5),
+            "network transformers_vit: arguments: hidden_size must be a multiple of "
+            "num_attention_heads",
+        ),
+        "a name that is no text": (
+            changed(BEIT, model=512),
+            "network timm: arguments.model: must be a valid string",
+        ),
+        "a name that timm lacks": (
+            changed(BEIT, model="beit_huge"),
+            "timm cannot build beit_huge: Unknown model (beit_huge)",
+        ),
+        "an argument that timm lacks": (
+            changed(BEIT, dept=2),
+            "timm cannot build beit_large_patch16_512: Beit.__init__() got an unexpected keyword "
+            "argument 'dept'",
+        ),
+    }.values(),
+)
+def test_a_classifier_that_cannot_be_is_refused_in_one_line(entry, message):
+    with pytest.raises(ValueError, match="^[^\n]+$") as error:
+        build_classifier(entry)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    {
+        "a classifier's family": (
+            UNET | {"network": "timm"},
+            "network timm is a classifier; allowed for a denoiser: guided_diffusion_unet, "
+            "FILE.py:FUNCTION, or FILE.py",
+        ),
+        "a key that is missing": (without(UNET, "schedule"), "denoiser.schedule: is missing"),
+        "a form of schedule": (
+            UNET | {"schedule": {"name": "quadratic", "steps": 10}},
+            "denoiser.schedule.name: must be 'linear' or 'cosine'",
+        ),
+        "images of other channels": (
+            UNET | {"input": {"channels": 1, "size": 8}},
+            "arguments.in_channels is 3, but input.channels is 1",
+        ),
+        "fewer channels out than in": (
+            changed(UNET, out_channels=1),
+            "network guided_diffusion_unet: arguments: out_channels must be at least in_channels, "
+            "which is 3",
+        ),
+        "channels without groups": (
+            changed(UNET, model_channels=48),
+            "network guided_diffusion_unet: arguments: model_channels times 1 must be a multiple "
+            "of 32",
+        ),
+        "no channels of a head": (
+            changed(UNET, num_head_channels=0),
+            "network guided_diffusion_unet: arguments: num_head_channels must be at least 1, or -1",
+        ),
+        "patches that do not fit": (
+            changed(UNET, patch_size=3),
+            "network guided_diffusion_unet: arguments: image_size must be a multiple of patch_size",
+        ),
+    }.values(),
+)
+def test_a_denoiser_that_cannot_be_is_refused_in_one_line(entry, message):
+    with pytest.raises(ValueError, match="^[^\n]+$") as error:
+        build_denoiser(entry)
+    assert str(error.value) == message
+
+
+def test_a_typed_denoiser_is_no_classifier():
+    with pytest.raises(ValueError, match="classifier: must be a valid dictionary or instance of"):
+        build_classifier(DenoiserKeys.model_validate(UNET))
+
+
+def test_a_classifier_of_ones_own(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n"
         "def build(*, classes, channels, width):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, classes * width))\n"
     )
     entry = RESNET | {"arguments": {"width": 1}}
-    entry["input"] = {"channels": 3, "size": 8, "mean": [0.0], "std": [1.0]}
     own = build_classifier(entry | {"network": f"{tmp_path}/mine.py:build"})
-    assert own(torch.rand(2, 3, 8, 8)).shape == (2, len(entry["classes"]))
+    assert own(torch.rand(2, 3, 8, 8)).shape == (2, len(CLASSES))
     for network, message in {
-        "mine": "unknown network 'mine'; allowed: .*or FILE.py:FUNCTION",
+        "mine": "network mine is unknown; allowed for a classifier: .* FILE.py:FUNCTION",
         f"{tmp_path}/mine.py:other": "mine.py has no function 'other'",
+        f"{tmp_path}/mine.py": (
+            "mine.py has no ROLE, Keys, which a family of networks needs; "
+            "a function in it is written .*mine.py:FUNCTION"
+        ),
+        "absent.py:build": "there is no Python file .*absent.py",
+        "absent.py": "there is no Python file .*absent.py",
     }.items():
         with pytest.raises(ValueError, match=message):
             build_classifier(entry | {"network": network})
-    with pytest.raises(FileNotFoundError, match="no Python file absent.py"):
-        build_classifier(entry | {"network": "absent.py:build"})
+
+
+def test_a_denoiser_of_ones_own_is_given_its_arguments_alone(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Denoiser(nn.Module):\n"
+        "    def __init__(self, *, width):\n"
+        "        super().__init__()\n"
+        "        self.convolution = nn.Conv2d(3, width, 1)\n"
+        "    def forward(self, x, time):\n"
+        "        return self.convolution(x)\n"
+    )
+    entry = UNET | {"network": f"{tmp_path}/mine.py:Denoiser", "arguments": {"width": 6}}
+    denoised = build_denoiser(entry).denoise(torch.rand(2, 3, 8, 8), 0.5)
+    assert denoised.shape == (2, 3, 8, 8)
+
+
+def test_a_family_of_ones_own(tmp_path):
+    (tmp_path / "views.py").write_text(FAMILY.format(role="classifier"))
+    (tmp_path / "cleaners.py").write_text(FAMILY.format(role="denoiser"))
+    views = RESNET | {"network": f"{tmp_path}/views.py", "arguments": {"width": 3}}
+    cleaners = UNET | {"network": f"{tmp_path}/cleaners.py", "arguments": {}}
+    classifier, denoiser = build_classifier(views).network, build_denoiser(cleaners).network
+    assert classifier.told == (len(CLASSES), 3)
+    assert classifier.out_channels == 3 * len(CLASSES)
+    assert denoiser.told == (None, 3)
+    assert denoiser.out_channels == 6
+
+    with pytest.raises(ValueError, match=r"views.py: arguments.widht: is unknown; allowed: width"):
+        build_classifier(changed(views, widht=3))
+    with pytest.raises(ValueError, match=r"views.py: arguments.width: must be greater than or eq"):
+        build_classifier(changed(views, width=0))
+    with pytest.raises(ValueError, match=r"cleaners.py is a denoiser; allowed for a classifier"):
+        build_classifier(views | {"network": f"{tmp_path}/cleaners.py"})

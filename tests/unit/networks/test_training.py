@@ -1,27 +1,34 @@
 """Training with the recipes of the registry, interrupted and resumed."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 
-from dds.networks.classifiers import Classifier, WideResNet
+from dds.networks.classifiers import Classifier
 from dds.networks.denoisers import DiffusionDenoiser
 from dds.networks.schedules import cosine_schedule
 from dds.networks.training import (
     Recipe,
-    Resume,
     accuracy,
     denoised,
     gaussian,
     train_classifier,
     train_denoiser,
 )
+from dds.networks.wide_resnet import WideResNet
 from dds.progress import Interrupted
 
 torch.set_num_threads(1)
 
-PAPER = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4,
-         "augmentation": "crop_flip", "precision": "bfloat16"}  # fmt: skip
+PAPER = {
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "weight_decay": 5e-4,
+    "augmentation": "crop_flip",
+    "precision": "bfloat16",
+}
 AVERAGED = {"optimizer": "adamw", "learning_rate": 1e-2, "ema": 0.9}
 
 
@@ -33,13 +40,14 @@ def images():
     return (noise + 150 * labels[:, None, None, None]).astype(np.uint8), labels
 
 
-def build():
+def build(dropout=0.0):
     torch.manual_seed(0)
-    return Classifier(WideResNet(depth=10, width=1, base=8, classes=2), mean=[0.4], std=[0.3])
+    network = WideResNet(depth=10, width=1, base=8, classes=2, dropout=dropout)
+    return Classifier(network, mean=[0.4], std=[0.3])
 
 
-def train(images, settings, *, iterations=12, resume=None):
-    classifier = build()
+def train(images, settings, *, iterations=12, resume=None, dropout=0.0):
+    classifier = build(dropout)
     recipe = Recipe(iterations=iterations, batch_size=16, **settings)
     train_classifier(classifier, *images, recipe, seed=1, label="test", resume=resume)
     return classifier
@@ -51,26 +59,85 @@ def test_a_classifier_learns(images, settings):
     assert accuracy(train(images, settings, iterations=30), *images) > 0.95
 
 
+class Memory:
+    """Keeps the state of a training in memory, as bytes; stops and saves when it is told to."""
+
+    def __init__(self, *, stop_after=(), due_after=()):
+        self.stop_after, self.due_after = stop_after, due_after
+        self.asked, self.saved, self.content = 0, [], None
+
+    def load(self):
+        if self.content is None:
+            return None
+        return torch.load(io.BytesIO(self.content), weights_only=True)
+
+    def save(self, state, iteration):
+        file = io.BytesIO()
+        torch.save(state, file)
+        self.saved.append(iteration)
+        self.content = file.getvalue()
+
+    def stop(self):
+        self.asked += 1
+        return self.asked in self.stop_after
+
+    def due(self):
+        return self.asked in self.due_after
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
 @pytest.mark.parametrize("settings", [PAPER, AVERAGED])
-def test_a_resumed_training_ends_like_one_that_was_not_interrupted(images, settings, tmp_path):
-    whole = train(images, settings).state_dict()
-    asked = iter([False] * 4 + [True])
-    path, identity = tmp_path / "state", {"model": "test"}
-    with pytest.raises(Interrupted, match="stopped after 5 iterations"):
-        train(images, settings, resume=Resume(path, identity, stop=lambda: next(asked)))
-    resumed = train(images, settings, resume=Resume(path, identity)).state_dict()
-    for name, tensor in whole.items():
-        assert torch.equal(resumed[name], tensor), name
+def test_a_resumed_training_ends_like_one_that_was_not_interrupted(images, settings):
+    whole = train(images, settings, dropout=0.2).state_dict()
+    memory = Memory(stop_after=(5, 6))
+    with pytest.raises(Interrupted, match="^test: stopped after 5 iterations; saved$"):
+        train(images, settings, resume=memory, dropout=0.2)
+    with pytest.raises(Interrupted, match="^test: stopped after 6 iterations; saved$"):
+        train(images, settings, resume=memory, dropout=0.2)
+    assert_equal(train(images, settings, resume=memory, dropout=0.2).state_dict(), whole)
+    assert memory.saved == [5, 6]
+    assert memory.asked == 12  # no iteration was done twice
 
 
-def test_the_state_of_another_training_is_not_used(images, tmp_path):
+def test_a_training_that_breaks_off_goes_on_from_what_was_due(images):
+    class Broken(Memory):
+        def stop(self):
+            if self.asked == 7:
+                raise KeyboardInterrupt
+            return super().stop()
+
+    memory = Broken(due_after=(2, 4))
+    with pytest.raises(KeyboardInterrupt):
+        train(images, AVERAGED, resume=memory)
+    assert memory.saved == [2, 4]
+    rest = Memory()
+    rest.content = memory.content
     whole = train(images, AVERAGED).state_dict()
-    path = tmp_path / "state"
+    assert_equal(train(images, AVERAGED, resume=rest).state_dict(), whole)
+    assert rest.asked == 8
+
+
+@pytest.mark.parametrize(("settings", "more"), [(PAPER, set()), (AVERAGED, {"average"})])
+def test_the_state_of_a_training_is_tensors_and_plain_values(images, settings, more):
+    memory = Memory(stop_after=(3,))
     with pytest.raises(Interrupted):
-        train(images, PAPER, resume=Resume(path, {"seed": 1}, stop=lambda: True))
-    other = train(images, AVERAGED, resume=Resume(path, {"seed": 2})).state_dict()
-    for name, tensor in whole.items():
-        assert torch.equal(other[name], tensor), name
+        train(images, settings, resume=memory)
+    state = memory.load()
+    assert state.keys() == {"iteration", "network", "optimizer"} | more
+    assert state["iteration"] == 3
+    assert state["network"].keys() == build().network.state_dict().keys()
+
+
+def test_saving_changes_nothing(images):
+    whole = train(images, AVERAGED).state_dict()
+    memory = Memory(due_after=range(13))
+    assert_equal(train(images, AVERAGED, resume=memory).state_dict(), whole)
+    assert memory.saved == list(range(1, 13))
 
 
 class Grey(torch.nn.Module):

@@ -1,10 +1,14 @@
 """Checks pass on sound results, and each of them notices what it is there for."""
 
+from itertools import permutations
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+from paper_samples import table
 
-from dds.sampling.counts import compute_certificates
+from dds.statistics.certificates import compute_certificates
 from paper.checks import (
     check_comparison,
     check_curtailment,
@@ -12,35 +16,45 @@ from paper.checks import (
     check_table,
     failures,
 )
-from paper.sheets import to_markdown
-from paper.tables import build_table, lay_out
+from paper.tables import build_table
 
 METADATA = {
-    "n0": 10, "n": 100, "num_classes": 3,
-    "plan": {"plan": "fixed", "n0": 10, "n": 100, "curtail": False},
-}  # fmt: skip
-TABLE = {
-    "kind": "per_sigma", "caption": "x", "radii": [0.0, 0.1, 0.3],
-    "panels": [{"title": "C", "experiment": "e", "classifier": "c"}],
-}  # fmt: skip
+    "n0": 10,
+    "n": 100,
+    "num_classes": 3,
+    "plan": {"plan": "fixed", "n0": 10, "n": 100},
+}
+PANEL = {"title": "C", "experiment": "e", "classifier": "c"}
+TABLE = {"kind": "per_sigma", "caption": "x", "radii": [0.0, 0.1, 0.3], "panels": [PANEL]}
 
 
-def counts(images=12, right=95):
+def counts(images=12, right=95, n=100):
     estimation = np.zeros((images, 3), int)
     estimation[np.arange(images), np.arange(images) % 3] = right
-    estimation[np.arange(images), (np.arange(images) + 1) % 3] = 100 - right
+    estimation[np.arange(images), (np.arange(images) + 1) % 3] = n - right
     return pd.DataFrame(
         {
-            "image": range(images), "label": np.arange(images) % 3, "sigma": 0.5, "classifier": "c",
+            "image": range(images),
+            "label": np.arange(images) % 3,
+            "sigma": 0.5,
+            "classifier": "c",
             "selection": list(10 * np.eye(3, dtype=int)[np.arange(images) % 3]),
             "estimation": list(estimation),
         }
-    )  # fmt: skip
+    )
 
 
-def experiment(frame, stored=None, images=12):
-    certificates = compute_certificates(frame, METADATA, 0.01) if stored is None else stored
-    return failures(check_experiment("e", frame, METADATA, certificates, images=images, alpha=0.01))
+def metadata_of(n):
+    return METADATA | {"n": n, "plan": METADATA["plan"] | {"n": n}}
+
+
+def experiment(frame, stored=None, images=12, n=100, alpha=0.01):
+    metadata = metadata_of(n)
+    certificates = (
+        compute_certificates(frame, metadata["plan"], alpha) if stored is None else stored
+    )
+    checks = check_experiment("e", frame, metadata, certificates, images=images, alpha=alpha)
+    return failures(checks)
 
 
 def test_sound_results_pass():
@@ -60,90 +74,139 @@ def test_lost_samples_are_noticed():
 
 
 def test_altered_certificates_are_noticed():
-    stored = compute_certificates(counts(), METADATA, 0.01)
+    stored = compute_certificates(counts(), METADATA["plan"], 0.01)
     stored.loc[3, "radius"] = 1.5
     failed = experiment(counts(), stored)
     assert "certificates of e follow" in failed
-    assert "no radius of e exceeds" in failed
+    assert (
+        "no radius of e exceeds what its samples allow (it does at sigma 0.5 by c on im" in failed
+    )
+
+
+def test_samples_too_few_to_certify_anything_are_no_fault():
+    frame = counts(right=9, n=9)
+    assert not experiment(frame, n=9, alpha=0.001)
+    stored = compute_certificates(frame, metadata_of(9)["plan"], 0.001)
+    (check,) = (
+        check
+        for check in check_experiment("e", frame, metadata_of(9), stored, images=12, alpha=0.001)
+        if "exceeds" in check.name
+    )
+    assert check.detail == "the largest is 0.0000 of the limit"
+    stored.loc[3, "radius"] = 0.1
+    assert "it does at sigma 0.5 by c on image 3" in experiment(frame, stored, n=9, alpha=0.001)
 
 
 @pytest.fixture
 def certificates():
-    return {"e": compute_certificates(counts(), METADATA, 0.01)}
-
-
-def table_and_text(certificates):
-    table = build_table(TABLE, certificates)
-    return table, to_markdown(lay_out("per_sigma", table), "x")
+    return {"e": compute_certificates(counts(), METADATA["plan"], 0.01)}
 
 
 def test_a_sound_table_passes(certificates):
-    assert not failures(check_table("t", *table_and_text(certificates), certificates))
+    (check,) = check_table("t", build_table(table(TABLE), certificates))
+    assert check.passed
+    assert check.detail == "3 numbers"
 
 
 def test_a_rising_curve_is_noticed(certificates):
-    table, text = table_and_text(certificates)
-    table.loc[table["radius"] == 0.3, "accuracy_percent"] = 101
-    assert "t: certified accuracy never rises" in failures(
-        check_table("t", table, text, certificates)
-    )
+    numbers = build_table(table(TABLE), certificates)
+    numbers.loc[numbers["radius"] == 0.3, "accuracy_percent"] = 101
+    (check,) = check_table("t", numbers)
+    assert not check.passed
+    assert check.name == "t: certified accuracy never rises with the radius"
+    assert check.detail == "it does in part 0, classifier c, sigma 0.5"
 
 
-def test_an_unmarked_constant_classifier_is_noticed(certificates):
-    certificates["e"]["selected"] = 1
-    table, text = table_and_text(certificates)
-    assert not failures(check_table("t", table, text, certificates))
-    assert "are marked" in failures(check_table("t", table, text.replace("†", ""), certificates))
-    table["nearly_constant"] = False
-    assert "are marked" in failures(check_table("t", table, text, certificates))
+def test_panels_of_one_title_are_curves_of_their_own(certificates):
+    certificates["worse"] = certificates["e"].assign(correct=False)
+    panels = [PANEL | {"experiment": "worse"}, PANEL]
+    assert not failures(check_table("t", build_table(table(TABLE, panels=panels), certificates)))
+
+
+def test_a_table_of_other_numbers_is_not_checked():
+    assert check_table("t", pd.DataFrame({"hours": [1.0]})) == []
 
 
 @pytest.mark.parametrize(
     ("kind", "ours", "theirs", "passes"),
     [
-        ("better", 95, 30, True), ("better", 95, 95, False), ("better", 30, 95, False),
-        ("not_worse", 95, 30, True), ("not_worse", 95, 95, True), ("not_worse", 30, 95, False),
+        ("better", 95, 30, True),
+        ("better", 95, 95, False),
+        ("better", 30, 95, False),
+        ("not_worse", 95, 30, True),
+        ("not_worse", 95, 95, True),
+        ("not_worse", 30, 95, False),
     ],
-)  # fmt: skip
+)
 def test_comparisons_need_more_than_chance(kind, ours, theirs, passes):
     frames = {
-        name: compute_certificates(counts(right=right), METADATA, 0.01)
+        name: compute_certificates(counts(right=right), METADATA["plan"], 0.01)
         for name, right in (("a", ours), ("b", theirs))
     }
-    entry = {"kind": kind, "experiment": "a", "classifier": "c", "sigmas": [0.5], "radius": 0.1,
-             "than": {"experiment": "b", "classifier": "c"}}  # fmt: skip
+    entry = SimpleNamespace(
+        kind=kind,
+        experiment="a",
+        classifier="c",
+        than=SimpleNamespace(experiment="b", classifier="c"),
+        sigmas=[0.5],
+        radius=0.1,
+    )
     (check,) = check_comparison(entry, frames)
     assert check.passed == passes
 
 
-PLANS = {"methods": [{"experiment": "fixed"}, {"experiment": "early"}, {"experiment": "looks"}]}
+PLANS = {
+    "kind": "sampling_plans",
+    "caption": "x",
+    "radii": [0.25],
+    "classifiers": {"c": "C"},
+    "methods": [{"label": name, "experiment": name} for name in ("fixed", "early", "looks")],
+}
 EXPERIMENTS = {
-    "fixed": {"deterministic": True, "curtail": False},
-    "early": {"deterministic": True, "curtail": True},
-    "looks": {"deterministic": True, "curtail": False},
+    "fixed": SimpleNamespace(deterministic=True, plan="fixed"),
+    "early": SimpleNamespace(deterministic=True, plan="curtailed"),
+    "looks": SimpleNamespace(deterministic=True, plan="sequential"),
 }
 
 
 def certificates_of_plans(**changes):
     fixed = pd.DataFrame(
-        {"image": range(4), "sigma": 0.5, "classifier": "c", "radius": [0.4, 0.3, 0.1, 0.5],
-         "correct": [True, True, True, False], "lowest_radius": 0.25}
-    )  # fmt: skip
+        {
+            "image": range(4),
+            "sigma": 0.5,
+            "classifier": "c",
+            "radius": [0.4, 0.3, 0.1, 0.5],
+            "correct": [True, True, True, False],
+            "lowest_radius": 0.25,
+        }
+    )
     stopped = fixed["image"] >= 2
     early = fixed.assign(radius=fixed["radius"].mask(stopped), correct=~stopped)
     return {"fixed": fixed, "early": early.assign(**changes), "looks": fixed.assign(radius=9.0)}
 
 
-def test_a_curtailed_plan_must_certify_what_the_fixed_one_does():
-    (check,) = check_curtailment(PLANS, EXPERIMENTS, certificates_of_plans())
+@pytest.mark.parametrize(
+    "order",
+    list(permutations(PLANS["methods"])),
+    ids=lambda order: "-".join(method["label"] for method in order),
+)
+def test_a_curtailed_plan_must_certify_what_the_fixed_one_does(order):
+    entry = table(PLANS, methods=list(order))
+    (check,) = check_curtailment(entry, EXPERIMENTS, certificates_of_plans())
     assert check.passed
+    assert check.name == "early certifies what fixed does from radius 0.25 on"
     assert check.detail == "2 equal radii"
     for wrong in ([0.4, np.nan, np.nan, np.nan], [0.4, 0.31, np.nan, np.nan]):
-        (check,) = check_curtailment(PLANS, EXPERIMENTS, certificates_of_plans(radius=wrong))
+        (check,) = check_curtailment(entry, EXPERIMENTS, certificates_of_plans(radius=wrong))
         assert not check.passed
         assert check.detail == "not at sigma 0.5 by c on image 1"
 
 
+def test_a_curtailed_plan_without_a_fixed_one_is_not_compared():
+    entry = table(PLANS, methods=PLANS["methods"][1:])
+    assert check_curtailment(entry, EXPERIMENTS, certificates_of_plans()) == []
+
+
 def test_curtailed_plans_are_not_compared_where_samples_need_not_repeat():
-    loose = EXPERIMENTS | {"early": {"deterministic": False, "curtail": True}}
-    assert check_curtailment(PLANS, loose, certificates_of_plans()) == []
+    loose = EXPERIMENTS | {"early": SimpleNamespace(deterministic=False, plan="curtailed")}
+    assert check_curtailment(table(PLANS), loose, certificates_of_plans()) == []

@@ -1,20 +1,27 @@
 """Figures show the curves they claim to, and are written reproducibly."""
 
+from types import SimpleNamespace
+
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from paper_samples import figure
 
 from dds.statistics.accuracy import certified_accuracy
-from dds.statistics.certificates import binomial_interval
-from paper.figures import draw_figure, draw_votes, read_data, save_figure
+from dds.statistics.bounds import binomial_interval
+from paper.figures import FIGURES, draw_figure, draw_votes, pictures, read_data, save_figure
 
-ENTRY = {
-    "kind": "accuracy_against_radius", "caption": "x",
-    "panels": [{"title": "CNN", "experiment": "e", "classifier": "cnn"}],
-}  # fmt: skip
-
+PANEL = {"title": "CNN", "experiment": "e", "classifier": "cnn"}
+KEYS = {"kind": "accuracy_against_radius", "caption": "x", "panels": [PANEL]}
 IMAGES = 50
-AGAINST_SIGMA = ENTRY | {"kind": "accuracy_against_sigma", "radii": [0.0, 0.25, 0.4]}
+AGAINST_RADIUS = figure(KEYS)
+AGAINST_SIGMA = figure(KEYS, kind="accuracy_against_sigma", radii=[0.0, 0.25, 0.4])
+PICTURES = {"kind": "pictures", "caption": "x", "experiment": "e", "images": 3}
+
+both_kinds = pytest.mark.parametrize(
+    "entry", [AGAINST_RADIUS, AGAINST_SIGMA], ids=lambda entry: entry.kind
+)
 
 
 @pytest.fixture
@@ -22,15 +29,16 @@ def certificates():
     generator = np.random.default_rng(0)
     return pd.DataFrame(
         {
-            "sigma": np.repeat([0.25, 0.5], IMAGES), "classifier": "cnn",
+            "sigma": np.repeat([0.25, 0.5], IMAGES),
+            "classifier": "cnn",
             "radius": np.concatenate([generator.uniform(0, reach, IMAGES) for reach in (0.5, 1)]),
             "correct": generator.random(2 * IMAGES) < 0.9,
         }
-    )  # fmt: skip
+    )
 
 
 def test_one_falling_curve_a_sigma(certificates):
-    (axis,) = draw_figure(ENTRY, {"e": certificates}).axes
+    (axis,) = draw_figure(AGAINST_RADIUS, {"e": certificates}).axes
     assert [line.get_label() for line in axis.lines] == [r"$\sigma = 0.25$", r"$\sigma = 0.5$"]
     for line, (_, rows) in zip(axis.lines, certificates.groupby("sigma"), strict=True):
         heights = line.get_ydata()
@@ -42,9 +50,9 @@ def test_one_falling_curve_a_sigma(certificates):
 def test_one_curve_a_radius_over_the_sigmas(certificates):
     (axis,) = draw_figure(AGAINST_SIGMA, {"e": certificates}).axes
     assert [line.get_label() for line in axis.lines] == [
-        rf"$\varepsilon = {radius:g}$" for radius in AGAINST_SIGMA["radii"]
+        rf"$\varepsilon = {radius:g}$" for radius in AGAINST_SIGMA.radii
     ]
-    accuracies = certified_accuracy(certificates, AGAINST_SIGMA["radii"])
+    accuracies = certified_accuracy(certificates, AGAINST_SIGMA.radii)
     for line, (_, rows) in zip(axis.lines, accuracies.groupby("radius"), strict=True):
         assert list(line.get_xdata()) == [0.25, 0.5]
         assert list(line.get_ydata()) == pytest.approx(list(100 * rows["accuracy"]))
@@ -52,7 +60,7 @@ def test_one_curve_a_radius_over_the_sigmas(certificates):
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0.25", "0.5"]
 
 
-@pytest.mark.parametrize("entry", [ENTRY, AGAINST_SIGMA], ids=lambda entry: entry["kind"])
+@both_kinds
 def test_every_curve_has_the_band_of_its_interval(certificates, entry):
     (axis,) = draw_figure(entry, {"e": certificates}).axes
     assert len(axis.collections) == len(axis.lines) > 0
@@ -65,43 +73,150 @@ def test_every_curve_has_the_band_of_its_interval(certificates, entry):
             assert np.isclose(heights, 100 * high).any()
 
 
+@both_kinds
+@pytest.mark.parametrize("radius", [np.nan, 0.0], ids=["nothing computed", "all abstain"])
+def test_where_nothing_is_certified_curves_lie_at_zero(certificates, entry, radius, tmp_path):
+    drawn = draw_figure(entry, {"e": certificates.assign(radius=radius, correct=False)})
+    (axis,) = drawn.axes
+    assert len(axis.lines) > 0
+    for line in axis.lines:
+        assert set(line.get_ydata()) == {0.0}
+        assert line.get_xdata()[-1] > 0
+    save_figure(drawn, tmp_path / "f.png")
+
+
+@both_kinds
+def test_radii_that_a_plan_left_undecided_are_not_drawn(certificates, entry, tmp_path):
+    undecided = certificates.assign(radius=np.nan, correct=False, lowest_radius=9.0)
+    drawn = draw_figure(entry, {"e": undecided})
+    assert all(np.isnan(line.get_ydata()).all() for line in drawn.axes[0].lines)
+    save_figure(drawn, tmp_path / "f.png")
+
+
 def test_the_legend_lies_beside_the_data(certificates):
-    figure = draw_figure(AGAINST_SIGMA, {"e": certificates})
-    figure.draw_without_rendering()
-    (legend,) = figure.legends
-    assert legend.get_window_extent().x0 > figure.axes[-1].get_window_extent().x1
+    drawn = draw_figure(AGAINST_SIGMA, {"e": certificates})
+    drawn.draw_without_rendering()
+    (legend,) = drawn.legends
+    assert legend.get_window_extent().x0 > drawn.axes[-1].get_window_extent().x1
 
 
 def test_panels_share_colours_and_legend(certificates):
-    panels = [{"title": name, "experiment": name, "classifier": "cnn"} for name in "ab"]
+    panels = [PANEL | {"title": name, "experiment": name} for name in "ab"]
     few = certificates[certificates["sigma"] == 0.5]
-    figure = draw_figure(ENTRY | {"panels": panels}, {"a": certificates, "b": few})
-    (_, first), (second,) = (axis.lines for axis in figure.axes)
+    drawn = draw_figure(figure(KEYS, panels=panels), {"a": certificates, "b": few})
+    (_, first), (second,) = (axis.lines for axis in drawn.axes)
     assert first.get_color() == second.get_color()
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [
-        r"$\sigma = 0.25$", r"$\sigma = 0.5$",
-    ]  # fmt: skip
+    (legend,) = drawn.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == [r"$\sigma = 0.25$", r"$\sigma = 0.5$"]
+
+
+def test_panels_of_one_title_stay_apart(certificates):
+    panels = [PANEL, PANEL | {"experiment": "few"}]
+    few = certificates[certificates["sigma"] == 0.5]
+    drawn = draw_figure(figure(KEYS, panels=panels), {"e": certificates, "few": few})
+    assert [axis.get_title() for axis in drawn.axes] == ["CNN", "CNN"]
+    assert [len(axis.lines) for axis in drawn.axes] == [2, 1]
 
 
 def test_pictures_show_a_row_a_stage(tmp_path):
     clean = np.zeros((3, 1, 8, 8), np.float32)
     stages = np.zeros((2, 3, 1, 8, 8), np.float32)
     np.savez(tmp_path / "p.npz", clean=clean, noisy=stages, denoised=stages, sigmas=[0.25, 0.5])
-    figure = draw_figure({"kind": "pictures"}, read_data([tmp_path / "p.npz"]))
-    assert len(figure.axes) == 5 * 3
-    assert figure.axes[3].get_ylabel() == r"$\sigma = 0.25$"
+    drawn = draw_figure(figure(PICTURES), read_data([tmp_path / "p.npz"]))
+    assert len(drawn.axes) == 5 * 3
+    assert drawn.axes[3].get_ylabel() == r"$\sigma = 0.25$"
+
+
+def study(split, denoiser="unet"):
+    experiment = SimpleNamespace(denoiser=denoiser, dataset="digits", split="test")
+    dataset = SimpleNamespace(splits={"test": split})
+    return SimpleNamespace(experiments={"e": experiment}, datasets={"digits": dataset})
+
+
+@pytest.mark.parametrize("split", [2, SimpleNamespace(images=2)], ids=["number", "mapping"])
+def test_pictures_need_images_that_the_split_has(split):
+    assert list(pictures.check(figure(PICTURES, images=2), study(split))) == []
+    assert list(pictures.check(figure(PICTURES), study(split))) == [
+        (("images",), "3 is out of range; split test of dataset digits has 2 images")
+    ]
+
+
+def test_pictures_of_a_split_of_unknown_size_are_not_refused():
+    assert list(pictures.check(figure(PICTURES), study(SimpleNamespace(images=None)))) == []
+
+
+def test_pictures_need_a_denoiser():
+    assert list(pictures.check(figure(PICTURES), study(3, denoiser="none"))) == [
+        (("experiment",), "e has no denoiser; allowed are experiments with one")
+    ]
+
+
+def test_kinds_say_whether_they_are_drawn_from_pictures():
+    assert {name for name in FIGURES.names if FIGURES[name].PICTURES} == {"pictures"}
+
+
+OWN_KIND = '''
+"""A histogram of radii."""
+
+from __future__ import annotations
+
+from dds.keys import Count, key
+from paper.parts import Captioned
+
+PICTURES = False
+
+
+class Keys(Captioned):
+    """How radii are spread."""
+
+    experiment: str = key("Whose.")
+    bins: Count = key("How many bars.", 4)
+
+
+def draw(entry, data):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.subplots().hist(data[entry.experiment]["radius"], bins=entry.bins)
+    return figure
+'''
+
+
+def test_a_file_of_the_users_own_is_a_kind_of_figure(certificates, tmp_path):
+    path = tmp_path / "radius_histogram.py"
+    path.write_text(OWN_KIND)
+    entry = figure({"kind": str(path), "caption": "x", "experiment": "e"})
+    drawn = draw_figure(entry, {"e": certificates})
+    assert sum(bar.get_height() for bar in drawn.axes[0].patches) == 2 * IMAGES
+    assert len(drawn.axes[0].patches) == 4
+    save_figure(drawn, tmp_path / "f.pdf")
+
+
+def written(entry, data, path):
+    save_figure(draw_figure(entry, data), path)
+    return path.read_bytes()
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".png"])
 def test_the_same_figure_gives_the_same_file(certificates, tmp_path, suffix):
     certificates.to_parquet(tmp_path / "e.parquet")
-    files = []
-    for name in ("a", "b"):
-        save_figure(draw_figure(ENTRY, read_data([tmp_path / "e.parquet"])),
-                    tmp_path / f"{name}{suffix}")  # fmt: skip
-        files.append((tmp_path / f"{name}{suffix}").read_bytes())
-    assert files[0] == files[1]
+    first, second = (
+        written(AGAINST_RADIUS, read_data([tmp_path / "e.parquet"]), tmp_path / f"{name}{suffix}")
+        for name in ("a", "b")
+    )
+    assert first == second
+
+
+@both_kinds
+def test_a_users_own_settings_of_matplotlib_change_nothing(certificates, entry, tmp_path):
+    plain = written(entry, {"e": certificates}, tmp_path / "plain.png")
+    own = {"text.usetex": True, "lines.linewidth": 9, "axes.grid": True, "savefig.bbox": "tight"}
+    with mpl.rc_context(own):
+        assert written(entry, {"e": certificates}, tmp_path / "own.png") == plain
+        votes = draw_votes(np.array([3, 97]), np.array([20, 980]))
+        assert not votes.axes[0].title.get_usetex()
+        assert mpl.rcParams["lines.linewidth"] == 9
 
 
 def test_votes_are_drawn_as_they_were_counted():

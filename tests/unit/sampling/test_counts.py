@@ -1,18 +1,14 @@
-"""Counts survive the disk, merge only where they fit, and become certificates."""
+"""Counts survive the disk, and merge only where they fit."""
 
-import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest, norm
 
 from dds.sampling.counts import (
     check_counts,
-    compute_certificates,
     merge_counts,
     read_counts,
     write_counts,
 )
-from dds.statistics.certificates import ABSTAIN
 
 METADATA = {
     "protocol": 1, "study": "s", "experiment": "e", "dataset": "d", "sigma": 0.5, "seed": 1,
@@ -128,30 +124,3 @@ def test_foreign_files_are_refused(tmp_path):
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "b.parquet")
     with pytest.raises(ValueError, match="b.parquet is not a counts file"):
         read_counts(tmp_path / "b.parquet")
-
-
-def test_certificates_agree_with_scipy(tmp_path):
-    certificates = compute_certificates(frame([0, 1]), METADATA, 0.01)
-    low = binomtest(90, 100, alternative="greater").proportion_ci(confidence_level=0.99).low
-    np.testing.assert_allclose(certificates["p_lower"], low)
-    np.testing.assert_allclose(certificates["radius"], 0.5 * norm.ppf(low))
-    assert certificates["correct"].all()
-    assert (certificates["prediction"] == 1).all()
-
-
-def test_the_class_comes_from_the_selection_samples_alone():
-    rows = frame([0]).assign(selection=[[9, 1, 0]])
-    (certificate,) = compute_certificates(rows, METADATA, 0.01).to_dict("records")
-    assert (certificate["n0"], certificate["n"]) == (10, 100)
-    assert (certificate["selected"], certificate["successes"]) == (0, 10)
-    assert certificate["prediction"] == ABSTAIN
-
-
-@pytest.mark.parametrize(
-    ("plan", "lowest"), [(METADATA["plan"], 0.0), (CURTAILED, 0.25), (SEQUENTIAL, 0.125)]
-)
-def test_certificates_say_from_which_radius_on_they_are_decided(plan, lowest):
-    plan = plan | ({"radii": [0.25, 0.125]} if plan is SEQUENTIAL else {})
-    rows = frame([0]).assign(estimation=[[plan["n"] // 10, plan["n"] - plan["n"] // 10, 0]])
-    certificates = compute_certificates(rows, METADATA | {"plan": plan}, 0.01)
-    assert certificates["lowest_radius"].tolist() == [lowest]

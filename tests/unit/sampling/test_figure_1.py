@@ -7,7 +7,7 @@ from torch.nn import functional
 from dds.networks.registry import build_classifier, build_denoiser
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.seeds import BLOCK, ESTIMATION, SELECTION, noise_seed
-from dds.statistics.plans import Fixed
+from dds.statistics.plans.fixed import Fixed
 
 SIGMA, N0, N, SEED = 0.5, 100, 200, 7
 CLASSES = [str(label) for label in range(10)]
@@ -17,6 +17,7 @@ UNET = {
         "image_size": 8, "in_channels": 3, "out_channels": 6, "model_channels": 32,
         "num_res_blocks": 1, "attention_resolutions": [4], "channel_mult": [1, 2], "num_heads": 2,
     },
+    "input": {"channels": 3, "size": 8},
     "schedule": {"name": "cosine", "steps": 1000, "rescale_timesteps": True},
 }  # fmt: skip
 VIT = {

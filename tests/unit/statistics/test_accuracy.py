@@ -36,6 +36,14 @@ def test_an_image_counts_where_it_is_right_and_reaches_the_radius(images, radii)
         assert (row.low, row.high) == pytest.approx((interval.low, interval.high))
 
 
+@given(st.lists(st.tuples(st.floats(0, 2), st.booleans()), min_size=1, max_size=60))
+def test_accuracy_never_rises_with_the_radius_and_lies_within_its_interval(images):
+    frame = certificates([r for r, _ in images], [c for _, c in images])
+    rows = certified_accuracy(frame, np.linspace(0, 2, 9))
+    assert rows["accuracy"].is_monotonic_decreasing
+    assert rows["accuracy"].between(rows["low"], rows["high"]).all()
+
+
 def test_a_radius_just_below_the_mark_does_not_reach_it():
     rows = certified_accuracy(certificates([0.4996, 0.5], [True, True]), [0.5])
     assert rows["certified"].tolist() == [1]
@@ -60,13 +68,23 @@ def test_the_best_sigma_is_chosen_for_each_radius_and_brings_its_clean_accuracy(
     best = best_over_sigma(
         certified_accuracy(frame, [0.1, 0.3, 0.9]), certified_accuracy(frame, [0.0])
     )
-    assert best["sigma"].tolist() == [
-        0.25,
-        0.5,
-        0.25,
-    ]  # equals: more clean accuracy
+    assert best["sigma"].tolist() == [0.25, 0.5, 0.25]  # equals: more clean accuracy
     assert best["accuracy"].tolist() == [0.75, 0.5, 0]
     assert best["clean_accuracy"].tolist() == [0.75, 0.5, 0.75]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.25, 0.5, 1.0]), st.floats(0, 2), st.booleans()), min_size=1
+    )
+)
+def test_no_sigma_is_better_than_the_best(images):
+    frame = pd.concat([certificates([r], [c], sigma=s) for s, r, c in images])
+    accuracies = certified_accuracy(frame, [0.0, 0.5, 1.0])
+    best = best_over_sigma(accuracies, certified_accuracy(frame, [0.0]))
+    assert best["radius"].tolist() == [0.0, 0.5, 1.0]
+    highest = accuracies.groupby("radius")["accuracy"].max()
+    assert best["accuracy"].tolist() == highest.tolist()
 
 
 def test_a_constant_classifier_is_unmasked():
@@ -86,7 +104,8 @@ def test_abstentions_are_no_class():
     assert most_frequent_share(frame)["most_frequent_share"].tolist() == [0.5]
 
 
-def test_mean_interval_is_students():
-    values = np.random.default_rng(0).normal(3, 2, 40)
+@given(st.lists(st.integers(-100, 100), min_size=2, max_size=40, unique=True))
+def test_mean_interval_is_students(values):
+    values = np.array(values)
     interval = ttest_1samp(values, 0).confidence_interval(0.95)
     assert mean_interval(values) == pytest.approx((values.mean(), interval.low, interval.high))

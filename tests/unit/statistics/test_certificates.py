@@ -1,144 +1,18 @@
+"""Certificates from class counts: of a few rows by hand, and their laws."""
+
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from dds.statistics.certificates import (
-    ABSTAIN,
-    binomial_interval,
-    certified_radius,
-    certify_counts,
-    clopper_pearson_lower,
-    clopper_pearson_upper,
-    largest_radius,
-    successes_needed,
-)
-from dds.statistics.plans import Fixed, Sequential
-
-alphas = st.floats(1e-6, 0.5)
-sigmas = st.floats(0.01, 10.0)
-
-
-@st.composite
-def successes_of_n(draw, most=100_000):
-    n = draw(st.integers(1, most))
-    return draw(st.integers(0, n)), n
-
-
-@given(successes_of_n(most=5_000), alphas)
-def test_lower_bound_agrees_with_binomtest(counts, alpha):
-    test = binomtest(*counts, alternative="greater")
-    oracle = test.proportion_ci(confidence_level=1 - alpha, method="exact").low
-    assert clopper_pearson_lower(*counts, alpha) == pytest.approx(oracle, rel=1e-8, abs=1e-12)
-
-
-@given(successes_of_n(most=5_000), alphas)
-def test_upper_bound_agrees_with_binomtest(counts, alpha):
-    test = binomtest(*counts, alternative="less")
-    oracle = test.proportion_ci(confidence_level=1 - alpha, method="exact").high
-    assert clopper_pearson_upper(*counts, alpha) == pytest.approx(oracle, rel=1e-8, abs=1e-12)
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 20), (13, 20), (20, 20), (9_312, 10_000)])
-def test_interval_agrees_with_binomtest(successes, n):
-    oracle = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="exact")
-    assert binomial_interval(successes, n) == pytest.approx((oracle.low, oracle.high))
-
-
-def test_bounds_without_samples_say_nothing():
-    assert clopper_pearson_lower(0, 0, 0.001) == 0
-    assert clopper_pearson_upper(0, 0, 0.001) == 1
-
-
-@given(successes_of_n(), alphas)
-def test_bounds_enclose_the_observed_share(counts, alpha):
-    successes, n = counts
-    low, high = clopper_pearson_lower(*counts, alpha), clopper_pearson_upper(*counts, alpha)
-    assert 0 <= low <= successes / n <= high <= 1
-
-
-@given(st.integers(1, 100_000), st.data(), alphas, alphas)
-def test_lower_bound_rises_with_successes_and_alpha(n, data, alpha, other_alpha):
-    fewer, more = sorted(data.draw(st.tuples(*[st.integers(0, n)] * 2)))
-    strict, loose = sorted((alpha, other_alpha))
-    assert clopper_pearson_lower(fewer, n, alpha) <= clopper_pearson_lower(more, n, alpha)
-    assert clopper_pearson_lower(fewer, n, strict) <= clopper_pearson_lower(fewer, n, loose)
-
-
-@given(st.floats(0, 0.5), sigmas)
-def test_no_radius_without_a_majority(p_lower, sigma):
-    assert certified_radius(p_lower, sigma) == 0
-
-
-@given(st.floats(0.5, 0.999999, exclude_min=True), st.floats(0.5, 0.999999), sigmas)
-def test_radius_rises_with_probability_and_scales_with_sigma(p_lower, other, sigma):
-    radius = certified_radius(p_lower, sigma)
-    assert radius == pytest.approx(sigma * norm.ppf(p_lower))
-    assert (radius <= certified_radius(other, sigma)) or other < p_lower
-    assert certified_radius(p_lower, 2 * sigma) == pytest.approx(2 * radius)
-
-
-def test_largest_radius_is_the_published_limit():
-    limits = largest_radius(np.array([10_000, 100_000]), 0.001, 1.0)
-    assert limits == pytest.approx([3.1986, 3.8115], abs=5e-5)
-
-
-@given(successes_of_n(), alphas, sigmas)
-def test_nothing_is_certified_beyond_the_largest_radius(counts, alpha, sigma):
-    radius = certified_radius(clopper_pearson_lower(*counts, alpha), sigma)
-    assert radius <= largest_radius(counts[1], alpha, sigma)
-
-
-def test_successes_needed_at_the_papers_sample_counts():
-    radii = np.array([0.25, 0.5, 0.75, 1, 1.5, 2, 3])
-    assert successes_needed(radii, 1.0, 100_000, 0.001).tolist() == [
-        60_350, 69_598, 77_747, 84_492, 93_563, 97_870, 99_900,
-    ]  # fmt: skip
-    assert successes_needed(radii, 1.0, 10_000, 0.001).tolist() == [
-        6_139, 7_058, 7_863, 8_526, 9_409, 9_818, 9_997,
-    ]  # fmt: skip
-
-
-@given(st.floats(0, 4), sigmas, st.integers(0, 20_000), alphas)
-def test_successes_needed_is_where_certification_starts(radius, sigma, n, alpha):
-    needed = int(successes_needed(radius, sigma, n, alpha))
-
-    def certifies(successes):
-        p_lower = clopper_pearson_lower(successes, n, alpha)
-        return p_lower > 0.5 and certified_radius(p_lower, sigma) >= radius
-
-    assert needed == n + 1 or certifies(needed)
-    assert not certifies(needed - 1)
-
-
-@given(successes_of_n(), sigmas, alphas)
-def test_a_radius_counts_as_certified_where_it_is_reached_exactly(counts, sigma, alpha):
-    successes, n = counts
-    radius = certified_radius(clopper_pearson_lower(successes, n, alpha), sigma)
-    if radius > 0:
-        assert successes_needed(radius, sigma, n, alpha) <= successes
-
-
-@pytest.mark.parametrize(
-    ("call", "reason"),
-    [
-        (lambda: clopper_pearson_lower(11, 10, 0.001), "successes must lie between 0 and n"),
-        (lambda: clopper_pearson_lower(-1, 10, 0.001), "successes must lie between 0 and n"),
-        (lambda: clopper_pearson_lower(0.5, 10, 0.001), "successes must be whole"),
-        (lambda: clopper_pearson_lower(5, 10, 1.0), "alpha must lie between 0 and 1"),
-        (lambda: clopper_pearson_lower(5, 10, float("nan")), "alpha must lie between 0 and 1"),
-        (lambda: binomial_interval(5, 10, level=95), "level must lie between 0 and 1"),
-        (lambda: certified_radius(1.1, 0.25), r"p_lower must lie in \[0, 1\]"),
-        (lambda: certified_radius(0.9, 0.0), "sigma must be above 0"),
-        (lambda: successes_needed(-0.1, 0.25, 10, 0.001), "radius must be at least 0"),
-    ],
-)
-def test_arguments_out_of_range_are_refused(call, reason):
-    with pytest.raises(ValueError, match=reason):
-        call()
+from dds.statistics.certificates import ABSTAIN, certify_counts, compute_certificates
+from dds.statistics.plans.curtailed import Curtailed
+from dds.statistics.plans.fixed import Fixed
+from dds.statistics.plans.sequential import Sequential
 
 
 def certify(selection, estimation, label, plan=None, alpha=0.001):
@@ -187,7 +61,7 @@ def test_permuting_classes_permutes_predictions_alone(data):
 
 
 def test_rows_that_the_plan_stopped_are_not_computed():
-    plan = Fixed(10, 1000, curtail=True, sigma=0.5, alpha=0.001)
+    plan = Curtailed(10, 1000, sigma=0.5, alpha=0.001)
     rows = certify([[0, 10]] * 2, [[0, 1000], [600, 0]], [1, 1], plan=plan)
     assert rows["computed"].tolist() == [True, False]
     assert np.isnan([rows["radius"][1], rows["p_lower"][1]]).all()
@@ -207,3 +81,78 @@ def test_misshapen_counts_are_refused():
         certify_counts(counts, counts[:, :2], 0.25, np.zeros(2), Fixed(3, 3), 0.001)
     with pytest.raises(ValueError, match=r"label must have shape \(2,\)"):
         certify_counts(counts, counts, 0.25, np.zeros(3), Fixed(3, 3), 0.001)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 9)] * 3), min_size=1, max_size=8), st.data())
+def test_a_row_is_certified_as_if_it_were_alone(votes, data):
+    votes = np.array(votes)
+    selection, estimation = votes + [0, 0, 1], votes * 50 + [0, 0, 1]
+    selection[:, 0] += 28 - selection.sum(axis=1)
+    estimation[:, 0] += 1_351 - estimation.sum(axis=1)
+    labels = data.draw(st.lists(st.integers(0, 2), min_size=len(votes), max_size=len(votes)))
+    together = certify(selection, estimation, labels)
+    for row, label in enumerate(labels):
+        alone = certify(selection[[row]], estimation[[row]], [label])
+        for column, values in alone.items():
+            assert together[column][row] == values[0]
+
+
+# A table of counts. ----------------------------------------------------------------------
+
+FIXED = {"plan": "fixed", "n0": 10, "n": 100}
+CURTAILED = {"plan": "curtailed", "n0": 10, "n": 1000, "alpha": 0.01, "radii": [0.25]}
+SEQUENTIAL = {"plan": "sequential", "n0": 10, "n": 1000, "alpha": 0.01, "radii": [0.25, 0.125],
+              "looks": [500, 1000]}  # fmt: skip
+COLUMNS = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
+           "p_lower", "radius", "correct", "selected", "label_successes", "computed",
+           "lowest_radius"]  # fmt: skip
+
+
+def frame(images, sigma=0.5, successes=90):
+    return pd.DataFrame(
+        {
+            "image": images,
+            "label": 1,
+            "sigma": sigma,
+            "classifier": "c",
+            "selection": [[1, 9, 0]] * len(images),
+            "estimation": [[100 - successes, successes, 0]] * len(images),
+        }
+    )
+
+
+def test_certificates_agree_with_scipy():
+    certificates = compute_certificates(frame([0, 1]), FIXED, 0.01)
+    low = binomtest(90, 100, alternative="greater").proportion_ci(confidence_level=0.99).low
+    np.testing.assert_allclose(certificates["p_lower"], low)
+    np.testing.assert_allclose(certificates["radius"], 0.5 * norm.ppf(low))
+    assert certificates["correct"].all()
+    assert (certificates["prediction"] == 1).all()
+
+
+def test_the_class_comes_from_the_selection_samples_alone():
+    rows = frame([0]).assign(selection=[[9, 1, 0]])
+    (certificate,) = compute_certificates(rows, FIXED, 0.01).to_dict("records")
+    assert (certificate["n0"], certificate["n"]) == (10, 100)
+    assert (certificate["selected"], certificate["successes"]) == (0, 10)
+    assert certificate["prediction"] == ABSTAIN
+
+
+@pytest.mark.parametrize(("plan", "lowest"), [(FIXED, 0.0), (CURTAILED, 0.25), (SEQUENTIAL, 0.125)])
+def test_certificates_say_from_which_radius_on_they_are_decided(plan, lowest):
+    rows = frame([0]).assign(estimation=[[plan["n"] // 10, plan["n"] - plan["n"] // 10, 0]])
+    certificates = compute_certificates(rows, plan, 0.01)
+    assert certificates["lowest_radius"].tolist() == [lowest]
+
+
+def test_every_noise_level_has_certificates_of_its_own_in_one_table():
+    rows = pd.concat([frame([3, 5], sigma=0.5), frame([3, 5], sigma=0.25, successes=80)])
+    certificates = compute_certificates(rows, FIXED, 0.01)
+    assert certificates.columns.tolist() == COLUMNS
+    assert certificates.index.tolist() == [0, 1, 2, 3]
+    assert certificates["image"].tolist() == [3, 5, 3, 5]
+    assert certificates["sigma"].tolist() == [0.25, 0.25, 0.5, 0.5]
+    alone = [compute_certificates(part, FIXED, 0.01) for _, part in rows.groupby("sigma")]
+    pd.testing.assert_frame_equal(
+        certificates, pd.concat(alone, ignore_index=True), check_exact=True
+    )

@@ -19,21 +19,19 @@ from torch import nn
 
 from dds.networks.denoisers import NoDenoiser
 from dds.sampling.smoothing import SmoothedClassifier
-from dds.statistics.certificates import (
-    certified_radius,
-    certify_counts,
-    clopper_pearson_lower,
-    successes_needed,
-)
-from dds.statistics.plans import Fixed, Sequential
+from dds.statistics.bounds import certified_radius, clopper_pearson_lower, successes_needed
+from dds.statistics.certificates import certify_counts
+from dds.statistics.plans.curtailed import Curtailed
+from dds.statistics.plans.fixed import Fixed
+from dds.statistics.plans.sequential import Sequential
 
 SIGMA, ALPHA, N0, N = 0.5, 0.05, 20, 2_000
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 PLANS = {
     "fixed": Fixed(N0, N),
-    "curtailed": Fixed(N0, N, curtail=True, sigma=SIGMA, alpha=ALPHA),
-    "curtailed at 0.5": Fixed(N0, N, curtail=True, lowest_radius=0.5, sigma=SIGMA, alpha=ALPHA),
+    "curtailed": Curtailed(N0, N, sigma=SIGMA, alpha=ALPHA),
+    "curtailed at 0.5": Curtailed(N0, N, lowest_radius=0.5, sigma=SIGMA, alpha=ALPHA),
     "sequential": Sequential(N0, N, radii=RADII, sigma=SIGMA, alpha=ALPHA),
     "sequential, many looks": Sequential(
         N0, N, radii=RADII, sigma=SIGMA, alpha=ALPHA, looks=range(100, N + 1, 100), last_share=0.05

@@ -1,25 +1,36 @@
+"""Sampling plans: how they are made, where they stop, and how alpha is spent."""
+
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy.stats import hypergeom
 
+import dds
 from dds.seeds import BLOCK
-from dds.statistics.certificates import certify_counts, largest_radius, successes_needed
-from dds.statistics.plans import Fixed, Sequential, default_looks, make_plan
+from dds.statistics.bounds import largest_radius, successes_needed
+from dds.statistics.certificates import certify_counts
+from dds.statistics.plans import PLANS as KINDS
+from dds.statistics.plans import make_plan
+from dds.statistics.plans._looks import default_looks
+from dds.statistics.plans.curtailed import Curtailed
+from dds.statistics.plans.fixed import Fixed
+from dds.statistics.plans.sequential import Sequential
 
 SIGMA, ALPHA, RADII = 0.25, 0.001, (0.0, 0.25, 0.5, 0.75)
 
 PLANS = {
     "fixed": Fixed(100, 2_000),
-    "curtailed": Fixed(100, 2_000, curtail=True, sigma=SIGMA, alpha=ALPHA),
-    "curtailed at 0.25": Fixed(
-        100, 2_000, curtail=True, lowest_radius=0.25, sigma=SIGMA, alpha=ALPHA
-    ),
+    "curtailed": Curtailed(100, 2_000, sigma=SIGMA, alpha=ALPHA),
+    "curtailed at 0.25": Curtailed(100, 2_000, lowest_radius=0.25, sigma=SIGMA, alpha=ALPHA),
     "sequential": Sequential(100, 2_000, radii=RADII, sigma=SIGMA, alpha=ALPHA),
     "sequential, ragged n": Sequential(100, 1_950, radii=RADII, sigma=SIGMA, alpha=ALPHA),
 }
@@ -76,12 +87,29 @@ def test_a_plan_survives_the_way_through_a_file(plan):
     assert again.to_dict() == plan.to_dict()
 
 
+@given(
+    n=st.integers(1, 3_000),
+    radii=st.lists(st.floats(0, 2), min_size=1, max_size=4),
+    alpha=st.floats(1e-6, 0.5),
+    last_share=st.floats(0.01, 0.99),
+    futility=st.floats(0.001, 0.5),
+)
+def test_any_plan_is_what_its_settings_say(n, radii, alpha, last_share, futility):
+    rest = {"last_share": last_share, "futility": futility}
+    for plan in (
+        Fixed(10, n),
+        Curtailed(10, n, lowest_radius=radii[0], sigma=SIGMA, alpha=alpha),
+        Sequential(10, n, radii=radii, sigma=SIGMA, alpha=alpha, **rest),
+    ):
+        assert make_plan(json.loads(json.dumps(plan.to_dict())), SIGMA) == plan
+
+
 def test_an_experiment_of_a_study_file_makes_its_plan():
     experiment = {"dataset": "digits", "plan": "fixed", "n0": 100, "n": 1_000, "alpha": 0.001}
     assert make_plan(experiment, 0.5) == Fixed(100, 1_000)
 
-    experiment |= {"curtail": True, "radii": [0.5, 0.25]}
-    curtailed = Fixed(100, 1_000, curtail=True, lowest_radius=0.25, sigma=0.5, alpha=0.001)
+    experiment |= {"plan": "curtailed", "radii": [0.5, 0.25]}
+    curtailed = Curtailed(100, 1_000, lowest_radius=0.25, sigma=0.5, alpha=0.001)
     assert make_plan(experiment, 0.5) == curtailed
 
     experiment |= {"plan": "sequential", "looks": [500, 1_000]}
@@ -89,6 +117,153 @@ def test_an_experiment_of_a_study_file_makes_its_plan():
         100, 1_000, radii=[0.25, 0.5], sigma=0.5, alpha=0.001, looks=[500, 1_000]
     )
     assert make_plan(experiment, 0.5) == sequential
+
+
+@pytest.mark.parametrize(
+    ("settings", "plan"),
+    [
+        ({"curtail": False}, Fixed(10, 1_000)),
+        ({"curtail": False, "alpha": 0.01, "radii": [0.5]}, Fixed(10, 1_000)),
+        (
+            {"curtail": True, "alpha": 0.01, "radii": [0.5]},
+            Curtailed(10, 1_000, lowest_radius=0.5, sigma=SIGMA, alpha=0.01),
+        ),
+        ({"curtail": True, "alpha": 0.01}, Curtailed(10, 1_000, sigma=SIGMA, alpha=0.01)),
+    ],
+)
+def test_counts_that_call_a_curtailed_plan_fixed_are_still_read(settings, plan):
+    assert make_plan({"plan": "fixed", "n0": 10, "n": 1_000} | settings, SIGMA) == plan
+
+
+# Kinds of plans. -------------------------------------------------------------------------
+
+every_kind = pytest.mark.parametrize("kind", KINDS.names)
+
+
+def loaded_by(code):
+    """Return the modules that code loads in an interpreter of its own."""
+    code += "\nimport sys; print(*sys.modules)"
+    scripts = Path(dds.__file__).parents[1]
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=scripts, check=True, capture_output=True, text=True)
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["plans", *(f"plans.{kind}" for kind in KINDS.names)])
+def test_importing_plans_takes_no_array_library(module):
+    loaded = loaded_by(f"import dds.statistics.{module}")
+    assert f"dds.statistics.{module}" in loaded
+    assert not loaded & {"numpy", "scipy", "pandas", "torch", "dds.statistics.certificates"}
+
+
+def test_plans_build_on_bounds_and_certificates_on_plans():
+    settings = {"plan": "sequential", "n0": 1, "n": 100, "alpha": 0.1, "radii": [0.0]}
+    loaded = loaded_by(f"import dds; dds.make_plan({settings}, 0.5)")
+    assert "dds.statistics.bounds" in loaded
+    assert "dds.statistics.certificates" not in loaded
+
+    loaded = loaded_by("import dds.statistics.bounds")
+    assert {name for name in loaded if name.startswith("dds.statistics.")} == {
+        "dds.statistics.bounds"
+    }
+
+
+@every_kind
+def test_a_plan_takes_no_keys_but_its_own(kind):
+    own = set(KINDS[kind].Keys.model_fields)
+    for stranger in {"radii", "looks", "last_share", "futility", "curtail"} - own:
+        with pytest.raises(ValidationError, match=stranger):
+            KINDS[kind].Keys(**{"radii": [0.0], stranger: [0.5]})
+
+
+def test_keys_and_plans_have_the_same_defaults():
+    samples = {"n0": 10, "n": 1_000, "alpha": ALPHA, "sigma": SIGMA}
+    curtailed, sequential = KINDS["curtailed"], KINDS["sequential"]
+    assert curtailed.make(curtailed.Keys(), **samples) == Curtailed(**samples)
+    keys = sequential.Keys(radii=[0.25])
+    assert sequential.make(keys, **samples) == Sequential(**samples, radii=[0.25])
+
+
+def test_what_a_fixed_plan_draws_does_not_depend_on_alpha_but_what_the_others_draw_does():
+    selection = counts(100, 100)
+    for kind in KINDS.names:
+        settings = {"plan": kind, "n0": 100, "n": 1_000, "radii": [0.0], "looks": [500, 1_000]}
+        plans = [make_plan(settings | {"alpha": alpha}, SIGMA) for alpha in (1e-9, 0.4)]
+        goals = {
+            tuple(plan.goal(1, selection, counts(hits, 500)) for hits in range(501))
+            for plan in plans
+        }
+        assert (len(goals) > 1) == KINDS[kind].SPENDS_ALPHA
+
+
+def test_looks_are_checked_where_no_array_library_is():
+    keys, check = KINDS["sequential"].Keys, KINDS["sequential"].check
+    check(keys(radii=[0.0], looks=[500, 1_000]), 1_000)
+    check(keys(radii=[0.0]), 1_234)
+    with pytest.raises(ValueError, match="end at n = 900"):
+        check(keys(radii=[0.0], looks=[500, 1_000]), 900)
+
+
+OWN_PLAN = """
+from dataclasses import dataclass
+
+from dds import keys as typed
+
+SPENDS_ALPHA = False
+
+
+class Keys(typed.Keys):
+    stop: typed.Count = typed.key("How many samples to draw of an image that begins badly.")
+    least: typed.Fraction = typed.key("Share of hits after which it goes on.", 0.5)
+
+
+def make(keys, *, n0, n, alpha, sigma):
+    return TwoStages(n0, n, keys.stop, keys.least)
+
+
+@dataclass(frozen=True)
+class TwoStages:
+    n0: int
+    n: int
+    stop: int
+    least: float
+    lowest_radius = 0.0
+
+    def goal(self, label, selection, estimation):
+        hits, drawn = estimation[selection.argmax()], estimation.sum()
+        return self.stop if drawn <= self.stop and hits < self.least * self.stop else self.n
+
+    def computed(self, drawn):
+        return drawn == self.n
+
+    def alpha_at(self, drawn, alpha):
+        return 0 * drawn + alpha
+
+    def to_dict(self):
+        return {"plan": __file__, "n0": self.n0, "n": self.n, "stop": self.stop,
+                "least": self.least}
+"""
+
+
+def test_a_plan_of_the_users_own_is_a_file(tmp_path, monkeypatch):
+    (tmp_path / "two_stages.py").write_text(OWN_PLAN)
+    monkeypatch.chdir(tmp_path)
+    settings = {"plan": "two_stages.py", "n0": 100, "n": 2_000, "stop": 300, "alpha": ALPHA}
+    plan = make_plan(settings, SIGMA)
+    assert (plan.stop, plan.least) == (300, 0.5)
+    assert make_plan(json.loads(json.dumps(plan.to_dict())), SIGMA) == plan
+    bad, good = (certificate(plan, run(plan, hits_of(p, 2_000))) for p in (0.2, 0.9))
+    assert (bad["n"], bad["computed"]) == (300, False)
+    assert good == certificate(PLANS["fixed"], run(PLANS["fixed"], hits_of(0.9, 2_000)))
+
+    del settings["stop"]
+    with pytest.raises(ValueError, match="a two_stages plan needs stop"):
+        make_plan(settings, SIGMA)
+    with pytest.raises(ValueError, match="plan: there is no Python file .*three_stages.py"):
+        make_plan(settings | {"plan": "three_stages.py"}, SIGMA)
+
+
+# Where plans stop. -----------------------------------------------------------------------
 
 
 def test_fixed_draws_everything_of_every_image():
@@ -121,6 +296,14 @@ def test_curtailing_changes_no_decision_from_the_lowest_radius_on(name, p, seed)
         assert not (complete["correct"] and complete["radius"] >= plan.lowest_radius)
 
 
+@given(n=st.integers(1, 1_500), lowest=st.floats(0, 1), p=st.floats(0.3, 1), data=st.data())
+def test_curtailing_stops_no_image_that_any_plan_of_n_samples_certifies(n, lowest, p, data):
+    plan = Curtailed(10, n, lowest_radius=lowest, sigma=SIGMA, alpha=ALPHA)
+    hits = hits_of(p, n, data.draw(st.integers(0, 99)))
+    stopped = not certificate(plan, run(plan, hits))["computed"]
+    assert not (stopped and hits.sum() >= successes_needed(lowest, SIGMA, n, ALPHA))
+
+
 def test_curtailing_stops_at_the_first_block_that_settles_it():
     plan = PLANS["curtailed"]
     too_many = 2_000 - int(successes_needed(0.0, SIGMA, 2_000, ALPHA)) + 1
@@ -148,7 +331,7 @@ def test_curtailing_lets_an_image_go_on_that_can_just_be_certified(misses_too_ma
 
 def test_curtailing_draws_nothing_where_the_radius_is_beyond_reach():
     beyond = 1.01 * float(largest_radius(2_000, ALPHA, SIGMA))
-    plan = Fixed(100, 2_000, curtail=True, lowest_radius=beyond, sigma=SIGMA, alpha=ALPHA)
+    plan = Curtailed(100, 2_000, lowest_radius=beyond, sigma=SIGMA, alpha=ALPHA)
     assert run(plan, hits_of(1.0, 2_000)).sum() == 0
 
 
@@ -224,6 +407,15 @@ def test_alpha_is_spent_once_over_the_looks():
     assert spent[-1] == pytest.approx(0.9 * ALPHA)
 
 
+@given(st.sets(st.integers(1, 19)), st.floats(0.01, 0.99), st.floats(1e-6, 0.5))
+def test_no_looks_spend_more_than_alpha(early, last_share, alpha):
+    looks = [*(BLOCK * look for look in sorted(early)), 2_000]
+    plan = Sequential(
+        10, 2_000, radii=[0.0], sigma=SIGMA, alpha=alpha, looks=looks, last_share=last_share
+    )
+    assert plan.alpha_at(np.array(looks), alpha).sum() == pytest.approx(alpha)
+
+
 def test_a_single_look_gets_the_whole_alpha():
     plan = Sequential(10, 100, radii=[0.0], sigma=SIGMA, alpha=ALPHA)
     assert plan.looks == (100,)
@@ -248,7 +440,15 @@ def test_default_looks_rise_in_whole_blocks_to_n(n):
     ("call", "reason"),
     [
         (lambda: Fixed(0, 10), r"n0 \(0\) and n \(10\) must be at least 1"),
-        (lambda: Fixed(10, 10, curtail=True), "needs sigma and alpha"),
+        (lambda: Curtailed(10, 0, sigma=0.25, alpha=0.001), "must be at least 1"),
+        (
+            lambda: make_plan({"plan": "curtailed", "n0": 10, "n": 10}, 0.25),
+            "a curtailed plan needs alpha",
+        ),
+        (
+            lambda: make_plan({"plan": "sequential", "n0": 10, "n": 10}, 0.25),
+            "a sequential plan needs radii and alpha",
+        ),
         (lambda: sequential(radii=[]), "needs radii"),
         (lambda: sequential(looks=[100, 900]), "end at n = 1000"),
         (lambda: sequential(looks=[150, 1_000]), "multiples of 100"),
@@ -259,12 +459,12 @@ def test_default_looks_rise_in_whole_blocks_to_n(n):
         (lambda: sequential(sigma=-1.0), "sigma must be above 0"),
         (lambda: sequential(radii=[-0.5]), "radius must be at least 0"),
         (
-            lambda: Fixed(10, 10, curtail=True, sigma=0.0, alpha=0.001),
+            lambda: Curtailed(10, 10, sigma=0.0, alpha=0.001),
             "sigma must be above 0",
         ),
         (
             lambda: make_plan({"plan": "adaptive", "n0": 1, "n": 1}, 0.25),
-            "plan must be fixed or sequential, not 'adaptive'",
+            "plan: adaptive is not allowed; allowed: curtailed, fixed, sequential, or FILE.py",
         ),
     ],
 )

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dds.data.packs import SOURCES
+from dds.data.sources import SOURCES
 from dds.networks.registry import CLASSIFIERS, DENOISERS
 from dds.networks.schedules import SCHEDULES, TIMESTEP_RULES
 from dds.networks.training import Recipe
 from dds.sampling.kernels import PRECISIONS
 from dds.sampling.smoothing import NOISES
-from dds.statistics.plans import Sequential
+from dds.statistics.plans.sequential import Sequential
 from paper.costs import GPUS
 from study.load import load_schema
 from study.schema import Place, conform
@@ -108,7 +108,7 @@ def choices(name, path):
 @pytest.mark.parametrize(
     ("name", "path", "known"),
     [
-        ("study", "datasets.NAME.source", SOURCES),
+        ("study", "datasets.NAME.source", SOURCES.names),
         ("study", "experiments.NAME.timestep", TIMESTEP_RULES),
         ("study", "experiments.NAME.noise", NOISES),
         ("study", "tables.NAME.gpu", GPUS),

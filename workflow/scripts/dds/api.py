@@ -12,8 +12,9 @@ from torch import nn
 
 from dds.networks.denoisers import Denoiser, NoDenoiser
 from dds.sampling.smoothing import SmoothedClassifier
-from dds.statistics.certificates import ABSTAIN, certify_counts, largest_radius
-from dds.statistics.plans import Fixed
+from dds.statistics.bounds import largest_radius
+from dds.statistics.certificates import ABSTAIN, certify_counts
+from dds.statistics.plans.fixed import Fixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ def certify(
         Noise level in [0,1] pixel units.
     n0, n : int, optional
         Samples of an image that select its class and that bound its probability.
-        No radius can exceed ``dds.statistics.certificates.largest_radius(n, alpha, sigma)``.
+        No radius can exceed ``dds.statistics.bounds.largest_radius(n, alpha, sigma)``.
     alpha : float, optional
         Error probability of each certificate, 0 < alpha < 1.
     seed : int, optional

@@ -22,7 +22,7 @@ from dds.files import atomic_path
 from dds.names import sigma_name
 from dds.statistics.certificates import ABSTAIN
 
-#: The columns of certificates, as `dds.sampling.counts.compute_certificates` gives them.
+#: The columns of certificates, as `dds.statistics.certificates.compute_certificates` gives them.
 COLUMNS = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
            "p_lower", "radius", "correct", "selected", "computed"]  # fmt: skip
 
@@ -59,7 +59,7 @@ def read_log(
     Returns
     -------
     DataFrame
-        The columns of `dds.sampling.counts.compute_certificates`. Those that a log does not
+        The columns of `dds.statistics.certificates.compute_certificates`. Those that a log does not
         hold (``n0``, ``n``, ``successes``, ``p_lower``, ``selected``) are missing.
         ``correct`` is True where the label was predicted.
 

@@ -1,7 +1,14 @@
-"""The version of what certification samples."""
+"""Numbers that say which version of the method made a result that is dear to make again.
 
-#: Counts of different protocols are never merged, and the certification rule
-#: re-runs when this number changes and for no other edit of the code. Raise it
-#: when a change alters the noise that is drawn for (seed, image, sigma, block)
-#: or the network inputs that are made of it.
+A result of another number is made again, whatever else has changed or not. So each is
+raised only by a change that alters the result itself, and then always.
+"""
+
+#: Of votes: what is sampled, and how.
 PROTOCOL = 2
+
+#: Of weights: how networks are trained and tuned.
+TRAINING_PROTOCOL = 1
+
+#: Of prepared images: which they are, and how they are decoded.
+DATA_PROTOCOL = 1

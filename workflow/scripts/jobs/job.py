@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from dds.progress import Interrupted
+from jobs.alone import stand_in
 
 #: Exit status of a job that was asked to stop and has saved what it had done.
 INTERRUPTED = 75
@@ -21,8 +22,8 @@ _log = logging.getLogger("job")
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[None]:
-    """Log to the rule's log file, and turn an exception into one line.
+def job(namespace: dict[str, Any]) -> Iterator[Any]:
+    """Give a rule's script what it works on, log to the rule's log file, and fail in one line.
 
     Lines of level INFO and above go to ``snakemake.log[0]`` with the time; the first says
     where the job runs. When the block raises, the log gets the traceback and, as its
@@ -31,9 +32,19 @@ def job(snakemake: Any) -> Iterator[None]:
 
     Parameters
     ----------
-    snakemake : object
-        The object Snakemake gives a script: ``.rule`` and ``.log`` are read.
+    namespace : dict
+        The script's ``globals()``.
+
+    Yields
+    ------
+    object
+        What Snakemake gave the script; when it is run alone, a stand-in (`jobs.alone`).
     """
+    if "snakemake" not in namespace:
+        logging.basicConfig(force=True, level=logging.INFO, format="%(message)s")
+        yield stand_in(sys.argv[0])  # whoever runs a script alone wants its exceptions
+        return
+    snakemake = namespace["snakemake"]
     log_file = snakemake.log[0]
     logging.raiseExceptions = False  # a full disk is reported once, not for each line
     try:
@@ -46,7 +57,7 @@ def job(snakemake: Any) -> Iterator[None]:
     logging.captureWarnings(True)
     _log.info("%s on %s", snakemake.rule, whereabouts())
     try:
-        yield
+        yield snakemake
     except Interrupted as interruption:
         _log.info("interrupted: %s", interruption)
         _end(snakemake, str(interruption), INTERRUPTED)

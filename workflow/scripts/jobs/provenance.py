@@ -55,7 +55,7 @@ def of_artefact(provenance: Provenance, snakemake: Any) -> dict[str, Any]:
     provenance : Provenance
         Started when the artefact's job did.
     snakemake : object
-        The object Snakemake gives the script, with ``params.entry`` and
+        The object Snakemake gives the script, with ``params.depends["entry"]`` and
         ``input.provenance``, the summaries of the experiments behind the artefact.
 
     Returns
@@ -65,7 +65,7 @@ def of_artefact(provenance: Provenance, snakemake: Any) -> dict[str, Any]:
         artefact itself was made.
     """
     records = read_summaries(snakemake.input.provenance)
-    return provenance.finish(entry=snakemake.params.entry, experiments=records)
+    return provenance.finish(entry=snakemake.params.depends["entry"], experiments=records)
 
 
 def read_summaries(paths: Iterable[str | Path]) -> dict[str, dict[str, Any]]:

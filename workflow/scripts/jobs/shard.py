@@ -1,39 +1,56 @@
-"""A shard's work, kept across the jobs that do it."""
+"""A shard of images being certified: one job at a time, its votes kept between jobs."""
 
 from __future__ import annotations
 
+import io
 import logging
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dds.sampling.smoothing import Votes
-from jobs.checkpoints import UnusableCheckpoint, load_checkpoint, save_checkpoint
+import numpy as np
+import pandas as pd
+import torch
+from dds.sampling.votes import Votes
+
+from dds.data.packs import Pack, check_classes, read_pack
+from dds.files import sha256, write_json
+from dds.names import shard_range
+from dds.networks.denoisers import NoDenoiser
+from dds.progress import Interrupted, Progress
+from dds.sampling.counts import check_counts, counts_differ, read_counts, stack, write_counts
+from dds.sampling.kernels import choose_precision
+from dds.sampling.smoothing import SmoothedClassifier
+from dds.statistics.plans import make_plan
+from jobs.device import device_name, prepare_device
 from jobs.energy import EnergyMeter
-from jobs.lock import Lock
+from jobs.job import defer_signals
+from jobs.models import load_classifier, load_denoiser
+from jobs.provenance import Provenance
+from jobs.work import Work, resume
 
-_log = logging.getLogger("work")
+_log = logging.getLogger("shard")
 
 
-class Work:
-    """A shard's votes so far, and the record of the runs that made them.
+class ShardVotes:
+    """The votes of a shard, and the record of the jobs that drew them.
 
-    Goes on from the checkpoint where there is a usable one, and writes a first one, so
-    that a place that cannot be written to is found out before the work.
+    Starts with what an interrupted job has saved, or with what finished counts beside the
+    shard's own hold of its images, where they are votes of the same kind. Writes a first
+    checkpoint, so that a place that cannot be written to is found out before the work.
 
     Parameters
     ----------
-    checkpoint : Path
-        Where the votes are kept between runs.
-    identity : mapping
-        All that the votes depend on, as JSON can hold it.
-    lock : Lock
-        Held by this job; verified before each write.
+    work : Work
+        The shard's work.
     votes : Votes
         What to start from without a checkpoint.
-    meter : EnergyMeter
-        Of the device that works.
+    images : sequence of int
+        The shard's images.
+    classifiers : sequence of str
+        The names of the classifiers that vote.
+    metadata : mapping
+        What all votes of the shard share, as `dds.sampling.counts.write_counts` takes it.
 
     Attributes
     ----------
@@ -42,75 +59,256 @@ class Work:
     """
 
     def __init__(
-        self, checkpoint: Path, identity: Mapping[str, Any], lock: Lock, votes: Votes,
-        meter: EnergyMeter,
-    ) -> None:  # fmt: skip
-        self._checkpoint, self._identity, self._lock = checkpoint, identity, lock
-        self._meter = meter
-        self.votes = votes
-        self._earlier = {"starts": 0, "samples_drawn": 0, "seconds": 0.0}
-        try:
-            if found := load_checkpoint(checkpoint, identity):
-                arrays, self._earlier = found
+        self,
+        work: Work,
+        votes: Votes,
+        images: Sequence[int],
+        classifiers: Sequence[str],
+        metadata: Mapping[str, Any],
+    ) -> None:
+        self._work, self.votes = work, votes
+        if work.state is not None:
+            with np.load(io.BytesIO(work.state)) as arrays:
                 self.votes = Votes(**arrays)
-                _log.info("going on after %d samples, from %s", self.votes.samples, checkpoint)
-        except UnusableCheckpoint as reason:
-            _log.warning("%s; the shard starts over", reason)
+            _log.info("going on after %d samples", self.votes.samples)
+        else:
+            _take_over(votes, work.output, images, classifiers, metadata)
         self._resumed = self.votes.samples
-        self._started = time.monotonic()
         self.save()
 
+    @property
+    def complete(self) -> bool:
+        """Whether no image wants another sample."""
+        return not any(self.votes.wanting(row).size for row in range(len(self.votes.goals)))
+
     def record(self) -> dict[str, Any]:
-        """Return how far all runs together have come, and how fast this one is.
+        """Return how far all jobs together have come, and how fast this one is.
 
         Returns
         -------
         dict
             ``images_done``; ``samples``, the votes there are; ``samples_per_second`` of
-            this run; and of all runs ``starts``, ``samples_drawn``, ``seconds`` and, where
-            the device counts it, ``joules``. What a run that was killed did after its
-            last checkpoint is not known, and left out.
+            this job; ``samples_drawn`` of all jobs; and the facts of `Work.record`.
         """
-        seconds = time.monotonic() - self._started
-        samples = self.votes.samples
-        drawn = samples - self._resumed
-        record = {
-            "images_done": sum(
-                not self.votes.wanting(row).size for row in range(len(self.votes.goals))
-            ),
-            "samples": samples,
-            "samples_per_second": round(drawn / seconds, 1),
-            "starts": self._earlier["starts"] + 1,
-            "samples_drawn": self._earlier["samples_drawn"] + drawn,
-            "seconds": round(self._earlier["seconds"] + seconds, 3),
-        }
-        if (joules := self._meter.joules()) is not None:
-            record["joules"] = self._earlier.get("joules", 0.0) + joules
-        return record
+        return self._work.record(**self._facts())
 
     def save(self) -> None:
-        """Write the checkpoint.
+        """Write the checkpoint; see `Work.save`."""
+        self._work.save(self._state(), **self._facts())
 
-        Raises
-        ------
-        Locked
-            If another job has taken the shard over.
-        OSError
-            If it cannot be written; the last one is then still there.
-        """
-        self._lock.verify()
-        self._saved = time.monotonic()
-        try:
-            save_checkpoint(self._checkpoint, vars(self.votes), self._identity, self.record())
-        except OSError as error:
-            raise OSError(
-                f"cannot write {self._checkpoint}: {error.strerror}; the last one is kept"
-            ) from error
+    def save_sometimes(self) -> None:
+        """Write the checkpoint when it is time; failing is no harm."""
+        if self._work.due():
+            self._work.save_if_possible(self._state(), **self._facts())
 
-    def save_sometimes(self, every: float) -> None:
-        """Write the checkpoint if the last attempt is `every` seconds ago; failing is no harm."""
-        if time.monotonic() - self._saved > every:
+    def _facts(self) -> dict[str, Any]:
+        drawn = self.votes.samples - self._resumed
+        rows = range(len(self.votes.goals))
+        return {
+            "images_done": sum(not self.votes.wanting(row).size for row in rows),
+            "samples": self.votes.samples,
+            "samples_per_second": round(drawn / max(self._work.seconds, 1e-9), 1),
+            "samples_drawn": self._work.earlier("samples_drawn") + drawn,
+        }
+
+    def _state(self) -> bytes:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **vars(self.votes))
+        return buffer.getvalue()
+
+
+def _take_over(
+    votes: Votes,
+    output: Path,
+    images: Sequence[int],
+    classifiers: Sequence[str],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Fill in the votes of images that finished counts of the same kind hold."""
+    wanted = {image: row for row, image in enumerate(images)}
+    for path in sorted(output.parent.glob(f"images_*{output.suffix}")):
+        if not wanted.keys() & set(shard_range(path.stem)):
+            continue
+        if (counts := _counts_alike(path, metadata)) is None:
+            continue
+        taken = counts[counts["image"].isin(wanted.keys())]
+        rows = taken["image"].map(wanted).to_numpy()
+        columns = taken["classifier"].map(list(classifiers).index).to_numpy()
+        votes.selection[rows, columns] = stack(taken["selection"])
+        votes.estimation[rows, columns] = stack(taken["estimation"])
+        votes.goals[rows, columns] = votes.estimation[rows, columns].sum(axis=1)
+        _log.info("%s has the votes of %d of these images", path, taken["image"].nunique())
+
+
+def _counts_alike(path: Path, metadata: Mapping[str, Any]) -> pd.DataFrame | None:
+    """Return the counts in a file, or None where they are not of the kind that is wanted."""
+    try:
+        counts, found = read_counts(path)
+        check_counts(counts, found)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        _log.warning("%s; it is not used", " ".join(str(error).split()))
+        return None
+    if other := counts_differ(found, metadata):
+        _log.info("%s has another %s: %s, not %s; it is not used", path, *other)
+        return None
+    return counts
+
+
+class ShardJob:
+    """The certification of a shard: what it needs, ready to use, and what it makes.
+
+    Parameters
+    ----------
+    snakemake : object
+        The object Snakemake gives the script, with ``params.depends`` from
+        `study.depends.votes`.
+    stop : callable
+        Tells whether the job is asked to end.
+
+    Attributes
+    ----------
+    metadata : dict
+        What all votes of the shard share, as `dds.sampling.counts.write_counts` takes it.
+    """
+
+    def __init__(self, snakemake: Any, stop: Callable[[], bool]) -> None:
+        self._snakemake, self._stop, self._provenance = snakemake, stop, Provenance()
+        self._depends = depends = snakemake.params.depends
+        self.device = prepare_device(snakemake.config["device"], snakemake.threads)
+        self._shard, self._images = (
+            snakemake.wildcards.shard,
+            shard_range(snakemake.wildcards.shard),
+        )
+        self._sigma = float(snakemake.wildcards.sigma)
+        self._plan = make_plan(depends, self._sigma)
+        self._pack = self._read_pack(snakemake.input.pack)
+        self.output = Path(snakemake.output.counts)
+        self.metadata = {
+            "protocol": depends["protocol"],
+            "study": self.output.parts[1],
+            "experiment": snakemake.wildcards.experiment,
+            "dataset": depends["dataset"],
+            "sigma": self._sigma,
+            "seed": depends["seed"],
+            "n0": self._plan.n0,
+            "n": self._plan.n,
+            "plan": self._plan.to_dict(),
+            "precision": choose_precision(depends["precision"], self.device),
+            "backend": self.device.type,
+            "num_classes": len(self._pack.classes),
+            "models": {name: sha256(snakemake.input[name]) for name in depends["models"]},
+            "data": sha256(snakemake.input.pack),
+            "depends": depends,
+        }
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that a checkpoint must agree with: one job's votes are of one device."""
+        return self.metadata | {
+            "images": self._shard,
+            "device": device_name(self.device),
+            "torch": torch.__version__,
+        }
+
+    def is_done(self) -> bool:
+        """Tell whether the counts that are there are those that would come out."""
+        if not Path(self._snakemake.output.provenance).exists():
+            return False
+        found = _counts_alike(self.output, self.metadata)
+        return found is not None and set(found["image"]) == set(self._images)
+
+    def run(self, work: Work) -> None:
+        """Draw the votes that are missing, and write the counts and where they come from."""
+        classifiers = self._depends["classifiers"]
+        nothing = Votes.none(len(self._images), len(classifiers), len(self._pack.classes))
+        kept = ShardVotes(work, nothing, self._images, classifiers, self.metadata)
+        facts = {} if kept.complete else self._count_votes(kept)
+        work.verify()
+        write_counts(self.output, self._frame(kept.votes), self.metadata)
+        record = self._provenance.finish(**self.identity, **facts)
+        write_json(self._snakemake.output.provenance, record | kept.record())
+
+    def _read_pack(self, path: str) -> Pack:
+        pack = read_pack(path)
+        if self._images[-1] >= len(pack.images):
+            raise ValueError(f"{path} has {len(pack.images)} images, the shard needs {self._shard}")
+        for name in self._depends["classifiers"]:
+            classes = self._depends["models"][name]["description"]["classes"]
+            check_classes(classes, pack.classes, of=name)
+        return pack
+
+    def _count_votes(self, kept: ShardVotes) -> dict[str, Any]:
+        """Sample the images, with a checkpoint now and then and at the end."""
+        smoothed, every_image = self._smooth(), len(self._images)
+        at_most = every_image * (self._plan.n0 + self._plan.n)
+        experiment = self.metadata["experiment"]
+        label = f"certify {experiment} sigma {self._sigma:g} {self._shard}"
+        with Progress(at_most, label, "samples", done=kept.votes.samples) as progress:
+
+            def after_batch(votes: Votes) -> None:
+                progress.advance(votes.samples - progress.done)
+                if self._stop():
+                    raise Interrupted(f"stopped after {progress.done} samples, which are saved")
+                kept.save_sometimes()
+
             try:
-                self.save()
-            except OSError as error:
-                _log.warning("%s", error)
+                smoothed.count_votes(
+                    self._pack.pixels(self._images), self._labels, self._images,
+                    classes=len(self._pack.classes), votes=kept.votes, after_batch=after_batch,
+                )  # fmt: skip
+            finally:
+                kept.save()
+        return {"batch_size": smoothed.batch_size}
+
+    def _smooth(self) -> SmoothedClassifier:
+        """Return the experiment's smoothed classifiers, with their weights."""
+        depends, inputs = self._depends, self._snakemake.input
+        models, denoiser = depends["models"], NoDenoiser()
+        if (name := depends["denoiser"]) != "none":
+            timestep, steps = depends["timestep"], depends["steps"]
+            denoiser = load_denoiser(models[name], inputs[name], timestep=timestep, steps=steps)
+        names = depends["classifiers"]
+        classifiers = {name: load_classifier(models[name], inputs[name]) for name in names}
+        return SmoothedClassifier(
+            classifiers, denoiser, self._sigma, self._plan, depends["seed"],
+            batch_size=self._snakemake.params.batch_size,
+            deterministic=depends["deterministic"], noise=depends["noise"],
+            precision=self.metadata["precision"], device=self.device,
+        )  # fmt: skip
+
+    @property
+    def _labels(self) -> list[int]:
+        return self._pack.labels[self._images].tolist()
+
+    def _frame(self, votes: Votes) -> pd.DataFrame:
+        """Return one row an image and classifier."""
+        classifiers = self._depends["classifiers"]
+        rows = len(self._images) * len(classifiers)
+        return pd.DataFrame(
+            {
+                "image": [image for image in self._images for _ in classifiers],
+                "label": [label for label in self._labels for _ in classifiers],
+                "sigma": self._sigma,
+                "classifier": list(classifiers) * len(self._images),
+                "selection": list(votes.selection.reshape(rows, -1)),
+                "estimation": list(votes.estimation.reshape(rows, -1)),
+            }
+        )
+
+
+def certify(snakemake: Any) -> None:
+    """Do the work of rule certify_shard, or keep its result where that is still right.
+
+    Counts are right when all that they say of themselves is what would be said of them now:
+    a moved or copied project draws no sample again.
+    """
+    stop = defer_signals()
+    shard = ShardJob(snakemake, stop)
+    every, meter = snakemake.config["checkpoint_seconds"], EnergyMeter(shard.device)
+    with resume(shard.output, shard.identity, every=every, stop=stop, meter=meter) as work:
+        if work.state is None and shard.is_done():
+            _log.info("%s is what is wanted; it is kept", shard.output)
+        else:
+            shard.run(work)

@@ -1,67 +1,96 @@
-"""What the three training rules share."""
+"""What the three training rules share: one job at a time, resumed, kept when still right."""
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from dds.networks.weights import save_weights
 
 from dds.data.packs import Pack, check_classes, read_pack
+from dds.differences import first_difference
 from dds.files import atomic_path, sha256, write_json
-from dds.networks.registry import save_weights
-from dds.networks.training import Recipe, Resume
+from dds.networks.training import Corruption, Recipe, accuracy
 from dds.seeds import stream_seed
 from jobs.device import device_name, prepare_device
 from jobs.job import defer_signals
 from jobs.provenance import Provenance
+from jobs.work import Work, resume
+
+_log = logging.getLogger("training")
+
+
+class TrainingState:
+    """Where a training run keeps its state; what `dds.networks.training.Resume` asks for."""
+
+    def __init__(self, work: Work, stop: Callable[[], bool]) -> None:
+        self._work = work
+        self.due, self.stop = work.due, stop
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the state that an interrupted run has saved, or None."""
+        if self._work.state is None:
+            return None
+        return torch.load(io.BytesIO(self._work.state), map_location="cpu", weights_only=True)
+
+    def save(self, state: dict[str, Any], iteration: int) -> None:
+        """Write the state after so many iterations."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        save = self._work.save if self.stop() else self._work.save_if_possible
+        save(buffer.getvalue(), iterations=iteration)
 
 
 class TrainingJob:
     """A training rule's inputs, ready to use, and its outputs, written at the end.
 
-    Parameters
-    ----------
-    snakemake : object
-        The object Snakemake gives the script.
-    source : {"train", "finetune"}
-        The key of the model's ``weights`` that holds the recipe.
-
     Attributes
     ----------
+    depends : dict
+        What the weights depend on (`study.depends.weights`).
+    train, validation : Pack
+        The data.
+    device : torch.device
+        Where to train.
     settings : dict
         ``recipe``, ``seed``, ``label``, ``device`` and ``resume``, as the functions
         of `dds.networks.training` take them.
     """
 
-    def __init__(self, snakemake: Any, source: str) -> None:
-        self._provenance = Provenance()
+    def __init__(self, snakemake: Any, work: Work, identity: dict[str, Any], stop: Any) -> None:
+        self._provenance, self._identity, self._work = Provenance(), identity, work
         self._output = snakemake.output
-        params, inputs = snakemake.params, snakemake.input
+        self.depends = depends = snakemake.params.depends
         self.device = prepare_device(snakemake.config["device"], snakemake.threads)
-        self.train: Pack = read_pack(inputs.train)
-        self.validation: Pack = read_pack(inputs.validation)
-        if "classes" in params.model:
-            name = snakemake.wildcards.weights
-            check_classes(params.model["classes"], self.train.classes, of=name)
-        self._identity = {
-            "model": snakemake.wildcards.weights,
-            "entry": params.model,
-            "seed": params.seed,
-            "inputs": {name: sha256(path) for name, path in inputs.items()},
-        }
-        name = f"{source} {snakemake.wildcards.weights}"
+        self.train: Pack = read_pack(snakemake.input.train)
+        self.validation: Pack = read_pack(snakemake.input.validation)
+        name = snakemake.wildcards.weights
+        if "classes" in depends["model"]["description"]:
+            check_classes(depends["model"]["description"]["classes"], self.train.classes, of=name)
+        label = f"{'finetune' if 'start' in depends else 'train'} {name}"
         self.settings = {
-            "recipe": Recipe.from_entry(params.model["weights"][source]),
-            "seed": params.seed,
-            "label": name,
+            "recipe": Recipe(**depends["recipe"]),
+            "seed": depends["seed"],
+            "label": label,
             "device": self.device,
-            "resume": Resume(Path(params.state), self._identity, stop=defer_signals()),
+            "resume": TrainingState(work, stop),
         }
-        torch.manual_seed(stream_seed(params.seed, f"{name}/initial weights"))
+        torch.manual_seed(stream_seed(depends["seed"], f"{label}/initial weights"))
+
+    def accuracy(self, classifier: torch.nn.Module, corruption: Corruption | None) -> float:
+        """Return a classifier's accuracy on the validation images, corrupted as in training."""
+        images, labels = self.validation.images, self.validation.labels
+        return accuracy(classifier, images, labels, corruption=corruption, device=self.device)
 
     def finish(self, network: torch.nn.Module, **facts: Any) -> None:
-        """Write the weights and where they come from, and forget the run's state."""
+        """Write the weights and where they come from."""
+        self._work.verify()
         with atomic_path(self._output.weights) as temporary:
             save_weights(network, temporary)
         facts |= {
@@ -69,5 +98,46 @@ class TrainingJob:
             "device": device_name(self.device),
             "precision": self.settings["recipe"].precision,
         }
-        write_json(self._output.provenance, self._provenance.finish(**self._identity, **facts))
-        self.settings["resume"].path.unlink(missing_ok=True)
+        record = self._provenance.finish(**self._identity, **facts)
+        write_json(self._output.provenance, record | self._work.record())
+        self._work.forget()
+
+
+@contextmanager
+def training(snakemake: Any) -> Iterator[TrainingJob | None]:
+    """Give a training rule its job, or None where the weights that are there are still right.
+
+    Weights are right when what they depend on is what their provenance says, and the file
+    is the one that it speaks of: a moved or copied project trains nothing again.
+
+    Parameters
+    ----------
+    snakemake : object
+        The object Snakemake gives the script, with ``params.depends`` from `study.depends`.
+    """
+    stop = defer_signals()
+    identity = {
+        "model": snakemake.wildcards.weights,
+        "depends": snakemake.params.depends,
+        "inputs": {name: sha256(path) for name, path in snakemake.input.items()},
+    }
+    every = snakemake.config["checkpoint_seconds"]
+    with resume(snakemake.output.weights, identity, every=every, stop=stop) as work:
+        if work.state is None and _is_right(snakemake.output, identity):
+            _log.info("%s is what is wanted; it is kept", snakemake.output.weights)
+            yield None
+        else:
+            yield TrainingJob(snakemake, work, identity, stop)
+
+
+def _is_right(output: Any, identity: dict[str, Any]) -> bool:
+    """Tell whether the weights that are there are those that would come out."""
+    try:
+        record = json.loads(Path(output.provenance).read_text("utf-8"))
+        known = {key: record.get(key) for key in identity}
+        if other := first_difference(known, json.loads(json.dumps(identity))):
+            _log.info("%s has another %s: %s, not %s", output.weights, *other)
+            return False
+        return record.get("weights") == sha256(output.weights)
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dds.sampling.counts import check_counts, compute_certificates
-from dds.statistics.accuracy import mean_interval, most_frequent_share
-from dds.statistics.certificates import largest_radius
+from dds.sampling.counts import check_counts
+from dds.statistics.accuracy import mean_interval
+from dds.statistics.bounds import largest_radius
+from dds.statistics.certificates import compute_certificates
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def check_experiment(
     counts, metadata
         From `dds.sampling.counts.read_counts`.
     certificates : DataFrame
-        From `dds.sampling.counts.compute_certificates`, as they were stored.
+        From `dds.statistics.certificates.compute_certificates`, as they were stored.
     images : int
         How many images the experiment has: 0 to `images` - 1.
     alpha : float
@@ -65,10 +66,8 @@ def check_experiment(
     ]
 
 
-def check_table(
-    name: str, table: pd.DataFrame, text: str, certificates: Mapping[str, pd.DataFrame]
-) -> list[Check]:
-    """Check a table against sense and against the certificates it shows.
+def check_table(name: str, table: pd.DataFrame) -> list[Check]:
+    """Check that certified accuracy never rises with the radius in a table.
 
     Parameters
     ----------
@@ -76,25 +75,39 @@ def check_table(
         The table's.
     table : DataFrame
         As `paper.tables.read_table` returns it.
-    text : str
-        The same table as Markdown.
-    certificates : mapping of str to DataFrame
-        By experiment.
+
+    Returns
+    -------
+    list of Check
+        None for a table of other numbers.
     """
     if "accuracy_percent" not in table:
         return []
     ours = table[table["accuracy_percent"].notna()]
-    return [_never_rises(name, ours), _constant_is_marked(name, ours, text, certificates)]
+    # The best over sigma is a maximum of falling curves, so it falls as well.
+    curve = ["part", "classifier", "row"] + ["sigma"] * ("panel" in ours)
+    curve = [column for column in curve if column in ours]
+    rising = [
+        dict(zip(curve, key, strict=True))
+        for key, rows in ours.sort_values("radius").groupby(curve, sort=False)
+        if (rows["accuracy_percent"].diff() > 0).any()
+    ]
+    first = ", ".join(f"{column} {value}" for column, value in rising[0].items()) if rising else ""
+    return [
+        Check(
+            f"{name}: certified accuracy never rises with the radius",
+            not rising,
+            f"it does in {first}" if rising else f"{len(ours)} numbers",
+        )
+    ]
 
 
-def check_comparison(
-    entry: Mapping[str, Any], certificates: Mapping[str, pd.DataFrame]
-) -> list[Check]:
+def check_comparison(entry: Any, certificates: Mapping[str, pd.DataFrame]) -> list[Check]:
     """Check that one classifier certifies more images than another, or not fewer.
 
     Parameters
     ----------
-    entry : mapping
+    entry : CheckKeys
         A check of the study file: ``kind`` ("better" or "not_worse"),
         ``experiment`` and ``classifier``, ``than`` with the same two, ``sigmas``,
         ``radius``.
@@ -108,18 +121,18 @@ def check_comparison(
         certified accuracy, over the images both have, lies above 0; "not_worse":
         it does not lie below 0.
     """
-    radius, than = entry["radius"], entry["than"]
+    radius, than = entry.radius, entry.than
     checks = []
-    for sigma in entry["sigmas"]:
-        ours = _certified(certificates[entry["experiment"]], entry["classifier"], sigma, radius)
-        theirs = _certified(certificates[than["experiment"]], than["classifier"], sigma, radius)
+    for sigma in entry.sigmas:
+        ours = _certified(certificates[entry.experiment], entry.classifier, sigma, radius)
+        theirs = _certified(certificates[than.experiment], than.classifier, sigma, radius)
         difference = (ours.astype(float) - theirs.astype(float)).dropna()
         mean, low, high = (100 * value for value in mean_interval(difference))
-        better = entry["kind"] == "better"
+        better = entry.kind == "better"
         checks.append(
             Check(
-                f"{entry['experiment']} is {'better' if better else 'not worse'} than "
-                f"{than['experiment']} ({entry['classifier']}, sigma {sigma:g}, radius {radius:g})",
+                f"{entry.experiment} is {'better' if better else 'not worse'} than "
+                f"{than.experiment} ({entry.classifier}, sigma {sigma:g}, radius {radius:g})",
                 bool(low > 0 if better else high >= 0),
                 f"{mean:+.1f} points, 95% interval {low:+.1f} to {high:+.1f}, "
                 f"{len(difference)} images",
@@ -129,18 +142,16 @@ def check_comparison(
 
 
 def check_curtailment(
-    entry: Mapping[str, Any],
-    experiments: Mapping[str, Mapping[str, Any]],
-    certificates: Mapping[str, pd.DataFrame],
+    entry: Any, experiments: Mapping[str, Any], certificates: Mapping[str, pd.DataFrame]
 ) -> list[Check]:
     """Check that curtailed plans certify exactly what the fixed one does.
 
     Parameters
     ----------
-    entry : mapping
-        A table of kind "sampling_plans"; the first of its methods is the fixed plan.
-    experiments : mapping
-        The experiments of the study file.
+    entry : Entry
+        A table of kind "sampling_plans".
+    experiments : mapping of str to Experiment
+        The experiments of the study.
     certificates : mapping of str to DataFrame
         By experiment.
 
@@ -148,35 +159,50 @@ def check_curtailment(
     -------
     list of Check
         One for each curtailed experiment among the methods: from its lowest radius on
-        the images certified are the same, with the same radii to the last bit. None
-        where samples are not drawn deterministically, so that they need not be the same.
+        the images certified are the same as under the first fixed plan, with the same
+        radii to the last bit. None where there is no fixed plan, or where samples are not
+        drawn deterministically, so that they need not be the same.
     """
-    names = [method["experiment"] for method in entry["methods"]]
-    if not all(experiments[name]["deterministic"] for name in names):
+    names = [method.experiment for method in entry.methods]
+    fixed = [name for name in names if experiments[name].plan == "fixed"]
+    curtailed = [name for name in names if experiments[name].plan == "curtailed"]
+    if not fixed or not all(experiments[name].deterministic for name in names):
         return []
+    return [
+        _curtailed_like_fixed(name, certificates[name], fixed[0], certificates[fixed[0]])
+        for name in curtailed
+    ]
+
+
+def _curtailed_like_fixed(
+    name: str, curtailed: pd.DataFrame, fixed_name: str, fixed: pd.DataFrame
+) -> Check:
     keys = ["sigma", "classifier", "image"]
-    checks = []
-    for name in names[1:]:
-        if not experiments[name]["curtail"]:
-            continue
-        ours, fixed = (certificates[key].set_index(keys) for key in (name, names[0]))
-        fixed = fixed.reindex(ours.index)
-        lowest = ours["lowest_radius"]
-        reached, reachable = (
-            rows["radius"].where(rows["correct"] & (rows["radius"] >= lowest), 0.0)
-            for rows in (ours, fixed)
-        )
-        different = ours.index[reached != reachable]
-        checks.append(
-            Check(
-                f"{name} certifies what {names[0]} does from radius {lowest.max():g} on",
-                different.empty,
-                f"{int((reached > 0).sum())} equal radii"
-                if different.empty
-                else "not at sigma {:g} by {} on image {}".format(*different[0]),
-            )
-        )
-    return checks
+    ours = curtailed.set_index(keys)
+    theirs = fixed.set_index(keys).reindex(ours.index)
+    lowest = ours["lowest_radius"]
+    reached, reachable = (
+        rows["radius"].where(rows["correct"] & (rows["radius"] >= lowest), 0.0)
+        for rows in (ours, theirs)
+    )
+    different = ours.index[reached != reachable]
+    return Check(
+        f"{name} certifies what {fixed_name} does from radius {lowest.max():g} on",
+        different.empty,
+        f"{int((reached > 0).sum())} equal radii"
+        if different.empty
+        else "not at sigma {:g} by {} on image {}".format(*different[0]),
+    )
+
+
+def failures(checks: Sequence[Check]) -> str:
+    """Return what failed in one line; empty where all passed."""
+    failed = [check for check in checks if not check.passed]
+    if not failed:
+        return ""
+    return f"{len(failed)} of {len(checks)} checks failed: " + "; ".join(
+        f"{check.name} ({check.detail})" for check in failed
+    )
 
 
 def _counts_add_up(name: str, counts: pd.DataFrame, metadata: Mapping[str, Any]) -> Check:
@@ -201,7 +227,7 @@ def _every_image_once(name: str, counts: pd.DataFrame, images: int) -> Check:
 def _certificates_follow(
     name: str, counts: pd.DataFrame, metadata: Mapping[str, Any], stored: pd.DataFrame, alpha: float
 ) -> Check:
-    again = compute_certificates(counts, metadata, alpha)
+    again = compute_certificates(counts, metadata["plan"], alpha)
     return Check(
         f"certificates of {name} follow from its counts",
         again.equals(stored),
@@ -212,46 +238,18 @@ def _certificates_follow(
 def _within_largest_radius(name: str, certificates: pd.DataFrame, alpha: float) -> Check:
     computed = certificates[certificates["computed"]]
     limits = largest_radius(computed["n"].to_numpy(), alpha, computed["sigma"].to_numpy())
-    share = float(np.max(computed["radius"].to_numpy() / limits, initial=0.0))
+    radii = computed["radius"].to_numpy()
+    too_large = computed[radii > limits]
+    # Where n samples certify nothing, the limit is 0, and no share of it can be told.
+    share = np.max(radii[limits > 0] / limits[limits > 0], initial=0.0)
     return Check(
         f"no radius of {name} exceeds what its samples allow",
-        share <= 1.0,
-        f"the largest is {share:.4f} of the limit",
-    )
-
-
-def _never_rises(name: str, table: pd.DataFrame) -> Check:
-    curve = [key for key in ("panel", "row") if key in table]
-    # The best over sigma is a maximum of falling curves, so it falls as well.
-    curve += ["sigma"] if "panel" in table else []
-    rising = [
-        key
-        for key, rows in table.sort_values("radius").groupby(curve, sort=False)
-        if (rows["accuracy_percent"].diff() > 0).any()
-    ]
-    return Check(
-        f"{name}: certified accuracy never rises with the radius",
-        not rising,
-        f"it does in {rising[0]}" if rising else f"{len(table)} numbers",
-    )
-
-
-def _constant_is_marked(
-    name: str, table: pd.DataFrame, text: str, certificates: Mapping[str, pd.DataFrame]
-) -> Check:
-    rows = table[["experiment", "classifier", "sigma", "nearly_constant"]].drop_duplicates()
-    shares = pd.concat(
-        most_frequent_share(certificates[experiment]).assign(experiment=experiment)
-        for experiment in rows["experiment"].unique()
-    )
-    merged = rows.merge(shares, on=["experiment", "classifier", "sigma"], suffixes=("", "_again"))
-    agree = bool((merged["nearly_constant"] == merged["nearly_constant_again"]).all())
-    constant = bool(merged["nearly_constant_again"].any())
-    return Check(
-        f"{name}: rows of nearly constant classifiers are marked",
-        agree and ("†" in text) == constant,
-        f"the most frequent class takes at most {100 * merged['most_frequent_share'].max():.0f}% "
-        "of the images",
+        too_large.empty,
+        f"the largest is {share:.4f} of the limit"
+        if too_large.empty
+        else "it does at sigma {:g} by {} on image {}".format(
+            *too_large[["sigma", "classifier", "image"]].iloc[0]
+        ),
     )
 
 
@@ -261,13 +259,3 @@ def _certified(
     rows = certificates[certificates["classifier"] == classifier]
     rows = rows[np.isclose(rows["sigma"], sigma)].set_index("image")
     return rows["correct"] & (rows["radius"] >= radius)
-
-
-def failures(checks: Sequence[Check]) -> str:
-    """Return what failed in one line; empty where all passed."""
-    failed = [check for check in checks if not check.passed]
-    if not failed:
-        return ""
-    return f"{len(failed)} of {len(checks)} checks failed: " + "; ".join(
-        f"{check.name} ({check.detail})" for check in failed
-    )

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple
-
-import numpy as np
-from scipy.stats import norm
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dds.names import shard_names
 from dds.networks.schedules import build_schedule
-from dds.statistics.plans import Plan, make_plan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dds.statistics.plans import Plan
 
 #: Of bfloat16's dense peak, what a GPU is assumed to reach on these networks.
 ASSUMED_UTILIZATION = 0.4
@@ -53,18 +54,16 @@ GPUS: dict[str, Rate] = {
     "h200": _assumed(989),
 }
 
-#: Channels, height and width of the images of each source that fixes them.
-_SHAPES = {"sklearn_digits": (1, 8, 8), "cifar10": (3, 32, 32)}
+#: The plans that every experiment is estimated under, whichever it asks for.
+ESTIMATED_PLANS = ("fixed", "curtailed", "sequential")
 
 #: Share of images, by sigma, whose class is right and has a certified radius of at least
 #: 0, 1/2, 1, ... sigma: Table 2, interpolated; 4 sigma and more certify nobody.
 MARGINS: dict[float, tuple[tuple[float, float], ...]] = {
     0.25: ((0, 0.828), (2, 0.711), (4, 0.0)),
     0.5: ((0, 0.771), (1, 0.678), (2, 0.543), (3, 0.381), (4, 0.0)),
-    1.0: (
-        (0, 0.600), (0.5, 0.500), (1, 0.420), (1.5, 0.355), (2, 0.295), (3, 0.131), (4, 0.0),
-    ),
-}  # fmt: skip
+    1.0: ((0, 0.6), (0.5, 0.5), (1, 0.42), (1.5, 0.355), (2, 0.295), (3, 0.131), (4, 0.0)),
+}
 
 #: The radii that plans decide where an experiment names none.
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -94,7 +93,7 @@ class Estimate:
     gpu_hours_unshared : float
         Under the fixed plan with every classifier denoising for itself.
     expected : dict of str to float
-        GPU-hours under each plan, ``fixed``, ``curtail``, ``sequential``.
+        GPU-hours under each of `ESTIMATED_PLANS`, and under the chosen one.
     chosen : str
         The plan that the experiment asks for.
     disk_bytes : int
@@ -115,14 +114,14 @@ class Estimate:
     disk_bytes: int
 
 
-def estimate(study: Mapping[str, Any], rate: float) -> list[Estimate]:
+def estimate(study: Any, rate: float) -> list[Estimate]:
     """Estimate every experiment of a study.
 
     Parameters
     ----------
-    study : mapping
-        ``datasets``, ``models`` and ``experiments``, as config/README.md describes them
-        and with defaults filled in.
+    study : Study
+        Its ``datasets``, ``models`` and ``experiments``, by name, have the keys that
+        config/README.md describes as attributes.
     rate : float
         FLOP/s of a GPU on these networks.
 
@@ -139,67 +138,69 @@ def estimate(study: Mapping[str, Any], rate: float) -> list[Estimate]:
         raise ValueError(f"the rate must be above 0 FLOP/s, not {rate}")
     return [
         _estimate_experiment(name, settings, study, rate)
-        for name, settings in study["experiments"].items()
+        for name, settings in study.experiments.items()
     ]
 
 
-def _estimate_experiment(
-    name: str, settings: Mapping[str, Any], study: Mapping[str, Any], rate: float
-) -> Estimate:
-    models, sigmas = study["models"], settings["sigmas"]
-    shape = image_shape(study["datasets"][settings["dataset"]], models[settings["classifiers"][0]])
-    classifying = [classifier_flops(models[key], shape) for key in settings["classifiers"]]
-    denoising = [_denoising_flops(settings, models, shape, sigma) for sigma in sigmas]
-    images, each = settings["images"], settings["n0"] + settings["n"]
+def _estimate_experiment(name: str, settings: Any, study: Any, rate: float) -> Estimate:
+    classifiers = [study.models[key] for key in settings.classifiers]
+    shape = image_shape(study.datasets[settings.dataset], classifiers[0])
+    classifying = [classifier_flops(entry, shape) for entry in classifiers]
+    denoising = [_denoising_flops(settings, study, shape, sigma) for sigma in settings.sigmas]
     per_sample = [one + sum(classifying) for one in denoising]
     unshared = [len(classifying) * one + sum(classifying) for one in denoising]
+    images, sigmas, each = settings.images, len(settings.sigmas), settings.n0 + settings.n
     hours = {
-        plan: sum(
-            images * expected_samples(_plan(settings, plan, sigma), sigma) * flops
-            for sigma, flops in zip(sigmas, per_sample, strict=True)
-        ) / rate / 3600
-        for plan in ("fixed", "curtail", "sequential")
-    }  # fmt: skip
-    shards = len(sigmas) * len(shard_names(images, settings["images_per_shard"]))
-    classes = len(models[settings["classifiers"][0]]["classes"])
-    counts = images * len(sigmas) * len(classifying) * 2 * classes
-    curtailed = settings["plan"] == "fixed" and settings.get("curtail", False)
+        plan: _expected_flops(settings, plan, per_sample) / rate / 3600
+        for plan in dict.fromkeys((*ESTIMATED_PLANS, settings.plan))
+    }
+    longest = min(images, settings.images_per_shard)
+    shards = sigmas * len(shard_names(images, settings.images_per_shard))
+    counts = images * sigmas * len(classifying) * 2 * len(classifiers[0].classes)
     return Estimate(
         experiment=name,
         images=images,
-        sigmas=len(sigmas),
+        sigmas=sigmas,
         shards=shards,
-        samples=images * len(sigmas) * each,
+        samples=images * sigmas * each,
         flops=images * each * sum(per_sample),
         gpu_hours=hours["fixed"],
-        hours_a_shard=min(images, settings["images_per_shard"]) * each * max(per_sample)
-        / rate / 3600,
+        hours_a_shard=longest * each * max(per_sample) / rate / 3600,
         gpu_hours_unshared=images * each * sum(unshared) / rate / 3600,
         expected=hours,
-        chosen="curtail" if curtailed else settings["plan"],
+        chosen=settings.plan,
         disk_bytes=counts * _BYTES_A_COUNT + shards * _BYTES_A_SHARD,
-    )  # fmt: skip
+    )
 
 
-def image_shape(dataset: Mapping[str, Any], classifier: Mapping[str, Any]) -> tuple[int, int, int]:
+def _expected_flops(settings: Any, plan: str, per_sample: Sequence[float]) -> float:
+    """Return the FLOP of an experiment as if its plan were of another kind."""
+    return sum(
+        settings.images * expected_samples(_plan(settings, plan, sigma), sigma) * flops
+        for sigma, flops in zip(settings.sigmas, per_sample, strict=True)
+    )
+
+
+def image_shape(dataset: Any, classifier: Any) -> tuple[int, int, int]:
     """Return channels, height and width of a dataset's images, before any is read.
 
     Parameters
     ----------
-    dataset : mapping
-        From the study file. The size of images that are not cropped is not known and
-        taken to be the one that the classifier wants.
-    classifier : mapping
-        From the model registry.
+    dataset : Dataset
+        From the study. The size of images that are not cropped is not known and taken
+        to be the one that the classifier wants.
+    classifier : ClassifierKeys
+        From the study's models.
 
     Returns
     -------
     tuple of int
     """
-    if dataset["source"] in _SHAPES:
-        return _SHAPES[dataset["source"]]
-    size = dataset.get("crop", classifier["input"]["size"])
-    return classifier["input"]["channels"], size, size
+    from dds.data.sources import SOURCES
+
+    images = SOURCES[dataset.source].images(dataset)
+    height, width = images.size or (classifier.input.size, classifier.input.size)
+    return images.channels, height, width
 
 
 def expected_samples(plan: Plan, sigma: float) -> float:
@@ -207,7 +208,7 @@ def expected_samples(plan: Plan, sigma: float) -> float:
 
     Parameters
     ----------
-    plan : Fixed or Sequential
+    plan : Plan
         See `dds.statistics.plans`.
     sigma : float
         Noise level in [0,1] pixel units; the margins of the nearest in `MARGINS` serve.
@@ -217,7 +218,21 @@ def expected_samples(plan: Plan, sigma: float) -> float:
     float
         Over images whose certified radii are spread as `MARGINS` says. Those that
         cannot be certified at all count as misclassified.
+
+    References
+    ----------
+    Carlini et al., "(Certified!!) Adversarial Robustness for Free!", ICLR 2023, Table 2.
+
+    Examples
+    --------
+    >>> from dds.statistics.plans import make_plan
+    >>> plan = make_plan({"plan": "fixed", "n0": 100, "n": 1000}, sigma=0.25)
+    >>> expected_samples(plan, sigma=0.25)
+    1100.0
     """
+    import numpy as np
+    from scipy.stats import norm
+
     margins = MARGINS[min(MARGINS, key=lambda known: abs(np.log(known / sigma)))]
     radii, shares = zip(*margins, strict=True)
     random = np.random.default_rng(0)
@@ -233,6 +248,8 @@ def expected_samples(plan: Plan, sigma: float) -> float:
 
 def _simulate(plan: Plan, label: int, p: float, random: np.random.Generator) -> int:
     """Draw from an image that is called class 0 with probability p, as its plan says."""
+    import numpy as np
+
     selection, estimation = np.array([plan.n0, 0]), np.zeros(2, np.int64)
     while (goal := plan.goal(label, selection, estimation)) > estimation.sum():
         wanted = goal - int(estimation.sum())
@@ -241,34 +258,32 @@ def _simulate(plan: Plan, label: int, p: float, random: np.random.Generator) -> 
     return int(estimation.sum())
 
 
-def _plan(settings: Mapping[str, Any], kind: str, sigma: float) -> Plan:
+def _plan(settings: Any, kind: str, sigma: float) -> Plan:
     """Return the experiment's plan as if it were of another kind."""
-    kept = {key: settings[key] for key in ("n0", "n", "alpha", "futility", "last_share", "looks")
-            if key in settings}  # fmt: skip
-    kept["radii"] = settings.get("radii") or RADII
-    if kind == "sequential":
-        return make_plan(kept | {"plan": "sequential"}, sigma)
-    return make_plan(kept | {"plan": "fixed", "curtail": kind == "curtail"}, sigma)
+    from dds.statistics.plans import PLANS, make_plan
+
+    names = ("n0", "n", "alpha", *PLANS[kind].Keys.model_fields)
+    given = {name: getattr(settings, name, None) for name in names}
+    kept = {name: value for name, value in given.items() if value is not None}
+    return make_plan({"plan": kind, "radii": RADII} | kept, sigma)
 
 
-def _denoising_flops(
-    settings: Mapping[str, Any], models: Mapping[str, Any], shape: Sequence[int], sigma: float
-) -> float:
-    if settings["denoiser"] == "none":
+def _denoising_flops(settings: Any, study: Any, shape: Sequence[int], sigma: float) -> int:
+    if settings.denoiser == "none":
         return 0
-    entry, steps = models[settings["denoiser"]], settings.get("steps", 1)
-    if steps == 0:  # every timestep from the one that matches sigma
-        steps = int(build_schedule(**entry["schedule"]).timestep(sigma).t) + 1
+    entry, steps = study.models[settings.denoiser], settings.steps
+    if steps == "all":  # from the timestep that matches sigma down to 0
+        steps = int(build_schedule(**entry.schedule.model_dump()).timestep(sigma).t) + 1
     return steps * denoiser_flops(entry, shape)
 
 
-def denoiser_flops(entry: Mapping[str, Any], shape: Sequence[int]) -> int:
+def denoiser_flops(entry: Any, shape: Sequence[int]) -> int:
     """Count the FLOP of one pass of a denoiser's network over one image.
 
     Parameters
     ----------
-    entry : mapping
-        From the model registry.
+    entry : DenoiserKeys or mapping
+        What `dds.networks.registry.build_denoiser` takes.
     shape : sequence of int
         Channels, height and width of the image.
 
@@ -280,18 +295,19 @@ def denoiser_flops(entry: Mapping[str, Any], shape: Sequence[int]) -> int:
     return _count(_Hashable("denoiser", entry), tuple(shape))
 
 
-def classifier_flops(entry: Mapping[str, Any], shape: Sequence[int]) -> int:
+def classifier_flops(entry: Any, shape: Sequence[int]) -> int:
     """Count the FLOP of a classifier on one image, as `denoiser_flops` does."""
     return _count(_Hashable("classifier", entry), tuple(shape))
 
 
 class _Hashable:
-    """A registry entry as a key of a cache: by what its network is built from."""
+    """A model's entry as a key of a cache: by what its network is built from."""
 
-    def __init__(self, kind: str, entry: Mapping[str, Any]) -> None:
+    def __init__(self, kind: str, entry: Any) -> None:
         self.kind, self.entry = kind, entry
+        get = entry.get if isinstance(entry, Mapping) else partial(getattr, entry)
         built_from = ("network", "arguments", "input", "classes")
-        self._key = (kind, repr([entry.get(key) for key in built_from]))
+        self._key = (kind, repr([get(key, None) for key in built_from]))
 
     def __hash__(self) -> int:
         return hash(self._key)

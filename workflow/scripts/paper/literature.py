@@ -57,8 +57,8 @@ def read_published(path: str | Path) -> pd.DataFrame:
     for column in ("certified_accuracy", "clean_accuracy"):
         outside = published[column].notna() & ~published[column].between(0, 100)
         _refuse(path, outside, f"{column} must lie between 0 and 100")
-    _refuse(path, published["radius"].isna() | (published["radius"] < 0),
-            "radius must be at least 0")  # fmt: skip
+    negative = published["radius"].isna() | (published["radius"] < 0)
+    _refuse(path, negative, "radius must be at least 0")
     printed = published["status"] == "printed"
     numbers = published[["certified_accuracy", "clean_accuracy"]].notna()
     _refuse(path, printed & ~numbers["certified_accuracy"], "a printed cell needs its number")
@@ -83,9 +83,9 @@ def published_cells(
     ValueError
         If none does.
     """
-    wanted = {"table": table, "row": row, "sigma": sigma, "radius": radius,
-              "extra_data": extra_data}  # fmt: skip
-    wanted = {column: value for column, value in wanted.items() if value is not None}
+    asked = {"table": table, "row": row, "sigma": sigma, "radius": radius}
+    asked["extra_data"] = extra_data
+    wanted = {column: value for column, value in asked.items() if value is not None}
     cells = published
     for column, value in wanted.items():
         cells = cells[cells[column] == value]
@@ -111,10 +111,11 @@ def add_recomputed(published: pd.DataFrame, links: str | Path, folder: str | Pat
         `published` with the columns ``recomputed_accuracy`` and
         ``recomputed_clean_accuracy`` (percent), NaN where no log is at hand.
     """
-    recomputed = recompute_published(links, folder).rename(
-        columns={"certified_accuracy": "recomputed_accuracy",
-                 "clean_accuracy": "recomputed_clean_accuracy"}
-    )  # fmt: skip
+    names = {
+        "certified_accuracy": "recomputed_accuracy",
+        "clean_accuracy": "recomputed_clean_accuracy",
+    }
+    recomputed = recompute_published(links, folder).rename(columns=names)
     return published.merge(
         recomputed.drop(columns=["sigma", "images"]), on=["table", "row", "radius"], how="left"
     )
@@ -142,11 +143,11 @@ def recompute_published(links: str | Path, folder: str | Path) -> pd.DataFrame:
         wanted[column] = _numbers(links, wanted, column)
     found = {sha256(path): path for path in find_logs(folder)}
     cells = [
-        {
-            "table": link.table, "row": link.row, "sigma": link.sigma, "radius": link.radius,
-        } | _accuracy(found[link.sha256], link.sigma, link.radius)
-        for link in wanted.itertuples() if link.sha256 in found
-    ]  # fmt: skip
+        {"table": link.table, "row": link.row, "sigma": link.sigma, "radius": link.radius}
+        | _accuracy(found[link.sha256], link.sigma, link.radius)
+        for link in wanted.itertuples()
+        if link.sha256 in found
+    ]
     columns = ["table", "row", "sigma", "radius", "images", "certified_accuracy", "clean_accuracy"]
     return pd.DataFrame(cells, columns=columns)
 

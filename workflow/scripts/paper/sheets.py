@@ -53,7 +53,33 @@ class Sheet:
 
 
 def to_markdown(sheets: Sequence[Sheet], caption: str) -> str:
-    """Write sheets as Markdown tables."""
+    """Write sheets as Markdown tables.
+
+    Parameters
+    ----------
+    sheets : sequence of Sheet
+    caption : str
+        Stands above them.
+
+    Returns
+    -------
+    str
+        With the notes of all sheets below, each once.
+
+    Examples
+    --------
+    >>> row = [Cell("σ = 0.25"), Cell("76.0", raised="81.5", mark="†", bold=True)]
+    >>> sheet = Sheet("", ["Noise", "ε = 0.5"], [row], ["† answers one class."])
+    >>> print(to_markdown([sheet], "Certified accuracy."))
+    Certified accuracy.
+    <BLANKLINE>
+    | Noise | ε = 0.5 |
+    | --- | ---: |
+    | σ = 0.25 | <sup>(81.5)</sup> **76.0**† |
+    <BLANKLINE>
+    † answers one class.
+    <BLANKLINE>
+    """
 
     def cell(cell: Cell) -> str:
         text = f"**{cell.text}**" if cell.bold else cell.text
@@ -70,7 +96,20 @@ def to_markdown(sheets: Sequence[Sheet], caption: str) -> str:
 
 
 def to_text(sheets: Sequence[Sheet], caption: str) -> str:
-    """Write sheets as aligned plain text, for a terminal."""
+    """Write sheets as aligned plain text, for a terminal.
+
+    Examples
+    --------
+    >>> rows = [[Cell("σ = 0.25"), Cell("76.0")], [Cell("σ = 0.5"), Cell("8.1")]]
+    >>> print(to_text([Sheet("", ["Noise", "ε = 0.5"], rows)], "Certified accuracy."))
+    Certified accuracy.
+    <BLANKLINE>
+    Noise     ε = 0.5
+    -----------------
+    σ = 0.25     76.0
+    σ = 0.5       8.1
+    <BLANKLINE>
+    """
 
     def cell(cell: Cell) -> str:
         return f"({cell.raised}) {cell.text}{cell.mark}" if cell.raised else cell.text + cell.mark
@@ -167,11 +206,26 @@ p {{ max-width: 45em; }}
 """
 
 _LATEX = {
-    "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "σ": r"$\sigma$", "ε": r"$\varepsilon$",
-    "±": r"$\pm$", "−": "$-$", "≥": r"$\geq$", "†": r"$\dagger$", "‡": r"$\ddagger$",
-    "○": r"\Circle", "◐": r"\LEFTcircle", "●": r"\CIRCLE", "ℓ": r"$\ell$", "✓": r"$\checkmark$",
-    "×": r"$\times$", "*": r"$\ast$", "–": "--",
-}  # fmt: skip
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "σ": r"$\sigma$",
+    "ε": r"$\varepsilon$",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "≥": r"$\geq$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "○": r"\Circle",
+    "◐": r"\LEFTcircle",
+    "●": r"\CIRCLE",
+    "ℓ": r"$\ell$",
+    "✓": r"$\checkmark$",
+    "×": r"$\times$",
+    "*": r"$\ast$",
+    "–": "--",
+}
 
 
 def _latex(text: str) -> str:

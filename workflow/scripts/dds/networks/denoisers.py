@@ -7,14 +7,12 @@ timestep the network behind it works in stays behind that interface.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dds.networks.schedules import Schedule
 
@@ -49,6 +47,8 @@ class NoDenoiser:
 class DiffusionDenoiser(nn.Module):
     """An off-the-shelf denoising diffusion model as a denoiser (section 3, Figure 1).
 
+    Images in [0,1] become images in [-1,1] on the way in, and come back on the way out.
+
     Parameters
     ----------
     network : Module
@@ -63,6 +63,32 @@ class DiffusionDenoiser(nn.Module):
         1 (the default) denoises in one shot, equation 7. More runs a reverse chain
         of that many steps, evenly spaced from the matching timestep down: the
         "multi-step" strategy that section 3 compares against. 0 takes every timestep.
+
+    Raises
+    ------
+    ValueError
+        If `steps` is negative.
+
+    References
+    ----------
+    Carlini et al. (2023): (Certified!!) Adversarial robustness for free! ICLR. Section 3.
+    Ho, Jain and Abbeel (2020): Denoising diffusion probabilistic models. NeurIPS.
+
+    Examples
+    --------
+    A network that predicts no noise leaves an image as it is, but for what lies outside [0,1]:
+
+    >>> import torch
+    >>> from dds import DiffusionDenoiser, cosine_schedule
+    >>> class NoNoise(torch.nn.Module):
+    ...     def forward(self, x, time):
+    ...         return torch.zeros_like(x)
+    >>> schedule = cosine_schedule(4000, rescale_timesteps=True)
+    >>> denoiser = DiffusionDenoiser(NoNoise(), schedule)
+    >>> denoiser.noise_sigma(0.5)
+    0.5
+    >>> denoiser.denoise(torch.tensor([[[[-0.2, 0.25, 1.4]]]]), sigma=0.5)
+    tensor([[[[0.0000, 0.2500, 1.0000]]]])
     """
 
     def __init__(
@@ -81,7 +107,7 @@ class DiffusionDenoiser(nn.Module):
         return self.schedule.timestep(sigma, self.timestep).noise_sigma
 
     def denoise(self, noisy: Tensor, sigma: float, normal: Normal | None = None) -> Tensor:
-        """Estimate the clean images.
+        """Estimate the clean images (equation 7; with more steps, that many times).
 
         Parameters
         ----------
@@ -98,8 +124,14 @@ class DiffusionDenoiser(nn.Module):
         -------
         Tensor, shape (batch, channels, height, width)
             In [0,1].
+
+        Raises
+        ------
+        ValueError
+            If the schedule never reaches `sigma`.
         """
         start = self.schedule.timestep(sigma, self.timestep)
+        # Equation 6: noise first, then the scale of the timestep.
         x = np.sqrt(start.alpha_bar) * (2 * noisy - 1)
         times = self._times(start.t)
         alpha_bars = [start.alpha_bar, *(self.schedule.alpha_bar[int(t)] for t in times[1:])]
@@ -116,7 +148,10 @@ class DiffusionDenoiser(nn.Module):
         return [start, *np.linspace(start, -1, count + 1)[1:-1].round()]
 
     def _predict_clean(self, x: Tensor, t: float, alpha_bar: float) -> Tensor:
-        """Predict x_0 in [-1,1] from x_t by way of the predicted noise."""
+        """Predict x_0 in [-1,1] from x_t: equation 3 solved for x, with the predicted noise.
+
+        Ho et al. (2020), equation 15, clipped to the range of images.
+        """
         time = torch.full((len(x),), self.schedule.network_time(t), device=x.device)
         noise = self.network(x, time)[:, : x.shape[1]].to(x.dtype)
         clean = (x - np.sqrt(1 - alpha_bar) * noise) / np.sqrt(alpha_bar)
@@ -126,100 +161,14 @@ class DiffusionDenoiser(nn.Module):
 def _posterior_sample(
     x: Tensor, clean: Tensor, alpha_bar: float, alpha_bar_next: float, noise: Tensor
 ) -> Tensor:
-    """Sample x at the next lower timestep given x_t and x_0 (Ho et al. 2020, equation 7)."""
+    """Sample x at the next lower timestep given x_t and x_0.
+
+    Ho et al. (2020), equations 6 and 7, with the variance of equation 7 (their "fixed small").
+    Where timesteps are left out, alpha is the product of all between the two.
+    """
     alpha = alpha_bar / alpha_bar_next
     variance = (1 - alpha_bar_next) / (1 - alpha_bar) * (1 - alpha)
     mean = (
         np.sqrt(alpha_bar_next) * (1 - alpha) * clean + np.sqrt(alpha) * (1 - alpha_bar_next) * x
     ) / (1 - alpha_bar)
     return mean + np.sqrt(variance) * noise
-
-
-def guided_diffusion_unet(
-    *, image_size: int, in_channels: int, out_channels: int, model_channels: int,
-    num_res_blocks: int, attention_resolutions: list[int], channel_mult: list[int],
-    num_heads: int = 1, num_head_channels: int = -1, dropout: float = 0.0,
-    use_scale_shift_norm: bool = True, resblock_updown: bool = False, patch_size: int = 1,
-) -> nn.Module:  # fmt: skip
-    """Build the UNet of Nichol and Dhariwal (2021) and Dhariwal and Nichol (2021).
-
-    One class serves OpenAI's improved-diffusion checkpoints and their
-    guided-diffusion ones: without `resblock_updown` the parameters have the former's
-    names and shapes.
-
-    Parameters
-    ----------
-    image_size : int
-        Height and width in pixels.
-    attention_resolutions : list of int
-        Heights (pixels) of the feature maps that get attention.
-    out_channels : int
-        Twice `in_channels` for networks that also learn variances.
-    patch_size : int, optional
-        Above 1, the UNet works on patches of so many pixels a side as channels: fewer
-        and wider feature maps, for quick small models.
-
-    Notes
-    -----
-    The remaining parameters are those of ``guided_diffusion.unet.UNetModel``.
-    """
-    with warnings.catch_warnings():  # of how it names parts of PyTorch that have moved
-        warnings.simplefilter("ignore", FutureWarning)
-        from guided_diffusion.nn import GroupNorm32
-        from guided_diffusion.unet import AttentionBlock, UNetModel
-
-    unet = UNetModel(
-        image_size=image_size // patch_size, in_channels=in_channels * patch_size**2,
-        out_channels=out_channels * patch_size**2, model_channels=model_channels,
-        num_res_blocks=num_res_blocks,
-        attention_resolutions=tuple(image_size // height for height in attention_resolutions),
-        channel_mult=tuple(channel_mult), num_heads=num_heads,
-        num_head_channels=num_head_channels, dropout=dropout,
-        use_scale_shift_norm=use_scale_shift_norm, resblock_updown=resblock_updown,
-    )  # fmt: skip
-    for module in unet.modules():
-        if isinstance(module, AttentionBlock):
-            module.attention = _Attention(module.num_heads)
-        elif isinstance(module, GroupNorm32):
-            module.__class__ = _GroupNorm  # neither has state of its own
-    return unet if patch_size == 1 else _Patched(unet, patch_size)
-
-
-class _Attention(nn.Module):
-    """What guided_diffusion's QKVAttentionLegacy computes, by PyTorch's fused attention."""
-
-    def __init__(self, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-
-    def forward(self, qkv: Tensor) -> Tensor:
-        batch, _, length = qkv.shape  # (batch, heads * 3 * channels, length)
-        query, key, value = qkv.reshape(batch, self.heads, 3, -1, length).mT.unbind(2)
-        attended = functional.scaled_dot_product_attention(query, key, value)
-        return attended.mT.reshape(batch, -1, length)
-
-
-class _GroupNorm(nn.GroupNorm):
-    """What guided_diffusion's GroupNorm32 computes, on a CPU without its copies to float32.
-
-    There the kernel reads bfloat16, sums in float32 and rounds once, as the copies do.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_cpu and not torch.is_grad_enabled():
-            with torch.autocast("cpu", enabled=False):
-                return super().forward(x)
-        return super().forward(x.float()).type(x.dtype)
-
-
-class _Patched(nn.Module):
-    """A network that sees patches of pixels as channels."""
-
-    def __init__(self, network: nn.Module, patch_size: int) -> None:
-        super().__init__()
-        self.network = network
-        self.patch_size = patch_size
-
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        patches = self.network(functional.pixel_unshuffle(x, self.patch_size), time)
-        return functional.pixel_shuffle(patches, self.patch_size)

@@ -1,94 +1,112 @@
-"""From an entry of the model registry to a network with its weights.
+"""From the description of a model to a network, with its weights or untrained.
 
-One more family of networks is one function and one line in `DENOISERS` or
-`CLASSIFIERS`; one more model is an entry in the registry and no code.
+One more model is a description and no code. One more family of networks is one file: in
+the package `dds.networks.families`, or the user's own.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
-import torch
+from pydantic import ValidationError
 from torch import nn
 
-from dds.networks.classifiers import (
-    Classifier,
-    WideResNet,
-    current_names,
-    timm_network,
-    transformers_vit,
-)  # fmt: skip
-from dds.networks.denoisers import DiffusionDenoiser, guided_diffusion_unet
+from dds.keys import Keys
+from dds.kinds import is_file, load_file
+from dds.networks.classifiers import Classifier
+from dds.networks.denoisers import DiffusionDenoiser
+from dds.networks.description import ClassifierKeys, DenoiserKeys, NetworkKeys
+from dds.networks.families import FAMILIES
 from dds.networks.schedules import build_schedule
+from dds.networks.weights import load_weights
 
-DENOISERS: dict[str, Callable[..., nn.Module]] = {"guided_diffusion_unet": guided_diffusion_unet}
-CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
-    "timm": timm_network,
-    "transformers_vit": transformers_vit,
-    "wide_resnet": WideResNet,
-}
+#: What a family's module must hold.
+_CONTRACT = ("ROLE", "Keys", "build")
+
+Described = TypeVar("Described", bound=NetworkKeys)
 
 
-def build_classifier(entry: Mapping[str, Any]) -> Classifier:
-    """Build a classifier, untrained, from its registry entry.
+def build_classifier(entry: ClassifierKeys | Mapping[str, Any]) -> Classifier:
+    """Build a classifier, untrained.
 
     Parameters
     ----------
-    entry : mapping
-        Keys ``network``, ``arguments``, ``input``, ``classes`` as config/README.md
-        describes them. A network ``path/file.py:function`` is built by calling that
-        function with ``classes``, ``channels`` and the arguments.
+    entry : ClassifierKeys or mapping
+        What the network computes, given its weights. Of a mapping, such as an entry of
+        ``config/models.yaml``, the keys of `ClassifierKeys` are read and checked: ``network``,
+        ``arguments``, ``input``, ``classes``. A network ``FILE.py:FUNCTION`` is built by
+        calling that function with ``classes`` (their number), ``channels`` and the arguments;
+        a network ``FILE.py`` is a family of networks, as `dds.networks.families` describes.
 
     Returns
     -------
     Classifier
+
+    Raises
+    ------
+    ValueError
+        If a key is missing or has a wrong value, there is no such network, it is no
+        classifier, or it takes no such arguments.
     """
-    wanted = entry["input"]
-    network = _factory(entry["network"], CLASSIFIERS)(
-        classes=len(entry["classes"]), channels=wanted["channels"], **entry.get("arguments", {})
-    )
-    return Classifier(
-        network,
-        size=wanted["size"],
-        mean=wanted.get("mean", (0.0,)),
-        std=wanted.get("std", (1.0,)),
-    )
+    entry = _described(ClassifierKeys, entry, "classifier")
+    shape = {"classes": len(entry.classes), "channels": entry.input.channels}
+    own = _own_function(entry.network)
+    network = own(**shape, **entry.arguments) if own else _build(entry, "classifier", **shape)
+    wanted = entry.input
+    return Classifier(network, size=wanted.size, mean=wanted.mean, std=wanted.std)
 
 
 def build_denoiser(
-    entry: Mapping[str, Any], *, timestep: str = "nearest", steps: int = 1
+    entry: DenoiserKeys | Mapping[str, Any], *, timestep: str = "nearest", steps: int = 1
 ) -> DiffusionDenoiser:
-    """Build a denoiser, untrained, from its registry entry.
+    """Build a denoiser, untrained.
 
     Parameters
     ----------
-    entry : mapping
-        Keys ``network``, ``arguments``, ``schedule`` as config/README.md describes them.
+    entry : DenoiserKeys or mapping
+        As `build_classifier` takes it, with the keys of `DenoiserKeys`: ``network``,
+        ``arguments``, ``input``, ``schedule``. A function of the user's own is called with
+        the arguments alone.
     timestep, steps
         As in `DiffusionDenoiser`.
 
     Returns
     -------
     DiffusionDenoiser
+
+    Raises
+    ------
+    ValueError
+        As in `build_classifier`.
     """
-    network = _factory(entry["network"], DENOISERS)(**entry.get("arguments", {}))
-    schedule = build_schedule(**entry["schedule"])
+    entry = _described(DenoiserKeys, entry, "denoiser")
+    own = _own_function(entry.network)
+    if own:
+        network = own(**entry.arguments)
+    else:
+        network = _build(entry, "denoiser", classes=None, channels=entry.input.channels)
+    schedule = build_schedule(**dict(entry.schedule))
     return DiffusionDenoiser(network, schedule, timestep=timestep, steps=steps)
 
 
-def load_classifier(entry: Mapping[str, Any], path: str | Path) -> Classifier:
+def load_classifier(
+    entry: ClassifierKeys | Mapping[str, Any],
+    path: str | Path,
+    *,
+    key: str | None = None,
+    strip_prefix: str = "",
+) -> Classifier:
     """Build a classifier and load its weights.
 
     Parameters
     ----------
-    entry : mapping
-        As `build_classifier` takes it; the keys ``key`` and ``strip_prefix`` of its
-        ``weights`` say how they lie in the file, as `load_weights` takes them.
-    path : str or Path
-        The checkpoint.
+    entry : ClassifierKeys or mapping
+        As `build_classifier` takes it.
+    path, key, strip_prefix
+        The checkpoint, and how the weights lie in it, as `load_weights` takes them.
 
     Returns
     -------
@@ -97,126 +115,89 @@ def load_classifier(entry: Mapping[str, Any], path: str | Path) -> Classifier:
     Raises
     ------
     ValueError
-        If the checkpoint is of another network.
+        As in `build_classifier`, or if the checkpoint is of another network.
     """
     classifier = build_classifier(entry)
-    load_weights(classifier.network, path, **_layout(entry))
+    load_weights(classifier.network, path, key=key, strip_prefix=strip_prefix)
     return classifier
 
 
 def load_denoiser(
-    entry: Mapping[str, Any], path: str | Path, *, timestep: str = "nearest", steps: int = 1
+    entry: DenoiserKeys | Mapping[str, Any],
+    path: str | Path,
+    *,
+    timestep: str = "nearest",
+    steps: int = 1,
+    key: str | None = None,
+    strip_prefix: str = "",
 ) -> DiffusionDenoiser:
-    """Build a denoiser and load its weights; `build_denoiser` and `load_classifier` in one."""
+    """Build a denoiser and load its weights; `build_denoiser` and `load_weights` in one."""
     denoiser = build_denoiser(entry, timestep=timestep, steps=steps)
-    load_weights(denoiser.network, path, **_layout(entry))
+    load_weights(denoiser.network, path, key=key, strip_prefix=strip_prefix)
     return denoiser
 
 
-def _layout(entry: Mapping[str, Any]) -> dict[str, str]:
-    weights = entry.get("weights", {})
-    return {key: weights[key] for key in ("key", "strip_prefix") if key in weights}
+def _described(kind: type[Described], entry: Any, role: str) -> Described:
+    """Return an entry with its types checked; keys that describe no network are left out."""
+    if isinstance(entry, kind):
+        return entry
+    if isinstance(entry, Mapping):
+        entry = {key: entry[key] for key in kind.model_fields if key in entry}
+    return _checked(kind, entry, role)
 
 
-def save_weights(network: nn.Module, path: str | Path) -> None:
-    """Write a network's state dict, on the CPU, for `load_weights`.
-
-    Equal weights give equal files, whatever their names.
-    """
-    with Path(path).open("wb") as file:  # given a name, torch would write it into the file
-        torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, file)
-
-
-def load_weights(
-    network: nn.Module, path: str | Path, *, key: str | None = None, strip_prefix: str = ""
-) -> None:
-    """Load a checkpoint into a network, every parameter or none.
-
-    Parameters
-    ----------
-    network : Module
-        Changed in place.
-    path : str or Path
-        A file of ``torch.save`` (read with ``weights_only``, so that it cannot run
-        code) or of safetensors (``.safetensors``). Names that the transformers
-        library gave its layers earlier are understood.
-    key : str, optional
-        Where in the file the state dict lies, when it is not the whole.
-    strip_prefix : str, optional
-        Removed from the start of every name, such as ``"module."``.
-
-    Raises
-    ------
-    ValueError
-        If names or shapes do not fit, naming the first that does not.
-    """
-    state = _read_state(Path(path))
-    if key is not None:
-        if key not in state:
-            raise ValueError(f"{path}: no entry {key!r}; it has {', '.join(list(state)[:8])}")
-        state = state[key]
-    state = {name.removeprefix(strip_prefix): tensor for name, tensor in state.items()}
-    expected = network.state_dict()
-    # What a network computes by itself lies in some published files all the same.
-    computed = dict(network.named_buffers()).keys() - expected.keys()
-    state = {
-        name: tensor
-        for name, tensor in current_names(network, state).items()
-        if name not in computed
-    }
-    # PyTorch counts the batches of a batch norm since 2018; older files lack the count, and
-    # nothing computed here depends on it.
-    counters = {
-        name: tensor for name, tensor in expected.items() if name.endswith("num_batches_tracked")
-    }
-    state = counters | state
-    missing, unexpected = expected.keys() - state.keys(), state.keys() - expected.keys()
-    if missing or unexpected:
-        raise ValueError(
-            f"{path}: does not fit the network: {len(missing)} names missing"
-            f"{_first(missing)}, {len(unexpected)} unknown{_first(unexpected)}"
-        )
-    for name, tensor in expected.items():
-        if state[name].shape != tensor.shape:
-            raise ValueError(
-                f"{path}: {name} has shape {tuple(state[name].shape)}, "
-                f"the network needs {tuple(tensor.shape)}"
-            )
-    network.load_state_dict(state)
-
-
-def _first(names: set[str]) -> str:
-    return f" (first: {min(names)})" if names else ""
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise FileNotFoundError(f"no weights at {path}")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for a damaged or foreign file
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: not a readable checkpoint: {reason}") from error
-
-
-def _factory(name: str, known: Mapping[str, Callable[..., nn.Module]]) -> Callable[..., nn.Module]:
-    """Return the function that builds networks of a family or of a user's own file."""
-    if name in known:
-        return known[name]
-    file, separator, function = name.rpartition(":")
-    if not separator:
-        raise ValueError(
-            f"unknown network {name!r}; allowed: {', '.join(known)}, or FILE.py:FUNCTION"
-        )
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    if spec is None or not Path(file).exists():
-        raise FileNotFoundError(f"network {name!r}: no Python file {file}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def _own_function(network: str) -> Callable[..., nn.Module] | None:
+    """Return the function that ``FILE.py:FUNCTION`` names; None for any other network."""
+    file, _, function = network.rpartition(":")
+    if not is_file(file):
+        return None
+    module = load_file(file)
     if not hasattr(module, function):
-        raise ValueError(f"network {name!r}: {file} has no function {function!r}")
+        raise ValueError(f"network {network}: {file} has no function {function!r}")
     return getattr(module, function)
+
+
+def _build(entry: NetworkKeys, role: str, *, classes: int | None, channels: int) -> nn.Module:
+    """Build a network of a family."""
+    family = _family(entry.network, role)
+    arguments = entry.arguments
+    if not isinstance(arguments, family.Keys):
+        arguments = _checked(family.Keys, arguments, f"network {entry.network}: arguments")
+    return family.build(arguments, classes=classes, channels=channels)
+
+
+def _family(name: str, role: str) -> ModuleType:
+    if name not in FAMILIES.names and not is_file(name):
+        raise ValueError(f"network {name} is unknown; {_allowed(role)}")
+    family = FAMILIES[name]
+    lacking = [part for part in _CONTRACT if not hasattr(family, part)]
+    if lacking:
+        raise ValueError(
+            f"network {name} has no {', '.join(lacking)}, which a family of networks needs; "
+            f"a function in it is written {name}:FUNCTION"
+        )
+    if role != family.ROLE:
+        raise ValueError(f"network {name} is a {family.ROLE}; {_allowed(role)}")
+    return family
+
+
+def _allowed(role: str) -> str:
+    names = [name for name in FAMILIES.names if role == FAMILIES[name].ROLE]
+    return f"allowed for a {role}: {', '.join(names)}, FILE.py:FUNCTION, or FILE.py"
+
+
+def _checked(kind: type[Keys], values: Any, where: str) -> Any:
+    """Return values as a `Keys`, or raise one line of what is wrong with the first that is."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    path, reason = first["loc"], first["msg"].replace("Input should", "must", 1)
+    if first["type"] == "missing":
+        reason = "is missing"
+    elif first["type"] == "extra_forbidden":
+        for parent in path[:-1]:
+            kind = kind.model_fields[parent].annotation
+        reason = f"is unknown; allowed: {', '.join(kind.model_fields)}"
+    place = ".".join(map(str, (where, *path)))
+    raise ValueError(f"{place}: {reason}")

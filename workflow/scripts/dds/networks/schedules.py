@@ -49,7 +49,7 @@ class Timestep(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """A discrete noise schedule.
+    """A discrete noise schedule: abar_t of equation 3 for every timestep.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Schedule:
 
     @cached_property
     def sigmas(self) -> tuple[float, ...]:
-        """Noise level of every timestep in [0,1] pixel units, increasing."""
+        """Noise level of every timestep in [0,1] pixel units, increasing (equation 4)."""
         return tuple(math.sqrt((1 - abar) / abar) / 2 for abar in self.alpha_bar)
 
     def network_time(self, t: float) -> float:
@@ -100,6 +100,24 @@ class Schedule:
         ------
         ValueError
             If the schedule never reaches `sigma`, or the rule is unknown.
+
+        References
+        ----------
+        Carlini et al. (2023): (Certified!!) Adversarial robustness for free! ICLR. Section 3,
+        equation 4; the authors' code rounds up.
+
+        Examples
+        --------
+        The network, the noise, or neither is a little off the noise level that is asked for:
+
+        >>> from dds import cosine_schedule
+        >>> schedule = cosine_schedule(4000)
+        >>> for rule in ("nearest", "exact", "authors"):
+        ...     t, _, noise_sigma = schedule.timestep(0.25, rule)
+        ...     print(f"{rule}: t = {t:.2f}, noise {noise_sigma:.6f}")
+        nearest: t = 1158.00, noise 0.250000
+        exact: t = 1157.51, noise 0.250000
+        authors: t = 1158.00, noise 0.250119
         """
         sigmas = self.sigmas
         if not sigmas[0] <= sigma <= sigmas[-1]:
@@ -117,7 +135,7 @@ class Schedule:
         if rule == "nearest":
             t = round(position)
             return Timestep(t, self.alpha_bar[t], sigma)
-        if rule == "exact":
+        if rule == "exact":  # equation 4 solved for abar
             return Timestep(position, 1 / (1 + (2 * sigma) ** 2), sigma)
         raise ValueError(f"unknown timestep rule {rule!r}; allowed: {', '.join(TIMESTEP_RULES)}")
 
@@ -126,7 +144,36 @@ def linear_schedule(steps: int, *, rescale_timesteps: bool = False) -> Schedule:
     """Build Ho et al.'s (2020) linear schedule, scaled to any number of steps.
 
     beta rises linearly from 0.0001 to 0.02 when `steps` is 1,000.
+
+    Parameters
+    ----------
+    steps : int
+        Timesteps, the paper's T, at least 21.
+    rescale_timesteps : bool, optional
+        Whether the network was trained to be told ``t * 1000 / steps`` instead of t.
+
+    Returns
+    -------
+    Schedule
+
+    Raises
+    ------
+    ValueError
+        If there are fewer steps, so that the last beta would reach 1: nothing is left to denoise.
+
+    References
+    ----------
+    Ho, Jain and Abbeel (2020): Denoising diffusion probabilistic models. NeurIPS. Section 4.
+
+    Examples
+    --------
+    >>> from dds import linear_schedule
+    >>> schedule = linear_schedule(1000)
+    >>> [round(schedule.alpha_bar[t], 6) for t in (0, 1, 999)]
+    [0.9999, 0.99978, 4e-05]
     """
+    if steps < 21:
+        raise ValueError(f"a linear noise schedule needs at least 21 steps, not {steps}")
     scale = 1000 / steps
     first, last = scale * 1e-4, scale * 0.02
     slope = (last - first) / (steps - 1)
@@ -137,6 +184,31 @@ def cosine_schedule(steps: int, *, rescale_timesteps: bool = False) -> Schedule:
     """Build Nichol and Dhariwal's (2021) cosine schedule.
 
     No beta exceeds 0.999, which keeps the last timestep short of pure noise.
+
+    Parameters
+    ----------
+    steps : int
+        Timesteps, the paper's T.
+    rescale_timesteps : bool, optional
+        Whether the network was trained to be told ``t * 1000 / steps`` instead of t.
+
+    Returns
+    -------
+    Schedule
+
+    References
+    ----------
+    Nichol and Dhariwal (2021): Improved denoising diffusion probabilistic models. ICML.
+    Equation 17.
+
+    Examples
+    --------
+    >>> from dds import cosine_schedule
+    >>> schedule = cosine_schedule(4000, rescale_timesteps=True)
+    >>> schedule.steps, schedule.network_time(2000)
+    (4000, 500.0)
+    >>> [round(schedule.alpha_bar[t], 6) for t in (0, 1999)]
+    [0.99999, 0.493844]
     """
     edges = [_cosine_curve(t / steps) for t in range(steps + 1)]
     betas = [min(1 - after / before, 0.999) for before, after in pairwise(edges)]
@@ -144,6 +216,7 @@ def cosine_schedule(steps: int, *, rescale_timesteps: bool = False) -> Schedule:
 
 
 def _from_betas(betas: list[float], rescale_timesteps: bool) -> Schedule:
+    """Multiply 1 - beta up to abar (Ho et al. 2020, section 2)."""
     return Schedule(tuple(accumulate((1 - beta for beta in betas), mul)), rescale_timesteps)
 
 
@@ -152,7 +225,13 @@ SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
 
 @lru_cache
 def build_schedule(name: str, steps: int, rescale_timesteps: bool = False) -> Schedule:
-    """Build a schedule by its name, a key of `SCHEDULES`."""
+    """Build a schedule by its name, a key of `SCHEDULES`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such schedule.
+    """
     if name not in SCHEDULES:
         raise ValueError(f"unknown noise schedule {name!r}; allowed: {', '.join(SCHEDULES)}")
     return SCHEDULES[name](steps, rescale_timesteps=rescale_timesteps)
@@ -173,6 +252,10 @@ def cosine_timestep(sigma: float, steps: int) -> float:
     float
         The fractional timestep, counted from 0 as in `Schedule` (the paper's t*,
         at which the curve f is evaluated, less one).
+
+    References
+    ----------
+    Carlini et al. (2023): (Certified!!) Adversarial robustness for free! ICLR. Equation 5.
     """
     s = _COSINE_OFFSET
     inverse = math.sin(math.pi / (2 + 2 * s)) / math.sqrt(1 + (2 * sigma) ** 2)
@@ -180,5 +263,6 @@ def cosine_timestep(sigma: float, steps: int) -> float:
 
 
 def _cosine_curve(fraction: float) -> float:
+    """Return f of Nichol and Dhariwal (2021), equation 17, when `fraction` of T has passed."""
     s = _COSINE_OFFSET
     return math.cos((fraction + s) / (1 + s) * math.pi / 2) ** 2

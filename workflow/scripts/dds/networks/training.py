@@ -7,11 +7,9 @@ so a run that was interrupted and resumed ends like one that was not.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +17,6 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dds.files import atomic_path
 from dds.networks.classifiers import Classifier
 from dds.networks.denoisers import Denoiser, DiffusionDenoiser
 from dds.progress import Interrupted, Progress
@@ -27,6 +24,9 @@ from dds.seeds import stream_seed
 
 #: Turns a batch of training images into what the classifier shall see.
 Corruption = Callable[[Tensor, Generator], Tensor]
+
+#: The share of the iterations over which the learning rate warms up.
+_WARM_UP = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,27 +72,45 @@ class Recipe:
         return cls(**{key: value for key, value in entry.items() if key in names})
 
 
-@dataclass(frozen=True)
-class Resume:
-    """Where a training run keeps its state so that it can go on after an interruption.
+class Resume(Protocol):
+    """Keeps the state of a training run, so that it can go on after an interruption.
 
-    Attributes
-    ----------
-    path : Path
-        The state; not a result.
-    identity : mapping
-        What the run depends on; a state with another identity is not used.
-    every : float
-        Seconds between two writes of the state.
-    stop : callable
-        Asked after every iteration; when true the state is written and training
-        raises `Interrupted`.
+    The caller implements it, and decides where the state lies and whether a state that is
+    there is this run's. A run that is interrupted and resumed ends, bit for bit, like one
+    that was not.
     """
 
-    path: Path
-    identity: Mapping[str, Any]
-    every: float = 60.0
-    stop: Callable[[], bool] = lambda: False
+    def load(self) -> dict[str, Any] | None:
+        """Return the state that was saved last; None to start anew.
+
+        Training may go on to change its tensors, which may lie on any device.
+        """
+        ...
+
+    def save(self, state: dict[str, Any], iteration: int) -> None:
+        """Keep the state after so many iterations.
+
+        Parameters
+        ----------
+        state : dict
+            Nested dicts and lists of tensors and plain values, which ``torch.save`` writes
+            and ``torch.load`` with ``weights_only`` reads. The tensors are those that training
+            goes on to change: write or copy them before returning.
+        iteration : int
+            How many iterations are done.
+        """
+        ...
+
+    def due(self) -> bool:
+        """Tell whether it is time to save; asked after every iteration."""
+        ...
+
+    def stop(self) -> bool:
+        """Tell whether to stop; asked after every iteration.
+
+        When true the state is saved and training raises `dds.progress.Interrupted`.
+        """
+        ...
 
 
 def train_denoiser(
@@ -122,7 +140,16 @@ def train_denoiser(
     device : str or torch.device, optional
         Where to train.
     resume : Resume, optional
-        Where to keep the run's state.
+        Keeps the run's state.
+
+    Raises
+    ------
+    Interrupted
+        If `resume` says to stop; the state is saved.
+
+    References
+    ----------
+    Ho, Jain and Abbeel (2020): Denoising diffusion probabilistic models. NeurIPS.
     """
     alpha_bars = torch.tensor(denoiser.schedule.alpha_bar, dtype=torch.float32, device=device)
     data = torch.from_numpy(images).to(device)
@@ -166,6 +193,16 @@ def train_classifier(
         et al. 2019); `denoised` tunes to a denoiser's output (section 4.1).
     recipe, seed, label, device, resume
         As in `train_denoiser`.
+
+    Raises
+    ------
+    Interrupted
+        If `resume` says to stop; the state is saved.
+
+    References
+    ----------
+    Cohen, Rosenfeld and Kolter (2019): Certified adversarial robustness via randomized
+    smoothing. ICML. Section 3.3.
     """
     data = torch.from_numpy(images).to(device)
     targets = torch.from_numpy(labels).to(device)
@@ -204,7 +241,6 @@ def accuracy(
     labels: np.ndarray,
     *,
     corruption: Corruption | None = None,
-    seed: int = 0,
     batch_size: int = 500,
     device: str | torch.device = "cpu",
 ) -> float:
@@ -219,12 +255,14 @@ def accuracy(
     labels : ndarray of int64, shape (images,)
         True classes.
     corruption : callable, optional
-        See `gaussian` and `denoised`.
-    seed : int, optional
-        Keys the corruption's noise.
+        See `gaussian` and `denoised`; the same noise in every call.
+    batch_size : int, optional
+        Images the networks see at a time.
+    device : str or torch.device, optional
+        Where the networks run; the classifier is moved there.
     """
     classifier.to(device).eval()
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(0)
     correct = 0
     for start in range(0, len(images), batch_size):
         rows = slice(start, start + batch_size)
@@ -256,7 +294,6 @@ def _fit(
     )
     parts = {"network": network, "optimizer": optimizer} | ({"average": average} if average else {})
     start = _restore(parts, resume)
-    saved = time.monotonic()
     with Progress(recipe.iterations, label, "iterations", done=start) as progress:
         for iteration in range(start, recipe.iterations):
             generator = torch.Generator(device)
@@ -276,12 +313,7 @@ def _fit(
                 average.update_parameters(network)
             progress.advance(1)
             if resume is not None:
-                stop = resume.stop()
-                if stop or time.monotonic() - saved > resume.every:
-                    _save(parts, iteration + 1, resume)
-                    saved = time.monotonic()
-                if stop:
-                    raise Interrupted(f"{label}: stopped after {iteration + 1} iterations; saved")
+                _save_sometimes(parts, iteration + 1, resume, label)
     if average is not None:
         network.load_state_dict(average.module.state_dict())
     network.eval()
@@ -296,11 +328,11 @@ def _build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimize
     raise ValueError(f"unknown optimizer {recipe.optimizer!r}; allowed: adamw, sgd")
 
 
-def _warm_cosine(fraction: float, warmup: float = 0.05) -> float:
+def _warm_cosine(fraction: float) -> float:
     """Return the factor on the learning rate when `fraction` of the training is done."""
-    if fraction < warmup:
-        return fraction / warmup
-    return (1 + math.cos(math.pi * (fraction - warmup) / (1 - warmup))) / 2
+    if fraction < _WARM_UP:
+        return fraction / _WARM_UP
+    return (1 + math.cos(math.pi * (fraction - _WARM_UP) / (1 - _WARM_UP))) / 2
 
 
 def _batch_indices(images: int, batch_size: int, iteration: int, seed: int, label: str) -> Tensor:
@@ -340,21 +372,26 @@ def _normal_like(images: Tensor, generator: Generator) -> Tensor:
     return torch.randn(images.shape, generator=generator, device=images.device)
 
 
-def _save(parts: Mapping[str, Any], iteration: int, resume: Resume) -> None:
-    state = {name: part.state_dict() for name, part in parts.items()}
-    with atomic_path(resume.path) as temporary:
-        torch.save(
-            {"iteration": iteration, "identity": dict(resume.identity), "state": state}, temporary
-        )
+def _save_sometimes(
+    parts: Mapping[str, nn.Module | torch.optim.Optimizer],
+    iteration: int,
+    resume: Resume,
+    label: str,
+) -> None:
+    """Hand the state over if it is time to; raise `Interrupted` if training shall stop."""
+    stop = resume.stop()
+    if stop or resume.due():
+        state = {name: part.state_dict() for name, part in parts.items()}
+        resume.save({"iteration": iteration} | state, iteration)
+    if stop:
+        raise Interrupted(f"{label}: stopped after {iteration} iterations; saved")
 
 
-def _restore(parts: Mapping[str, Any], resume: Resume | None) -> int:
-    """Load a saved state if it is this run's; return the iteration to start at."""
-    if resume is None or not resume.path.exists():
-        return 0
-    saved = torch.load(resume.path, map_location="cpu", weights_only=True)
-    if saved["identity"] != dict(resume.identity):
+def _restore(parts: Mapping[str, nn.Module | torch.optim.Optimizer], resume: Resume | None) -> int:
+    """Take a saved state up if there is one; return the iteration to start at."""
+    state = None if resume is None else resume.load()
+    if state is None:
         return 0
     for name, part in parts.items():
-        part.load_state_dict(saved["state"][name])
-    return saved["iteration"]
+        part.load_state_dict(state[name])
+    return state["iteration"]

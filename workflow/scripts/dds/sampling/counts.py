@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dds.files import atomic_path
-from dds.statistics.certificates import certify_counts
 from dds.statistics.plans import make_plan
 
 _METADATA_KEY = b"dds"
@@ -145,43 +144,6 @@ def check_counts(counts: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
                 f"{_name(counts[wrong])} has {sums[wrong][0]} {phase} samples, the plan {most}"
             )
     _check_finished(counts, metadata["plan"])
-
-
-def compute_certificates(
-    counts: pd.DataFrame, metadata: Mapping[str, Any], alpha: float
-) -> pd.DataFrame:
-    """Compute the certificate of every row of counts.
-
-    Parameters
-    ----------
-    counts : DataFrame
-        See `write_counts`.
-    metadata : mapping
-        Its ``plan`` says how the samples were drawn.
-    alpha : float
-        Error probability of each certificate.
-
-    Returns
-    -------
-    DataFrame
-        ``image``, ``label``, ``sigma``, ``classifier``, ``n0``, ``n``, ``prediction``,
-        ``successes``, ``p_lower``, ``radius``, ``correct``, ``selected``,
-        ``label_successes``, ``computed`` (see `dds.statistics.certificates.certify_counts`), and
-        ``lowest_radius``, below which the plan leaves certificates undecided.
-    """
-    parts = []
-    for sigma, rows in counts.groupby("sigma"):
-        plan = make_plan(metadata["plan"], sigma)
-        columns = certify_counts(
-            stack(rows["selection"]), stack(rows["estimation"]), sigma,
-            rows["label"].to_numpy(), plan, alpha,
-        )  # fmt: skip
-        columns["lowest_radius"] = plan.lowest_radius
-        parts.append(rows[["image", "classifier"]].assign(**columns))
-    order = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
-             "p_lower", "radius", "correct", "selected", "label_successes", "computed",
-             "lowest_radius"]  # fmt: skip
-    return pd.concat(parts, ignore_index=True)[order]
 
 
 def stack(lists: pd.Series) -> np.ndarray:

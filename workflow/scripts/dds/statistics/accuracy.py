@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import t
 
-from dds.statistics.certificates import ABSTAIN, binomial_interval
+from dds.statistics.bounds import binomial_interval
+from dds.statistics.certificates import ABSTAIN
 
 #: Above this share of one class among the answers, a classifier counts as nearly constant.
 NEARLY_CONSTANT = 0.5
@@ -46,8 +47,8 @@ def certified_accuracy(
     """Return the share of images certified at least at each radius, with its interval.
 
     An image counts at radius r when the smoothed classifier answers its label with
-    a certified radius of at least r (Cohen et al. 2019, section 4). At radius 0 that
-    is the clean accuracy: the answer is right and it does not abstain.
+    a certified radius of at least r. At radius 0 that is the clean accuracy: the
+    answer is right and it does not abstain.
 
     Parameters
     ----------
@@ -74,6 +75,30 @@ def certified_accuracy(
     ------
     ValueError
         If there are no certificates, or a radius is negative or not a number.
+
+    References
+    ----------
+    Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via randomized
+    smoothing. ICML: section 4.
+
+    Examples
+    --------
+    Four images, of which the last two are classified wrongly:
+
+    >>> certificates = pd.DataFrame(
+    ...     {
+    ...         "classifier": "cnn",
+    ...         "sigma": 0.25,
+    ...         "radius": [0.44, 0.31, 0.0, 0.62],
+    ...         "correct": [True, True, False, False],
+    ...     }
+    ... )
+    >>> accuracy = certified_accuracy(certificates, radii=[0.0, 0.25, 0.4])
+    >>> print(accuracy[["radius", "certified", "accuracy", "low", "high"]].round(3))
+       radius  certified  accuracy    low   high
+    0    0.00          2      0.50  0.068  0.932
+    1    0.25          2      0.50  0.068  0.932
+    2    0.40          1      0.25  0.006  0.806
     """
     by, radii = list(by), np.atleast_1d(np.asarray(radii, dtype=float))
     if certificates.empty:

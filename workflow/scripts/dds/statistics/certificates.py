@@ -1,150 +1,19 @@
-"""From class counts to certified radii: exact binomial bounds and the radius they give."""
+"""From class counts to certificates."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import betaincinv, ndtri
 
-if TYPE_CHECKING:
-    from dds.statistics.plans import Plan
+from dds.statistics.bounds import certified_radius, check_sigma, clopper_pearson_lower
+from dds.statistics.plans import Plan, make_plan
 
 #: The prediction of a smoothed classifier that cannot name a class with confidence.
 ABSTAIN = -1
-
-
-def clopper_pearson_lower(successes: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.ndarray:
-    """Return exact one-sided lower confidence bounds of binomial probabilities.
-
-    With probability at least 1 - `alpha` over the draws, the bound is at most
-    the true probability (Clopper and Pearson, 1934).
-
-    Parameters
-    ----------
-    successes, n : array_like of int
-        Successes among `n` independent draws, 0 <= successes <= n; broadcast.
-    alpha : array_like of float
-        Error probability, 0 < alpha < 1; broadcast.
-
-    Returns
-    -------
-    ndarray or float
-        Bounds in [0, 1]; 0 where there is no success.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range or a count is no integer.
-    """
-    successes, n = _check_counts(successes, n)
-    alpha = _check_open_unit(alpha, "alpha")
-    with np.errstate(invalid="ignore"):
-        bound = betaincinv(successes, n - successes + 1, alpha)
-    return np.where(successes == 0, 0.0, bound)[()]
-
-
-def clopper_pearson_upper(successes: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.ndarray:
-    """Return exact one-sided upper confidence bounds of binomial probabilities.
-
-    The mirror image of `clopper_pearson_lower`, with the same arguments and
-    errors; 1 where there is no failure.
-    """
-    successes, n = _check_counts(successes, n)
-    return 1.0 - clopper_pearson_lower(n - successes, n, alpha)
-
-
-def binomial_interval(
-    successes: ArrayLike, n: ArrayLike, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the exact two-sided confidence interval of binomial probabilities.
-
-    Meant for accuracies over images: the interval holds the accuracy on the
-    population that the images were drawn from with probability `level`.
-
-    Parameters
-    ----------
-    successes, n : array_like of int
-        Successes among `n` independent draws; broadcast.
-    level : float, optional
-        Coverage, 0 < level < 1, split evenly over the two sides.
-
-    Returns
-    -------
-    low, high : ndarray or float
-        The ends of the interval, in [0, 1].
-    """
-    tail = (1 - _check_open_unit(level, "level")) / 2
-    return clopper_pearson_lower(successes, n, tail), clopper_pearson_upper(successes, n, tail)
-
-
-def certified_radius(p_lower: ArrayLike, sigma: ArrayLike) -> np.ndarray:
-    """Return the l2 radius within which a smoothed classifier cannot change its answer.
-
-    sigma * Phi^-1(p_lower), from Cohen et al. (2019), theorem 1, with the
-    runner-up's probability bounded by 1 - p_lower.
-
-    Parameters
-    ----------
-    p_lower : array_like of float
-        Lower bounds of the top class's probability, in [0, 1]; broadcast.
-    sigma : array_like of float
-        Noise levels in [0,1] pixel units, above 0; broadcast.
-
-    Returns
-    -------
-    ndarray or float
-        Radii in [0,1] pixel units; 0 where p_lower <= 1/2.
-    """
-    p_lower = np.asarray(p_lower, dtype=float)
-    _check_all((p_lower >= 0) & (p_lower <= 1), "p_lower must lie in [0, 1]")
-    return np.where(p_lower > 0.5, _check_sigma(sigma) * ndtri(p_lower), 0.0)[()]
-
-
-def largest_radius(n: ArrayLike, alpha: ArrayLike, sigma: ArrayLike) -> np.ndarray:
-    """Return the radius that `n` successes in `n` samples certify: no image gets more."""
-    return certified_radius(clopper_pearson_lower(n, n, alpha), sigma)
-
-
-def successes_needed(
-    radius: ArrayLike, sigma: ArrayLike, n: ArrayLike, alpha: ArrayLike
-) -> np.ndarray:
-    """Return the fewest successes among `n` samples that certify a radius.
-
-    Agrees to the last bit with comparing `certified_radius` to `radius`, as
-    tables do. At radius 0 the bound must lie above 1/2: no abstention.
-
-    Parameters
-    ----------
-    radius, sigma : array_like of float
-        Radii, at least 0, and noise levels, both in [0,1] pixel units; broadcast.
-    n : array_like of int
-        Samples drawn; broadcast.
-    alpha : array_like of float
-        Error probability of the lower bound; broadcast.
-
-    Returns
-    -------
-    ndarray of int64 or int64
-        In [0, n], or n + 1 where even `n` successes do not certify the radius.
-    """
-    radius = np.asarray(radius, dtype=float)
-    _check_all(radius >= 0, "radius must be at least 0")
-    radius, sigma, n, alpha = np.broadcast_arrays(radius, sigma, n, alpha)
-
-    def certifies(successes: np.ndarray) -> np.ndarray:
-        p_lower = clopper_pearson_lower(successes, n, alpha)
-        return (p_lower > 0.5) & (certified_radius(p_lower, sigma) >= radius)
-
-    too_few = np.zeros(n.shape, dtype=np.int64)
-    enough = n.astype(np.int64) + 1
-    while np.any(enough - too_few > 1):
-        middle = (too_few + enough) // 2
-        sufficient = certifies(middle)
-        enough = np.where(sufficient, middle, enough)
-        too_few = np.where(sufficient, too_few, middle)
-    return enough[()]
 
 
 def certify_counts(
@@ -155,7 +24,7 @@ def certify_counts(
     plan: Plan,
     alpha: float,
 ) -> dict[str, np.ndarray]:
-    """Turn class counts into certificates (Cohen et al., 2019, CERTIFY).
+    """Turn class counts into certificates.
 
     For each row, with probability at least 1 - `alpha` over the samples, either
     the row abstains or the smoothed classifier answers `prediction` everywhere
@@ -194,6 +63,25 @@ def certify_counts(
     ValueError
         If the arrays do not fit each other, or the plan cannot have stopped
         after as many samples as a row has.
+
+    References
+    ----------
+    Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via randomized
+    smoothing. ICML: the procedure CERTIFY.
+
+    Examples
+    --------
+    Two images of class 1: the first one is certified, the second one's vote is too close.
+
+    >>> from dds.statistics.plans.fixed import Fixed
+    >>> selection = np.array([[1, 9], [6, 4]])
+    >>> estimation = np.array([[20, 980], [510, 490]])
+    >>> plan = Fixed(n0=10, n=1000)
+    >>> rows = certify_counts(selection, estimation, 0.25, [1, 1], plan, alpha=0.001)
+    >>> rows["prediction"]
+    array([ 1, -1])
+    >>> rows["radius"].round(4)
+    array([0.4445, 0.    ])
     """
     selection, estimation = np.asarray(selection), np.asarray(estimation)
     if selection.ndim != 2 or selection.shape != estimation.shape:
@@ -202,7 +90,7 @@ def certify_counts(
             f"not {selection.shape} and {estimation.shape}"
         )
     rows = len(selection)
-    label, sigma = np.asarray(label), np.broadcast_to(_check_sigma(sigma), rows)
+    label, sigma = np.asarray(label), np.broadcast_to(check_sigma(sigma), rows)
     if label.shape != (rows,):
         raise ValueError(f"label must have shape ({rows},), not {label.shape}")
 
@@ -233,26 +121,43 @@ def certify_counts(
     }
 
 
-def _check_counts(successes: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    successes, n = np.asarray(successes), np.asarray(n)
-    for name, counts in (("successes", successes), ("n", n)):
-        _check_all(np.isfinite(counts) & (counts == np.floor(counts)), f"{name} must be whole")
-    _check_all((successes >= 0) & (successes <= n), "successes must lie between 0 and n")
-    return successes, n
+def compute_certificates(
+    counts: pd.DataFrame, plan: Mapping[str, Any], alpha: float
+) -> pd.DataFrame:
+    """Compute the certificate of every row of a table of class counts.
 
+    Parameters
+    ----------
+    counts : DataFrame
+        ``image``, ``label``, ``sigma``, ``classifier``, and the class counts ``selection``
+        and ``estimation``, lists of equal length; see `dds.sampling.counts.write_counts`.
+    plan : mapping
+        How the samples were drawn, as `dds.statistics.plans.make_plan` reads it.
+    alpha : float
+        Error probability of each certificate, 0 < alpha < 1.
 
-def _check_open_unit(value: ArrayLike, name: str) -> np.ndarray:
-    value = np.asarray(value, dtype=float)
-    _check_all((value > 0) & (value < 1), f"{name} must lie between 0 and 1, both excluded")
-    return value
+    Returns
+    -------
+    DataFrame
+        One row a row of `counts`, by sigma: ``image``, ``label``, ``sigma``,
+        ``classifier``, ``n0``, ``n``, ``prediction``, ``successes``, ``p_lower``,
+        ``radius``, ``correct``, ``selected``, ``label_successes``, ``computed`` (see
+        `certify_counts`), and ``lowest_radius``, below which the plan leaves
+        certificates undecided.
 
-
-def _check_sigma(sigma: ArrayLike) -> np.ndarray:
-    sigma = np.asarray(sigma, dtype=float)
-    _check_all(np.isfinite(sigma) & (sigma > 0), "sigma must be above 0")
-    return sigma
-
-
-def _check_all(valid: np.ndarray, message: str) -> None:
-    if not np.all(valid):
-        raise ValueError(message)
+    Raises
+    ------
+    ValueError
+        If the plan cannot have drawn these counts, or an argument is out of its range.
+    """
+    parts = []
+    for sigma, rows in counts.groupby("sigma"):
+        drawn_by = make_plan(plan, sigma)
+        selection, estimation = (np.stack(rows[k].to_numpy()) for k in ("selection", "estimation"))
+        labels = rows["label"].to_numpy()
+        columns = certify_counts(selection, estimation, sigma, labels, drawn_by, alpha)
+        columns["lowest_radius"] = drawn_by.lowest_radius
+        parts.append(rows[["image", "classifier"]].assign(**columns))
+    certificates = pd.concat(parts, ignore_index=True)
+    first = ["image", "label", "sigma", "classifier"]
+    return certificates[[*first, *certificates.columns.drop(first)]]

@@ -9,26 +9,27 @@ from collections.abc import Sequence
 
 from dds.seeds import BLOCK
 
+#: Ratio of one default look to the one before.
+_GROWTH = 1.5
 
-def default_looks(n: int, growth: float = 1.5) -> tuple[int, ...]:
+
+def default_looks(n: int) -> tuple[int, ...]:
     """Return looks that grow geometrically up to `n`, in whole blocks of samples.
 
     Parameters
     ----------
     n : int
         The last look.
-    growth : float, optional
-        Ratio of one look to the one before, above 1.
 
     Returns
     -------
     tuple of int
         For example ``(100, 200, 300, 400, 700, 1000)`` for 1,000 samples.
     """
-    looks, look = {n}, n / growth
+    looks, look = {n}, n / _GROWTH
     while look >= BLOCK / 2:
         looks.add(max(BLOCK, round(look / BLOCK) * BLOCK))
-        look /= growth
+        look /= _GROWTH
     return tuple(sorted(look for look in looks if look <= n))
 
 
@@ -38,7 +39,7 @@ def check_looks(looks: Sequence[int], n: int) -> None:
     Parameters
     ----------
     looks : sequence of int
-        See `dds.statistics.plans.Sequential`.
+        See `dds.statistics.plans.sequential.Sequential`.
     n : int
         Estimation samples of an image, the last look.
 

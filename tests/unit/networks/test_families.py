@@ -1,0 +1,69 @@
+"""Families of networks: their keys are those of the code behind them, and are light to read."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from dds.networks.families import FAMILIES, transformers_vit
+from dds.networks.unet import guided_diffusion_unet
+from dds.networks.wide_resnet import WideResNet
+
+LIGHT = """
+import sys
+from dds.networks.families import FAMILIES
+for name in FAMILIES.names:
+    assert FAMILIES[name].Keys.model_fields
+print(*{name.split(".")[0] for name in sys.modules})
+"""
+HEAVY = {"torch", "timm", "transformers", "guided_diffusion", "numpy", "scipy", "pandas"}
+
+
+def test_keys_are_read_where_only_pydantic_is_installed():
+    found = subprocess.run(
+        [sys.executable, "-c", LIGHT],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(found.stdout.split())
+    assert "pydantic" in loaded
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("name", FAMILIES.names)
+def test_a_family_keeps_the_contract(name):
+    family = FAMILIES[name]
+    assert family.ROLE in ("classifier", "denoiser")
+    assert family.Keys.__doc__
+    for field in family.Keys.model_fields.values():
+        assert field.description
+    parameters = inspect.signature(family.build).parameters
+    assert list(parameters) == ["arguments", "classes", "channels"]
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("guided_diffusion_unet", guided_diffusion_unet), ("wide_resnet", WideResNet)],
+)
+def test_keys_and_defaults_are_those_of_the_function(name, function):
+    taken = {
+        key: parameter.default
+        for key, parameter in inspect.signature(function).parameters.items()
+        if key not in ("classes", "channels")
+    }
+    described = {
+        key: inspect.Parameter.empty if field.is_required() else field.default
+        for key, field in FAMILIES[name].Keys.model_fields.items()
+    }
+    assert described == taken
+
+
+def test_the_vision_transformers_defaults_are_those_of_its_library():
+    from transformers import ViTConfig
+
+    config = ViTConfig()
+    for key, value in transformers_vit.Keys():
+        assert getattr(config, key) == value, key

@@ -1,0 +1,146 @@
+"""Checkpoints in the formats they are published in load into the networks of the registry."""
+
+import pytest
+import torch
+from entries import BEIT, RESNET, UNET, VIT
+from safetensors.torch import save_file
+from torch.nn import functional
+
+from dds.networks.registry import build_classifier, build_denoiser, load_classifier, load_denoiser
+from dds.networks.weights import save_weights
+
+
+def randomized(network, seed=0):
+    """Give every parameter and running average a value of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(0.1 * torch.rand(tensor.shape, generator=generator))
+    return network.eval()
+
+
+def same(one, other, *inputs):
+    with torch.inference_mode():
+        torch.testing.assert_close(one.eval()(*inputs), other.eval()(*inputs), rtol=0, atol=0)
+
+
+def test_vit_as_the_transformers_library_publishes_it(tmp_path):
+    wanted = build_classifier(VIT)
+    randomized(wanted.network).save_pretrained(tmp_path)
+    published = load_classifier(VIT, tmp_path / "model.safetensors")
+    images = torch.rand(2, 3, 16, 16)
+    same(published, wanted, images)
+    with torch.inference_mode():
+        larger = functional.interpolate(images, size=(32, 32), mode="bicubic", antialias=True)
+        theirs = wanted.network(pixel_values=2 * larger - 1).logits
+        torch.testing.assert_close(published(images), theirs, rtol=0, atol=1e-6)
+
+
+def test_vit_under_the_names_of_2022(tmp_path):
+    wanted = build_classifier(VIT)
+    randomized(wanted.network).save_pretrained(tmp_path)
+    from safetensors.torch import load_file
+
+    state = load_file(tmp_path / "model.safetensors")
+    assert "vit.encoder.layer.1.attention.attention.query.weight" in state
+    assert "vit.encoder.layer.1.layernorm_before.bias" in state
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    same(load_classifier(VIT, tmp_path / "pytorch_model.bin"), wanted, torch.rand(2, 3, 32, 32))
+
+
+def test_beit_with_the_tables_it_computes_by_itself(tmp_path):
+    wanted = build_classifier(BEIT)
+    state = dict(randomized(wanted.network).state_dict())
+    tables = {
+        name: buffer
+        for name, buffer in wanted.network.named_buffers()
+        if name.endswith("relative_position_index")
+    }
+    assert len(tables) == 2
+    save_file(state | tables, tmp_path / "model.safetensors")
+    same(load_classifier(BEIT, tmp_path / "model.safetensors"), wanted, torch.rand(2, 3, 32, 32))
+
+
+def test_unet_as_openai_publishes_it(tmp_path):
+    wanted = build_denoiser(UNET, timestep="authors")
+    randomized(wanted.network)
+    torch.save(wanted.network.state_dict(), tmp_path / "unet.pt")
+    loaded = load_denoiser(UNET, tmp_path / "unet.pt", timestep="authors").eval()
+    noisy = torch.rand(2, 3, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.denoise(noisy, 0.5), wanted.denoise(noisy, 0.5))
+
+
+def test_checkpoint_of_ones_own(tmp_path):
+    wanted = build_classifier(RESNET)
+    state = {
+        f"module.{key}": value for key, value in randomized(wanted.network).state_dict().items()
+    }
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "mine.th")
+    path = tmp_path / "mine.th"
+    loaded = load_classifier(RESNET, path, key="state_dict", strip_prefix="module.")
+    same(loaded, wanted, torch.rand(2, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"mine.th: no entry 'model'; it has epoch, state_dict"):
+        load_classifier(RESNET, path, key="model")
+
+
+def test_denoisers_checkpoint_of_ones_own(tmp_path):
+    wanted = build_denoiser(UNET)
+    state = {f"ema.{name}": x for name, x in randomized(wanted.network).state_dict().items()}
+    torch.save({"model": state}, tmp_path / "mine.pt")
+    loaded = load_denoiser(UNET, tmp_path / "mine.pt", steps=3, key="model", strip_prefix="ema.")
+    assert loaded.steps == 3
+    same(loaded.network, wanted.network, torch.rand(2, 3, 8, 8), torch.rand(2))
+
+
+def test_equal_weights_give_equal_files(tmp_path):
+    for name in ("one.pt", "another_name.pt"):
+        save_weights(randomized(build_classifier(RESNET).network), tmp_path / name)
+    one, other = ((tmp_path / name).read_bytes() for name in ("one.pt", "another_name.pt"))
+    assert one == other
+    loaded = load_classifier(RESNET, tmp_path / "one.pt")
+    wanted = build_classifier(RESNET)
+    randomized(wanted.network)
+    same(loaded, wanted, torch.rand(2, 3, 8, 8))
+
+
+def test_no_file_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no weights at .*absent.pt"):
+        load_classifier(RESNET, tmp_path / "absent.pt")
+
+
+def test_checkpoint_from_before_batch_norms_counted(tmp_path):
+    wanted = build_classifier(RESNET)
+    state = randomized(wanted.network).state_dict()
+    old = {name: tensor for name, tensor in state.items() if "num_batches_tracked" not in name}
+    assert len(old) < len(state)
+    torch.save(old, tmp_path / "old.pt")
+    same(load_classifier(RESNET, tmp_path / "old.pt"), wanted, torch.rand(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("head.bias"), r"1 names missing \(first: head.bias\), 0 unknown"),
+        (lambda state: state.update(extra=torch.zeros(1)), r"1 unknown \(first: extra\)"),
+        (lambda state: state.update({"head.bias": torch.zeros(7)}), r"head.bias has shape \(7,\)"),
+    ],
+)
+def test_checkpoint_of_another_network_is_refused(tmp_path, change, message):
+    state = build_classifier(RESNET).network.state_dict()
+    change(state)
+    torch.save(state, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=message):
+        load_classifier(RESNET, tmp_path / "other.pt")
+
+
+class Malicious:
+    def __reduce__(self):
+        return print, ("this must never run",)
+
+
+def test_checkpoint_cannot_run_code(tmp_path, capsys):
+    torch.save({"head": Malicious()}, tmp_path / "bad.pt")
+    with pytest.raises(ValueError, match="bad.pt: not a readable checkpoint"):
+        load_classifier(RESNET, tmp_path / "bad.pt")
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,82 @@
+"""One method a row, the best over sigma for each radius, beside published methods."""
+
+import pandas as pd
+import pytest
+from paper_samples import BEST, CERTIFICATES, PUBLISHED, table, texts
+from pydantic import ValidationError
+
+from paper.tables import build_table, lay_out, read_table
+
+ROW = {"label": "X", "off_the_shelf": "none"}
+
+
+def sheet_of(entry, published=PUBLISHED):
+    (sheet,) = lay_out(entry, build_table(entry, CERTIFICATES, published))
+    return sheet
+
+
+def test_clean_accuracy_and_prior_work_are_shown():
+    sheet = sheet_of(table(BEST))
+    assert texts(sheet) == [["RS", "○", "×", "61.0"], ["Ours", "●", "✓", "100.0"]]
+    assert [row[3].raised for row in sheet.rows] == ["75.0", "100.0"]
+    assert [row[3].bold for row in sheet.rows] == [False, True]
+
+
+def test_every_accuracy_has_its_interval():
+    best = build_table(table(BEST), CERTIFICATES, PUBLISHED).dropna(subset="accuracy_percent")
+    assert (best["clean_ci_low_percent"] < best["clean_ci_high_percent"]).all()
+
+
+def test_a_nearly_constant_row_is_marked_and_explained():
+    ours = ROW | {"experiment": "e"}
+    rows = [ours | {"classifier": "cnn"}, ours | {"classifier": "vit"}]
+    sheet = sheet_of(table(BEST, radii=[0.5], rows=rows))  # reached at sigma 0.5 alone
+    assert [row[0].mark for row in sheet.rows] == ["†", ""]
+    assert any(note.startswith("† answers one class") for note in sheet.notes)
+
+
+def test_what_the_authors_logs_say_stands_below_what_was_printed():
+    logs = PUBLISHED.assign(recomputed_accuracy=60.8, recomputed_clean_accuracy=74.9)
+    sheet = sheet_of(table(BEST), logs)
+    assert [row[0] for row in texts(sheet)] == ["RS", "  from their logs", "Ours"]
+    cell = sheet.rows[1][3]
+    assert (cell.text, cell.raised) == ("60.8", "74.9")
+
+
+def test_published_values_that_do_not_exist_are_refused():
+    entry = table(BEST, rows=[ROW | {"published": {"table": "3", "row": "X"}}])
+    with pytest.raises(ValueError, match="no published cell of table 3, row X"):
+        build_table(entry, CERTIFICATES, PUBLISHED)
+
+
+def test_published_rows_of_one_name_are_told_apart_by_extra_data():
+    more = PUBLISHED.assign(extra_data="yes", certified_accuracy=99.0)
+    both = pd.concat([PUBLISHED, more], ignore_index=True)
+    published = {"table": "3", "row": "RS", "extra_data": "yes"}
+    entry = table(BEST, rows=[ROW | {"published": published}])
+    assert texts(sheet_of(entry, both))[0][3] == "99.0"
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({}, "needs experiment and classifier, or published, or all three"),
+        ({"experiment": "e"}, "experiment needs classifier beside it"),
+        ({"classifier": "cnn"}, "classifier needs experiment beside it"),
+    ],
+)
+def test_a_row_without_numbers_is_refused(keys, reason):
+    with pytest.raises(ValidationError) as refused:
+        table(BEST, rows=[ROW | keys])
+    (error,) = refused.value.errors()
+    assert error["loc"] == ("rows", 0)
+    assert error["ctx"]["reason"] == reason
+
+
+def test_labels_that_look_like_numbers_stay_text(tmp_path):
+    labels = ["007", "7"]
+    rows = [row | {"label": label} for row, label in zip(BEST["rows"], labels, strict=True)]
+    entry = table(BEST, rows=rows)
+    build_table(entry, CERTIFICATES, PUBLISHED).to_csv(tmp_path / "t.csv", index=False)
+    (sheet,) = lay_out(entry, read_table(tmp_path / "t.csv"))
+    assert [row[0] for row in texts(sheet)] == labels

@@ -1,0 +1,61 @@
+"""What sampling took stands beside what it was estimated to take."""
+
+import pytest
+from paper_samples import table, texts
+from pydantic import ValidationError
+
+from paper.costs import GPUS
+from paper.tables import build_table, lay_out, read_table
+
+ENTRY = {
+    "kind": "costs",
+    "caption": "Some caption.",
+    "gpu": "a100",
+    "methods": [{"label": "ours", "experiment": "e"}],
+}
+ESTIMATE = {
+    "images": 10,
+    "samples": 4000,
+    "flops": 7.2e15,
+    "shards": 2,
+    "chosen": "curtailed",
+    "expected": {"fixed": 2.0, "curtailed": 1.5, "sequential": 0.5},
+}
+RECORD = {
+    "estimate": ESTIMATE,
+    "samples": 1000,
+    "seconds": 3600.0,
+    "parts": 2,
+    "device": ["A100", "H100"],
+    "precision": "float32",
+    "joules": 7.2e6,
+}
+ROWS = [
+    ["ours", "estimated", "3,000", "5.4", "1.5", "2", "0.75", "0.556", "1", ""],
+    ["", "measured", "1,000", "1.8", "1", "2", "0.5", "0.278", "0.5", "2"],
+]
+
+
+def test_costs_stand_beside_their_estimates():
+    numbers = build_table(table(ENTRY), {}, records={"e": RECORD})
+    (sheet,) = lay_out("costs", numbers)
+    assert texts(sheet) == ROWS
+    assert "the rate of a100; measured on A100, H100." in sheet.notes[0]
+    no_energy = numbers.assign(kwh=float("nan"))
+    assert lay_out("costs", no_energy)[0].columns == sheet.columns[:-1]
+
+
+def test_an_experiment_that_is_shown_twice_has_its_rows_twice(tmp_path):
+    entry = table(ENTRY, methods=[{"label": label, "experiment": "e"} for label in ("1", "01")])
+    build_table(entry, {}, records={"e": RECORD}).to_csv(tmp_path / "t.csv", index=False)
+    (sheet,) = lay_out(entry, read_table(tmp_path / "t.csv"))
+    assert [row[0] for row in texts(sheet)] == ["1", "", "01", ""]
+    assert [row[1:] for row in texts(sheet)] == [row[1:] for row in ROWS] * 2
+
+
+def test_gpus_are_those_whose_rate_is_known():
+    assert table({key: ENTRY[key] for key in ENTRY if key != "gpu"}).gpu == "a100-paper"
+    for gpu in GPUS:
+        assert table(ENTRY, gpu=gpu).gpu == gpu
+    with pytest.raises(ValidationError, match="gpu"):
+        table(ENTRY, gpu="abacus")

@@ -1,0 +1,66 @@
+"""One classifier a panel at every sigma: numbers, marks, and published values below ours."""
+
+import pytest
+from paper_samples import CERTIFICATES, PER_SIGMA, PUBLISHED, table, texts
+
+from paper.tables import build_table, lay_out, read_table
+
+PANEL = PER_SIGMA["panels"][0]
+
+
+def test_a_sheet_a_panel_and_a_row_a_sigma():
+    entry = table(PER_SIGMA)
+    cnn, vit = lay_out(entry, build_table(entry, CERTIFICATES))
+    assert (cnn.title, vit.title) == ("CNN", "ViT")
+    assert cnn.columns == ["Noise", "ε = 0.0", "ε = 0.25"]
+    assert texts(cnn) == [["σ = 0.25", "75.0", "50.0"], ["σ = 0.5", "25.0", "25.0"]]
+    assert texts(vit) == [["σ = 0.25", "100.0", "100.0"], ["σ = 0.5", "25.0", "25.0"]]
+    assert [cell.bold for cell in cnn.rows[0]] == [False, True, True]
+
+
+def test_every_accuracy_has_its_interval():
+    numbers = build_table(table(PER_SIGMA), CERTIFICATES)
+    assert (numbers["ci_low_percent"] <= numbers["accuracy_percent"]).all()
+    assert (numbers["accuracy_percent"] <= numbers["ci_high_percent"]).all()
+
+
+def test_a_nearly_constant_row_is_marked_and_explained():
+    entry = table(PER_SIGMA)
+    cnn, vit = lay_out(entry, build_table(entry, CERTIFICATES))
+    assert [row[0].mark for row in cnn.rows] == ["", "†"]
+    assert cnn.notes[0].startswith("† answers one class")
+    assert not vit.notes
+
+
+def test_published_values_stand_below_ours():
+    entry = table(PER_SIGMA, panels=[PANEL | {"published": "4a"}])
+    (sheet,) = lay_out(entry, build_table(entry, CERTIFICATES, PUBLISHED))
+    assert texts(sheet) == [
+        ["σ = 0.25", "75.0", "50.0"],
+        ["  published", "76.0", "1.0"],
+        ["  difference", "−1.0", "+49.0"],
+        ["σ = 0.5", "25.0", "25.0"],
+        ["  published", "?", "25.0"],
+        ["  difference", "", "+0.0"],
+    ]
+    assert [cell.mark for cell in sheet.rows[0]] == ["", "", "‡"]  # 1.0 is outside our interval
+    assert any(note.startswith("?") for note in sheet.notes)
+
+
+def test_published_values_that_are_not_given_are_asked_for():
+    entry = table(PER_SIGMA, panels=[PANEL | {"published": "4a"}])
+    with pytest.raises(ValueError, match="published values of table 4a are asked for, none are"):
+        build_table(entry, CERTIFICATES)
+
+
+@pytest.mark.parametrize("titles", [("CNN", "CNN"), ("5", "5"), ("007", "7"), ("NA", "inf")])
+def test_panels_are_told_apart_by_their_place_and_titled_as_written(titles, tmp_path):
+    panels = [
+        panel | {"title": title} for panel, title in zip(PER_SIGMA["panels"], titles, strict=True)
+    ]
+    entry = table(PER_SIGMA, panels=panels)
+    build_table(entry, CERTIFICATES).to_csv(tmp_path / "t.csv", index=False)
+    sheets = lay_out(entry, read_table(tmp_path / "t.csv"))
+    assert tuple(sheet.title for sheet in sheets) == titles
+    assert [row[1:] for row in texts(sheets[0])] == [["75.0", "50.0"], ["25.0", "25.0"]]
+    assert [row[1:] for row in texts(sheets[1])] == [["100.0", "100.0"], ["25.0", "25.0"]]

@@ -1,0 +1,33 @@
+"""How every tool opens a study: its configuration, its file, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+
+from study.errors import StudyError  # noqa: E402
+from study.study import Study  # noqa: E402
+from study.yaml_files import read_yaml  # noqa: E402
+
+from study.load import load_config, load_study  # noqa: E402
+
+
+def open_study(name: str | None = None) -> Study:
+    """Return a study, or end the program with one line about what is wrong.
+
+    Parameters
+    ----------
+    name : str, optional
+        Of a study that ships, or the path of a study file; by default the one that
+        config/config.yaml names.
+    """
+    try:
+        config = read_yaml(ROOT / "config" / "config.yaml", "config/config.yaml")
+        if name:
+            config["study"] = name
+        return load_study(load_config(config), ROOT)
+    except StudyError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,79 @@
+"""scikit-learn's handwritten digits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dds.keys
+from dds.data.sources import Images
+from dds.data.splits import Splits
+from dds.keys import Count, key
+
+if TYPE_CHECKING:
+    from dds.data.packs import Pack
+
+
+class Keys(dds.keys.Keys):
+    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels."""
+
+    splits: Splits[Count] = key(
+        "How many images each split gets, by the split's name: stratified, at most 1,797 in all. "
+        "Training needs splits named `train` and `validation`.",
+        paper="4",
+    )
+
+
+def images(keys: Keys) -> Images:
+    """Return what is known of the images: 10 classes, grey, 8 x 8 pixels."""
+    return Images(classes=10, channels=1, size=(8, 8))
+
+
+def prepare(keys: Keys, files: Mapping[str, str | Path], *, seed: int) -> dict[str, Pack]:
+    """Split the digits, stratified by class.
+
+    Parameters
+    ----------
+    keys : Keys
+        How many images each split gets. The order within a split is random, so that its
+        first images are a fair sample of it.
+    files : mapping
+        Not used: the images come with scikit-learn.
+    seed : int
+        Seed of the split.
+
+    Returns
+    -------
+    dict of str to Pack
+        Images of shape (images, 1, 8, 8): 16 grey levels, stretched to 0 to 255.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer images than wanted.
+    """
+    import numpy as np
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    from dds.data.packs import Pack
+
+    source = load_digits()
+    wanted = sum(keys.splits.values())
+    if wanted > len(source.images):
+        raise ValueError(f"splits ask for {wanted} images, digits has {len(source.images)}")
+    pixels = np.round(source.images * 255 / 16).astype(np.uint8)[:, None]
+    labels = source.target.astype(np.int64)
+    rest = np.arange(len(pixels))
+    packs = {}
+    for number, (name, size) in enumerate(keys.splits.items()):
+        if size < len(rest):
+            rest, chosen = train_test_split(
+                rest, test_size=size, stratify=labels[rest], random_state=seed + number
+            )
+        else:
+            rest, chosen = rest[:0], np.random.default_rng(seed).permutation(rest)
+        ids = np.array([f"load_digits/{index}" for index in chosen])
+        packs[name] = Pack(pixels[chosen], labels[chosen], ids, source.target_names.astype(str))
+    return packs

@@ -1,0 +1,39 @@
+"""Where two descriptions differ, to be said in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Difference(NamedTuple):
+    """The first place where two descriptions differ.
+
+    Attributes
+    ----------
+    place : str
+        The keys that lead there, joined by dots.
+    first, second : object
+        What each holds there; None where it holds nothing.
+    """
+
+    place: str
+    first: Any
+    second: Any
+
+
+def first_difference(first: Any, second: Any, place: str = "") -> Difference | None:
+    """Return the first difference between values that JSON can hold, or None for equal ones.
+
+    Examples
+    --------
+    >>> first_difference({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
+    Difference(place='a.b', first=1, second=3)
+    """
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for key in sorted(first.keys() | second.keys()):
+            inside = f"{place}.{key}" if place else key
+            if found := first_difference(first.get(key), second.get(key), inside):
+                return found
+        return None
+    return None if first == second else Difference(place, first, second)

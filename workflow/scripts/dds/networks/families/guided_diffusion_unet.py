@@ -1,0 +1,78 @@
+"""OpenAI's UNet: improved-diffusion's and guided-diffusion's checkpoints fit it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import Field, model_validator
+
+from dds import keys
+from dds.keys import Count, Whole, key, refuse
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ROLE = "denoiser"
+
+#: Channels of a feature map are normalised in so many groups.
+_GROUPS = 32
+
+#: Probability of dropping a unit.
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+#: A factor on a number of channels.
+Factor = Annotated[float, Field(gt=0)]
+
+
+class Keys(keys.Keys):
+    """The UNet of Nichol and Dhariwal (2021) and Dhariwal and Nichol (2021)."""
+
+    image_size: Count = key("Height and width in pixels that it was trained on.", paper="4")
+    in_channels: Count = key("Channels of the images.")
+    out_channels: Count = key(
+        "Channels of the output, of which the first are the noise; twice as many as those of the "
+        "images for networks that also learn variances."
+    )
+    model_channels: Count = key("Channels of a feature map, times the factor of its level.")
+    num_res_blocks: Count = key("Residual blocks of each level.")
+    attention_resolutions: list[Count] = key("Heights of the feature maps that get attention.")
+    channel_mult: Annotated[list[Factor], Field(min_length=1)] = key(
+        "A factor on the channels for each level; every level halves height and width."
+    )
+    num_heads: Count = key("Attention heads.", 1)
+    num_head_channels: Annotated[Whole, Field(ge=-1)] = key(
+        "Channels of an attention head, from which their number follows; -1 for num_heads.", -1
+    )
+    dropout: Dropout = key("Probability of dropping a unit while training.", 0.0)
+    use_scale_shift_norm: bool = key(
+        "Whether the time scales and shifts feature maps, or is only added to them.", True
+    )
+    resblock_updown: bool = key(
+        "Whether residual blocks halve and double the resolution, in place of convolutions.", False
+    )
+    patch_size: Count = key(
+        "Above 1, works on patches of so many pixels a side as channels, for quick small models.", 1
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.out_channels < self.in_channels:
+            raise refuse(f"out_channels must be at least in_channels, which is {self.in_channels}")
+        for factor in self.channel_mult:
+            if int(factor * self.model_channels) % _GROUPS:
+                raise refuse(f"model_channels times {factor:g} must be a multiple of {_GROUPS}")
+        if self.num_head_channels == 0:
+            raise refuse("num_head_channels must be at least 1, or -1")
+        if self.image_size % self.patch_size:
+            raise refuse("image_size must be a multiple of patch_size")
+        return self
+
+
+def build(arguments: Keys, *, classes: None, channels: int) -> nn.Module:
+    """Build the UNet, untrained; see `dds.guided_diffusion_unet`."""
+    from dds.networks.unet import guided_diffusion_unet
+
+    if arguments.in_channels != channels:
+        raise ValueError(
+            f"arguments.in_channels is {arguments.in_channels}, but input.channels is {channels}"
+        )
+    return guided_diffusion_unet(**dict(arguments))

@@ -1,0 +1,56 @@
+"""Vision transformers of the transformers library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import Field, model_validator
+
+from dds import keys
+from dds.keys import Count, Text, key, refuse
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ROLE = "classifier"
+
+#: Probability of dropping a unit.
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Keys(keys.Keys):
+    """Dosovitskiy et al.'s (2021) vision transformer; the defaults are those of ViT-B/16."""
+
+    image_size: Count = key("Height and width of the images in pixels.", 224, paper="4")
+    patch_size: Count = key("Height and width of a patch in pixels.", 16, paper="4")
+    hidden_size: Count = key("Features of a patch.", 768)
+    num_hidden_layers: Count = key("Layers.", 12)
+    num_attention_heads: Count = key("Attention heads of a layer.", 12)
+    intermediate_size: Count = key("Hidden units of a layer's perceptron.", 3072)
+    hidden_act: Text = key("Activation function of the perceptrons.", "gelu")
+    hidden_dropout_prob: Dropout = key("Probability of dropping a unit while training.", 0.0)
+    attention_probs_dropout_prob: Dropout = key(
+        "Probability of dropping an attention weight while training.", 0.0
+    )
+    layer_norm_eps: Annotated[float, Field(gt=0)] = key(
+        "Added to the variance that a layer is normalised by.", 1e-12
+    )
+    qkv_bias: bool = key("Whether queries, keys and values have a bias.", True)
+    initializer_range: Annotated[float, Field(gt=0)] = key(
+        "Standard deviation of the initial weights.", 0.02
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.hidden_size % self.num_attention_heads:
+            raise refuse("hidden_size must be a multiple of num_attention_heads")
+        return self
+
+
+def build(arguments: Keys, *, classes: int, channels: int) -> nn.Module:
+    """Build the network, untrained."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    return ViTForImageClassification(
+        ViTConfig(num_labels=classes, num_channels=channels, **dict(arguments))
+    )

@@ -1,0 +1,170 @@
+"""Sampling plans: how many estimation samples an image gets, and what that costs in alpha.
+
+A plan decides from class counts alone, so that the samples of an image do not
+depend on batches, shards, restarts or the other images. Under every plan each
+certificate holds with probability at least 1 - alpha.
+
+A module of this package is a kind of plan, and so is a ``FILE.py`` of the user's own.
+It holds
+
+- ``Keys``: the keys that the plan adds to an experiment;
+- ``SPENDS_ALPHA``: whether it depends on alpha which samples are drawn;
+- ``make(keys, *, n0, n, alpha, sigma)``: returns the `Plan`. ``keys`` has the attributes
+  of ``Keys``; ``alpha`` may be None where ``SPENDS_ALPHA`` is False;
+- ``check(keys, n)``, where the types of ``Keys`` do not say it all: raises ValueError for
+  keys that do not fit ``n`` samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dds.kinds import Kinds
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: The kinds of plans, by name.
+PLANS = Kinds(__name__)
+
+
+class Plan(Protocol):
+    """What is asked of a sampling plan.
+
+    Certificates are sound where the error probabilities `alpha_at` of all numbers of
+    samples after which one may be computed add up to at most alpha (union bound).
+
+    Attributes
+    ----------
+    n0, n : int
+        Selection samples, and the most estimation samples, of an image.
+    lowest_radius : float
+        The smallest radius that the plan decides, in [0,1] pixel units. Below it
+        certificates may be missing that more samples would have given.
+    """
+
+    n0: int
+    n: int
+    lowest_radius: float
+
+    def goal(self, label: int | None, selection: np.ndarray, estimation: np.ndarray) -> int:
+        """Return how many estimation samples to have drawn before asking again.
+
+        The answer follows from the arguments alone, and whoever asks more often than
+        needed is led to the same stop.
+
+        Parameters
+        ----------
+        label : int or None
+            The true class; None where it is unknown, so that no image is
+            skipped for being misclassified.
+        selection : ndarray of int, shape (classes,)
+            Class counts of all `n0` selection samples.
+        estimation : ndarray of int, shape (classes,)
+            Class counts of the estimation samples drawn so far.
+
+        Returns
+        -------
+        int
+            A multiple of dds.seeds.BLOCK, or `n`; the number drawn so far when
+            the image is finished.
+        """
+
+    def computed(self, drawn: np.ndarray) -> np.ndarray:
+        """Tell which images, by the samples drawn of them, have a certificate.
+
+        Parameters
+        ----------
+        drawn : ndarray of int
+            Estimation samples of images that the plan has finished.
+
+        Returns
+        -------
+        ndarray of bool, of the shape of `drawn`
+        """
+
+    def alpha_at(self, drawn: np.ndarray, alpha: float) -> np.ndarray:
+        """Return the error probability of a bound computed after `drawn` samples.
+
+        Parameters
+        ----------
+        drawn : ndarray of int
+            Estimation samples of images that have a certificate.
+        alpha : float
+            Error probability of a certificate, 0 < alpha < 1.
+
+        Returns
+        -------
+        ndarray of float, of the shape of `drawn`
+
+        Raises
+        ------
+        ValueError
+            If the plan never computes a bound after so many samples, or cannot
+            answer for an error probability of `alpha`.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as an experiment writes it, without sigma; see `make_plan`.
+
+        Values are those that JSON can hold; ``plan`` is a name in `PLANS`, or the path
+        of the plan's file.
+        """
+
+
+def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
+    """Build the sampling plan that an experiment asks for.
+
+    ``make_plan(plan.to_dict(), sigma)`` gives the same plan again.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``plan`` (a name in `PLANS`, or the path of a ``FILE.py``), ``n0``, ``n``,
+        ``alpha`` where the plan spends it, and the keys that the plan adds. Other keys
+        are ignored.
+    sigma : float
+        Noise level in [0,1] pixel units.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If the plan is unknown, or its settings are missing or out of range.
+    """
+    name = _name(settings)
+    kind = _kind(name)
+    keys = kind.Keys.model_construct(**settings)  # the plan itself checks their ranges
+    missing = [
+        key
+        for key, field in kind.Keys.model_fields.items()
+        if field.is_required() and key not in keys.model_fields_set
+    ]
+    if kind.SPENDS_ALPHA and "alpha" not in settings:
+        missing.append("alpha")
+    if missing:
+        raise ValueError(f"a {Path(name).stem} plan needs {' and '.join(missing)}")
+    return kind.make(
+        keys, n0=settings["n0"], n=settings["n"], alpha=settings.get("alpha"), sigma=sigma
+    )
+
+
+def _name(settings: Mapping[str, Any]) -> str:
+    # Counts files outlive the code that wrote them, and there are some in which a curtailed
+    # plan is a fixed one with `curtail: true`. Their samples were dear: they stay readable.
+    if settings["plan"] == "fixed" and settings.get("curtail", False):
+        return "curtailed"
+    return settings["plan"]
+
+
+def _kind(name: str) -> ModuleType:
+    try:
+        return PLANS[name]
+    except ValueError as error:
+        raise ValueError(f"plan: {error}") from error

@@ -1,0 +1,48 @@
+"""Certified accuracy against the radius, one curve a sigma: the paper's Figure 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from paper.figures._panels import Panels, draw_panels
+from paper.parts import select_certificates
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+PICTURES = False
+
+#: Points of a curve, and how far it goes beyond the largest radius, where it falls to 0.
+_POINTS, _BEYOND = 400, 1.05
+
+
+class Keys(Panels):
+    """Certified accuracy against the radius, one curve a sigma (Figure 2)."""
+
+
+def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw the curves of each panel up to its largest radius, with bands of 95%."""
+    from dds.statistics.accuracy import certified_accuracy
+
+    chosen = [
+        select_certificates(data, panel.experiment, panel.classifier) for panel in entry.panels
+    ]
+    parts = [certified_accuracy(rows, _radii(rows)) for rows in chosen]
+    figure = draw_panels(
+        entry.panels, parts, along="radius", by="sigma", symbol=r"\sigma", step="pre"
+    )
+    for axis in figure.axes:
+        axis.set(xlabel=r"$\ell_2$ radius $\varepsilon$", xlim=(0, None))
+    return figure
+
+
+def _radii(rows: pd.DataFrame) -> np.ndarray:
+    """Return where to compute a panel's curves; up to its largest sigma if none certifies."""
+    import numpy as np
+
+    largest = rows["radius"].max()
+    certifies = rows["radius"].gt(0).any()
+    return np.linspace(0, _BEYOND * largest if certifies else rows["sigma"].max(), _POINTS)

@@ -1,0 +1,53 @@
+"""Certified accuracy against sigma, one curve a radius."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dds.keys import Radii, key
+from paper.figures._panels import Panels, draw_panels
+from paper.parts import select_certificates
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+PICTURES = False
+
+#: How many noise levels find room below a panel.
+_MOST_TICKS = 10
+
+
+class Keys(Panels):
+    """Certified accuracy against sigma, one curve a radius."""
+
+    radii: Radii = key("The radii of the curves in [0,1] pixel units.")
+
+
+def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw the curves of each panel over its noise levels, with bands of 95%."""
+    import numpy as np
+    from matplotlib.ticker import FixedLocator
+
+    from dds.statistics.accuracy import certified_accuracy
+
+    parts = []
+    for panel in entry.panels:
+        rows = select_certificates(data, panel.experiment, panel.classifier)
+        parts.append(certified_accuracy(rows, entry.radii))
+    figure = draw_panels(
+        entry.panels,
+        parts,
+        along="sigma",
+        by="radius",
+        symbol=r"\varepsilon",
+        marker="o",
+        markersize=3,
+    )
+    for axis, part in zip(figure.axes, parts, strict=True):
+        axis.set(xlabel=r"noise level $\sigma$", xscale="log")
+        axis.xaxis.set_major_locator(FixedLocator(np.unique(part["sigma"]), nbins=_MOST_TICKS))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.minorticks_off()
+    return figure

@@ -1,0 +1,94 @@
+"""The paper's tables, one module a kind, which bears the name that entries give as `kind`.
+
+A module holds
+
+- ``Keys``: what an entry may write beside ``kind``;
+- ``build(entry, certificates, published, records)``: the tidy numbers, one row a number,
+  from the arguments of `build_table`;
+- ``lay_out(table)``: the same numbers for readers, as `paper.sheets.Sheet`, one a panel. It
+  gets them fresh from ``build``, or read again from their CSV file;
+- optionally ``check(entry, study)``: yields what does not fit between an entry and its study,
+  as the keys and indices that lead to a value inside the entry, and a reason that reads well
+  behind it. It may rely on every experiment that the entry names being one of the study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dds.kinds import Kinds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from paper.parts import Entry
+    from paper.sheets import Sheet
+
+TABLES = Kinds(__name__)
+
+#: Columns that hold what people wrote: a title "007" is no number.
+_TEXT = ("panel", "title", "label", "method", "experiment", "classifier", "device", "precision")
+
+
+def build_table(
+    entry: Entry,
+    certificates: Mapping[str, pd.DataFrame],
+    published: pd.DataFrame | None = None,
+    records: Mapping[str, Mapping[str, Any]] | None = None,
+) -> pd.DataFrame:
+    """Compute a table of a study file.
+
+    Parameters
+    ----------
+    entry : Entry
+        The table's entry in the study file, of any kind of `TABLES`.
+    certificates : mapping of str to DataFrame
+        Certificates of the experiments that the entry names.
+    published : DataFrame, optional
+        Published values, as `paper.literature.read_published` returns them; needed
+        where the entry says ``published``.
+    records : mapping of str to mapping, optional
+        By experiment, the record of its merged counts; ``sampling_plans`` shows how long
+        sampling took. ``costs`` compares them with ``estimate``, a `paper.costs.Estimate` as
+        a mapping.
+
+    Returns
+    -------
+    DataFrame
+        One row a number, with its interval over images; results/README.md describes
+        the columns.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind, or a published value that is asked for does not exist.
+    """
+    return TABLES[entry.kind].build(entry, certificates, published, records or {})
+
+
+def lay_out(entry: Entry | str, table: pd.DataFrame) -> list[Sheet]:
+    """Lay a table of `build_table` out for readers, one sheet a panel.
+
+    Parameters
+    ----------
+    entry : Entry or str
+        The table's entry in the study file, or its kind alone.
+    table : DataFrame
+        From `build_table` or `read_table`.
+
+    Returns
+    -------
+    list of Sheet
+    """
+    kind = entry if isinstance(entry, str) else entry.kind
+    return TABLES[kind].lay_out(table)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a table that was written as CSV; an empty field is a missing value."""
+    import pandas as pd
+
+    text = dict.fromkeys(_TEXT, str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])

@@ -1,0 +1,142 @@
+"""The best over sigma for each radius, method by method: the paper's Tables 1, 3 and 5."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+import dds.keys
+from dds.keys import Text, key, refuse
+from paper.parts import RadiusColumns, select_certificates
+from paper.sheets import Cell, Sheet
+from paper.tables._cells import (
+    CONSTANT,
+    accuracy_cell,
+    by_radius,
+    finish,
+    groups,
+    radius_heads,
+)
+from paper.tables._numbers import describe
+from paper.tables._published import (
+    beside_logs,
+    beside_published,
+    compare,
+    published_cell,
+    published_numbers,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CIRCLES = {"none": "○", "half": "◐", "full": "●"}
+_NOTE = (
+    "○ trained for noise, ◐ in part off the shelf, ● off the shelf. Each entry is the best "
+    "over σ, chosen on the same images, with that choice's clean accuracy in parentheses."
+)
+
+
+class PublishedRow(dds.keys.Keys):
+    """A row of a table of the paper."""
+
+    table: str = key("The table of the paper.", allowed='text, such as `"3"`')
+    row: str = key("The row's name in `config/literature`.")
+    extra_data: Literal["yes", "no"] | None = key(
+        "Tells apart rows of the same name: SmoothAdv stands twice in Table 3.", None
+    )
+
+
+class Row(dds.keys.Keys):
+    """A method: ours, a published one, or ours beside a published one."""
+
+    label: Text = key("What to call the method.")
+    off_the_shelf: Literal["full", "half", "none"] = key(
+        "How much of the method is models used as they come.", paper="Table 1"
+    )
+    extra_data: bool = key(
+        "Whether the method was trained on more data than the dataset's.", False, paper="Table 1"
+    )
+    experiment: str | None = key(
+        "Where our numbers come from.", None, allowed="a name of `experiments`"
+    )
+    classifier: str | None = key(
+        "One of the experiment's classifiers.", None, allowed="a classifier"
+    )
+    published: PublishedRow | None = key(
+        "The published row whose numbers stand beside ours.", None, paper="Tables 1, 3"
+    )
+
+    @model_validator(mode="after")
+    def _has_numbers(self) -> Self:
+        if self.experiment is not None and self.classifier is None:
+            raise refuse("experiment needs classifier beside it")
+        if self.classifier is not None and self.experiment is None:
+            raise refuse("classifier needs experiment beside it")
+        if self.experiment is None and self.published is None:
+            raise refuse("needs experiment and classifier, or published, or all three")
+        return self
+
+
+class Keys(RadiusColumns):
+    """One method a row, with the best sigma for each radius (Tables 1, 3 and 5)."""
+
+    rows: Annotated[list[Row], Field(min_length=1)] = key(
+        "The methods. A row needs an experiment and a classifier, or `published`, or all three.",
+        paper="4.1",
+    )
+
+
+def build(
+    entry: Keys,
+    certificates: Mapping[str, pd.DataFrame],
+    published: pd.DataFrame | None,
+    records: Mapping[str, Mapping[str, Any]],
+) -> pd.DataFrame:
+    """Compute each row's best certified accuracy over sigma, with its clean accuracy."""
+    import pandas as pd
+
+    parts = []
+    for number, row in enumerate(entry.rows):
+        part = pd.DataFrame({"radius": entry.radii})
+        if row.experiment is not None:
+            rows = select_certificates(certificates, row.experiment, row.classifier)
+            part = _best(rows, entry.radii)
+            part.insert(0, "experiment", row.experiment)
+        if row.published is not None:
+            wanted = row.published
+            cells = published_numbers(published, wanted.table, wanted.row, wanted.extra_data)
+            part = part.merge(cells.drop(columns="sigma"), on="radius", how="left")
+        part.insert(0, "row", number)
+        part.insert(1, "label", row.label)
+        part.insert(2, "off_the_shelf", row.off_the_shelf)
+        part.insert(3, "extra_data", "yes" if row.extra_data else "no")
+        parts.append(part)
+    return compare(pd.concat(parts, ignore_index=True))
+
+
+def _best(rows: pd.DataFrame, radii: list[float]) -> pd.DataFrame:
+    from dds.statistics.accuracy import best_over_sigma, certified_accuracy
+
+    best = best_over_sigma(certified_accuracy(rows, radii), certified_accuracy(rows, [0.0]))
+    return describe(best, rows)
+
+
+def lay_out(table: pd.DataFrame) -> list[Sheet]:
+    """Lay out one row a method and one column a radius."""
+    rows = []
+    for _, numbers in groups(table, "row"):
+        first = numbers.iloc[0]
+        ours = "accuracy_percent" in numbers and numbers["accuracy_percent"].notna().any()
+        constant = ours and numbers["nearly_constant"].eq(True).any()
+        head = [
+            Cell(first["label"], mark=CONSTANT if constant else ""),
+            Cell(_CIRCLES[first["off_the_shelf"]]),
+            Cell("✓" if first["extra_data"] == "yes" else "×"),
+        ]
+        cell = accuracy_cell if ours else published_cell
+        rows.append([*head, *map(cell, by_radius(numbers))])
+        rows += (beside_published if ours else beside_logs)(numbers, skipped=2)
+    columns = ["Method", "Off-the-shelf", "Extra data", *radius_heads(table)]
+    return [finish(Sheet("", columns, rows, [_NOTE]), first=3)]

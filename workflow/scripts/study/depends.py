@@ -1,0 +1,241 @@
+"""What each result depends on: said here, and nowhere else.
+
+One function a kind of result. What it returns is what Snakemake compares to decide whether
+a result is made again (`params`), what a checkpoint must agree with to be gone on from,
+and what is kept with the result itself. To it come the hashes of the files that the result
+is made from, which only the job that reads them knows.
+
+Two kinds of results are told apart. Those that are dear, images, weights, votes, measured
+accuracies and pictures, depend on a number in `dds.protocol` and on no line of code. Those
+that are cheap also depend on what the code that makes them says (`study.code`), so that a
+mended bound reaches the paper.
+
+What does not decide a result is left out: licences, citations, sources, captions of other
+artefacts, resources, addresses of mirrors, checksums, sizes of shards and of batches.
+docs/reruns.md says the same for readers, with a table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dds.data.sources import SOURCES
+
+from dds.keys import Keys
+from dds.kinds import Kinds, is_file
+from dds.networks.families import FAMILIES
+from dds.protocol import DATA_PROTOCOL, PROTOCOL, TRAINING_PROTOCOL
+from dds.statistics.plans import PLANS
+from paper.figures import FIGURES
+from paper.tables import TABLES
+from study.code import SCRIPTS, code_of
+from study.study import Study
+
+#: What of a model, beside the weights themselves, decides what it computes.
+_OF_A_NETWORK = ("network", "arguments", "input", "classes", "schedule")
+_OF_A_CHECKPOINT = ("key", "strip_prefix")
+
+#: What of an experiment its samples depend on, beside the keys of its plan. Which images there
+#: are is in the shards' names, certificates are computed from the votes afterwards, and batches
+#: leave the samples unchanged.
+_OF_VOTES = (
+    "dataset", "split", "denoiser", "steps", "timestep", "classifiers", "n0", "n", "noise",
+    "precision", "deterministic", "plan",
+)  # fmt: skip
+
+
+def data(study: Study, dataset: str) -> dict[str, Any]:
+    """Return what the prepared images of a dataset depend on, beside the files' content."""
+    entry = study.datasets[dataset]
+    return {
+        "protocol": DATA_PROTOCOL,
+        "seed": study.seed,
+        "entry": _dump(entry, without={"files"}),
+        "files": {name: file.url or file.file for name, file in entry.origins.items()},
+        **_own_code(SOURCES, entry.source),
+    }
+
+
+def download(study: Study, name: str) -> dict[str, Any]:
+    """Return what downloaded weights depend on: the address of the file, not of its mirrors."""
+    source = study.models[name].weights.download
+    # The labels are compared with the classes when the weights are fetched.
+    if not getattr(source, "labels", None):
+        return {"url": source.url}
+    return {"url": source.url, "labels": source.labels.url, "classes": study.models[name].classes}
+
+
+def model(study: Study, name: str) -> dict[str, Any]:
+    """Return what decides what a model computes, given the file of its weights.
+
+    ``description`` is a mapping of `dds.networks.description`; ``layout`` says how the weights
+    lie in their file; ``code`` is what a file of the user's own does that builds the network.
+    """
+    entry = study.models[name]
+    described = {key: value for key, value in _dump(entry).items() if key in _OF_A_NETWORK}
+    layout = {key: getattr(entry.weights, key) for key in _OF_A_CHECKPOINT}
+    file = entry.network.rpartition(":")[0] or entry.network
+    return {
+        "description": described,
+        "layout": {key: value for key, value in layout.items() if value},
+        **_own_code(FAMILIES, file),
+    }
+
+
+def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
+    """Return what trained or tuned weights depend on, beside the images they are trained on.
+
+    Tuned weights also depend on the weights they start from and those of the denoiser.
+    """
+    made = study.models[name].weights
+    recipe = made.train or made.finetune
+    depends = {
+        "protocol": TRAINING_PROTOCOL,
+        "seed": study.seed,
+        "sigma": sigma,
+        "model": model(study, name),
+        "recipe": recipe.optimization(),
+    }
+    if made.finetune:
+        depends |= {
+            "start": model(study, made.finetune.from_),
+            "denoiser": model(study, made.finetune.denoiser),
+            "timestep": made.finetune.timestep,
+        }
+    return depends
+
+
+def accuracy(study: Study, name: str) -> dict[str, Any]:
+    """Return what a classifier's measured accuracy depends on, beside weights and images."""
+    entry = study.models[name]
+    # The published accuracy is of the weights before they were tuned.
+    expected = None if entry.weights.finetune else entry.expected_accuracy
+    return {"model": model(study, name), "expected": expected}
+
+
+def votes(study: Study, experiment: str) -> dict[str, Any]:
+    """Return what an experiment's votes depend on, beside weights and images."""
+    settings = study.experiments[experiment]
+    plan = PLANS[settings.plan]
+    keys = [*_OF_VOTES, *plan.Keys.model_fields, *(["alpha"] if plan.SPENDS_ALPHA else [])]
+    return {
+        "protocol": PROTOCOL,
+        "seed": study.seed,
+        **_dump(settings, only=set(keys), defaults=True),
+        "models": {name: model(study, name) for name in settings.models},
+        **_own_code(PLANS, settings.plan),
+    }
+
+
+def pictures(study: Study, figure: str) -> dict[str, Any]:
+    """Return what the images that a figure shows depend on, beside weights and images."""
+    entry = study.figures[figure]
+    settings = study.experiments[entry.experiment]
+    return {
+        "protocol": PROTOCOL,
+        "seed": study.seed,
+        "images": entry.images,
+        "sigmas": settings.sigmas,
+        "timestep": settings.timestep,
+        "steps": settings.steps,
+        "model": model(study, settings.denoiser),
+    }
+
+
+def merged(study: Study, experiment: str) -> dict[str, Any]:
+    """Return what the merged counts of an experiment depend on, beside those of the shards."""
+    return {
+        "expected": votes(study, experiment),
+        "sigmas": study.experiments[experiment].sigmas,
+        "images": study.experiments[experiment].images,
+        "code": _code("merge_counts", _kind(PLANS, study.experiments[experiment].plan)),
+    }
+
+
+def certificates(study: Study, experiment: str) -> dict[str, Any]:
+    """Return what certificates depend on, beside the counts."""
+    settings = study.experiments[experiment]
+    return {
+        "alpha": settings.alpha,
+        "code": _code("compute_certificates", _kind(PLANS, settings.plan)),
+    }
+
+
+def costs(study: Study) -> dict[str, Any]:
+    """Return what the estimated costs of a study depend on."""
+    return {
+        "study": _dump(study, only={"name", "seed", "datasets", "models", "experiments"}),
+        "code": _code("estimate_costs"),
+    }
+
+
+def table(study: Study, name: str) -> dict[str, Any]:
+    """Return what a table depends on, beside certificates, literature and estimates."""
+    entry = study.tables[name]
+    code = _code("render_table", _kind(TABLES, entry.kind))
+    return {"entry": _dump(entry, defaults=True), "code": code}
+
+
+def figure(study: Study, name: str) -> dict[str, Any]:
+    """Return what a figure depends on, beside what it is drawn from."""
+    entry = study.figures[name]
+    code = _code("render_figure", _kind(FIGURES, entry.kind))
+    return {"entry": _dump(entry, defaults=True), "code": code}
+
+
+def notebook(study: Study, notebook: Path) -> dict[str, Any]:
+    """Return what an executed notebook depends on, beside the results that it shows."""
+    return {"study": shown(study), "code": code_of(notebook, *_kinds(study))}
+
+
+def paper(study: Study) -> dict[str, Any]:
+    """Return what the typeset paper depends on, beside tables, figures and provenance."""
+    return {"study": shown(study), "code": _code("render_paper", *_kinds(study))}
+
+
+def checks(study: Study) -> dict[str, Any]:
+    """Return what the checks depend on, beside the results that they check."""
+    return {"study": shown(study), "code": _code("check_results", *_kinds(study))}
+
+
+def shown(study: Study) -> dict[str, Any]:
+    """Return what the artefacts that show the whole study need to know of it."""
+    return _dump(study, without={"datasets", "models"}, defaults=True)
+
+
+def _dump(
+    keys: Keys, *, without: set[str] = frozenset(), only: set[str] | None = None,
+    defaults: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Return keys as JSON can hold them; those at their default are left out unless asked for.
+
+    Left out, a default written down, or a key that is added, makes nothing again.
+    """
+    return keys.model_dump(
+        mode="json", by_alias=True, include=only, exclude=set(without),
+        exclude_defaults=not defaults,
+    )  # fmt: skip
+
+
+def _code(rule: str, *programs: str | Path) -> str:
+    return code_of(SCRIPTS / f"{rule}.py", *programs)
+
+
+def _kinds(study: Study) -> list[str | Path]:
+    """Return the code of every kind of table and figure that a study shows, and of its plans."""
+    return [
+        *(_kind(TABLES, entry.kind) for entry in study.tables.values()),
+        *(_kind(FIGURES, entry.kind) for entry in study.figures.values()),
+        *(_kind(PLANS, settings.plan) for settings in study.experiments.values()),
+    ]
+
+
+def _kind(kinds: Kinds, name: str) -> str | Path:
+    """Return where the code of a kind is: a module of ours, or a file of the user's own."""
+    return Path(name) if is_file(name) else f"{kinds.package}.{name}"
+
+
+def _own_code(kinds: Kinds, name: str) -> dict[str, str]:
+    """Return what a file of the user's own does, where a dear result depends on one."""
+    return {"code": code_of(Path(name))} if is_file(name) else {}
