@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.load import StudyError, check_files_exist, load_study
+from study.checks import check_files_exist
+from study.errors import StudyError
+from study.load import load_config, load_study
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted(path.stem for path in (ROOT / "config/studies").glob("*.yaml"))
@@ -38,18 +40,36 @@ def project(tmp_path):
 
 @pytest.fixture
 def load(project):
-    """Load the digits study after changes, given as {path of a key: new value}."""
+    """Load the digits study after changes, given as {path of a key: new value}.
+
+    Its experiments are written out first, so that a change is one of one experiment.
+    """
 
     def load(changes=(), models=()):
         for file, edits in (("studies/digits", changes), ("models", models)):
             path = project / f"config/{file}.yaml"
             content = yaml.safe_load(path.read_text())
+            if "experiments" in content:
+                content["experiments"] = written_out(content["experiments"])
             for keys, value in dict(edits).items():
                 change(content, keys, value)
             path.write_text(yaml.safe_dump(content, sort_keys=False))
-        return load_study({"study": "digits"}, project)
+        return read({"study": "digits"}, project)
 
     return load
+
+
+def written_out(entries):
+    """Return entries with the keys of those that they are like."""
+    full = {}
+    for name, entry in entries.items():
+        full[name] = {**full.get(entry.get("like"), {}), **entry}
+        full[name].pop("like", None)
+    return full
+
+
+def read(config, project):
+    return load_study(load_config(config), project)
 
 
 def change(content, keys, value):
@@ -73,53 +93,66 @@ def refusal(function, *arguments):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_study_that_ships_is_valid(project, name):
-    study = load_study({"study": name}, project)
-    assert study["name"] == name
+    study = read({"study": name}, project)
+    assert study.name == name
 
 
 def test_defaults_are_filled_in(load):
     study = load()
-    experiment = study["experiments"]["denoised"]
+    experiment = study.experiments["denoised"]
     defaults = {"split": "test", "timestep": "nearest", "noise": "float", "batch_size": 100}
-    defaults |= {"curtail": False, "steps": 1}
-    assert {key: experiment[key] for key in defaults} == defaults
-    assert experiment["deterministic"] is True
-    assert study["experiments"]["undefended"]["steps"] == 1
-    assert study["experiments"]["ablation_multi_step"]["steps"] == 10
-    assert "last_share" not in experiment
-    assert study["tables"]["table_1"]["rows"][0]["extra_data"] is False
-    assert study["models"]["digits_unet"]["weights"]["train"]["optimizer"] == "adamw"
+    defaults |= {"steps": 1, "precision": "float32"}
+    assert {key: getattr(experiment, key) for key in defaults} == defaults
+    assert experiment.deterministic is True
+    assert study.experiments["undefended"].steps == 1
+    assert study.experiments["ablation_multi_step"].steps == 10
+    assert not hasattr(experiment, "last_share")
+    assert study.tables["table_1"].rows[0].extra_data is False
+    assert study.models["digits_unet"].weights.train.optimizer == "adamw"
+    assert (study.title, study.authors) == ("", [])
 
 
 def test_a_study_needs_no_more_than_seed_datasets_and_experiments(load):
     optional = ("tables", "figures", "notebooks", "checks")
     study = load(dict.fromkeys(optional, REMOVED))
-    assert [study[key] for key in optional] == [{}, {}, [], []]
+    assert [getattr(study, key) for key in optional] == [{}, {}, [], []]
 
 
 def test_a_sequential_experiment_gets_the_defaults_of_its_plan(load):
     radii = [0.0, 0.125, 0.25, 0.375, 0.5, 0.75]
     changes = {"experiments.denoised.plan": "sequential", "experiments.denoised.radii": radii}
-    experiment = load(changes)["experiments"]["denoised"]
-    assert (experiment["last_share"], experiment["futility"]) == (0.9, 0.01)
+    experiment = load(changes).experiments["denoised"]
+    assert (experiment.last_share, experiment.futility) == (0.9, 0.01)
 
 
-def test_the_configuration_is_completed_in_place(project):
-    config = {"device": "cpu"}
-    load_study(config, project)
-    assert config == {
-        "study": "digits", "device": "cpu", "checkpoint_seconds": 60, "published_logs": "",
+def test_the_configuration_is_completed():
+    config = load_config({"device": "cpu"})
+    assert config.model_dump() == {
+        "study": "digits",
+        "device": "cpu",
+        "checkpoint_seconds": 60,
+        "published_logs": "",
         "url_overrides": {},
-    }  # fmt: skip
+    }
+
+
+@pytest.mark.parametrize(
+    ("denoiser", "steps", "method"),
+    [("none", 1, "none"), ("digits_unet", 1, "one_shot"), ("digits_unet", "all", "multi_step")],
+)
+def test_the_method_follows_from_denoiser_and_steps(load, denoiser, steps, method):
+    prefix = "experiments.undefended"
+    study = load({f"{prefix}.denoiser": denoiser, f"{prefix}.steps": steps})
+    assert study.experiments["undefended"].method == method
 
 
 def test_numbers_may_be_written_with_an_exponent(project):
     path = project / "config/studies/digits.yaml"
     text = path.read_text()
     path.write_text(text.replace("n: 1000", "n: 1e3").replace("alpha: 0.001", "alpha: 1e-3"))
-    experiment = load_study({}, project)["experiments"]["denoised"]
-    assert (experiment["n"], experiment["alpha"]) == (1000, 0.001)
-    assert isinstance(experiment["n"], int)
+    experiment = read({}, project).experiments["denoised"]
+    assert (experiment.n, experiment.alpha) == (1000, 0.001)
+    assert isinstance(experiment.n, int)
 
 
 def test_only_models_that_the_experiments_need_are_kept(load):
@@ -132,41 +165,64 @@ def test_only_models_that_the_experiments_need_are_kept(load):
         "figures": {},
         "checks": [],
     }
-    kept = load(only_finetuned)["models"]
-    assert set(kept) == {"digits_unet", "digits_vit", "digits_vit_finetuned"}
+    kept = load(only_finetuned).models
+    assert list(kept) == ["digits_unet", "digits_vit", "digits_vit_finetuned"]
 
 
 def test_a_model_inherits_whole_keys_and_its_own_win(load):
-    models = load()["models"]
+    models = load().models
     plain, finetuned = models["digits_cnn"], models["digits_cnn_finetuned"]
-    assert set(finetuned["weights"]) == {"finetune"}
+    assert (plain.weights.origin, finetuned.weights.origin) == ("train", "finetune")
     for key in ("kind", "network", "arguments", "input", "classes"):
-        assert finetuned[key] == plain[key]
-    assert "like" not in finetuned
+        assert getattr(finetuned, key) == getattr(plain, key)
+    assert finetuned.like is None
+
+
+def test_an_experiment_inherits_whole_keys_and_its_own_win(load):
+    own = {"like": "denoised", "sigmas": [0.5], "steps": 3}
+    experiments = load({"experiments.mine": own, "experiments.mine_too": {"like": "mine"}})
+    mine, denoised = (experiments.experiments[name] for name in ("mine", "denoised"))
+    assert (mine.sigmas, mine.steps) == ([0.5], 3)
+    assert mine.model_copy(update={"sigmas": denoised.sigmas, "steps": 1}) == denoised
+    assert experiments.experiments["mine_too"] == mine
+    assert list(experiments.experiments)[-2:] == ["mine", "mine_too"]
+
+
+def test_models_tell_whether_they_have_weights_for_each_sigma(load):
+    models = load().models
+    per_sigma = {name for name, model in models.items() if model.is_per_sigma}
+    assert per_sigma == {"digits_cnn_finetuned", "digits_vit_finetuned", "digits_cnn_gaussian"}
 
 
 def test_a_study_may_add_models_of_its_own(load, tmp_path):
     file = tmp_path / "my.pt"
     file.touch()
     own = {"my_cnn": {"like": "digits_cnn", "weights": {"file": str(file), "key": "state_dict"}}}
-    study = load({"models": own, "experiments.denoised.classifiers.1": "my_cnn",
-                  "tables": {}, "figures": {}})  # fmt: skip
-    assert study["models"]["my_cnn"]["network"] == "wide_resnet"
-    assert study["models"]["my_cnn"]["weights"] == own["my_cnn"]["weights"]
+    study = load(
+        {
+            "models": own,
+            "experiments.denoised.classifiers.1": "my_cnn",
+            "tables": {},
+            "figures": {},
+        }
+    )
+    mine = study.models["my_cnn"]
+    assert mine.network == "wide_resnet"
+    assert (mine.weights.file, mine.weights.key) == (str(file), "state_dict")
 
 
 def test_classes_may_lie_in_a_file(load, project):
     names = [f"digit {number}" for number in range(10)]
     (project / "names.txt").write_text("\n".join(names) + "\n")
     study = load({}, {"digits_cnn.classes": "names.txt"})
-    assert study["models"]["digits_cnn"]["classes"] == names
+    assert study.models["digits_cnn"].classes == names
 
 
 def test_a_study_file_may_lie_anywhere_and_gives_the_results_their_name(project, tmp_path):
     path = tmp_path / "elsewhere/my-study_2.yaml"
     path.parent.mkdir()
     shutil.copy(project / "config/studies/digits.yaml", path)
-    assert load_study({"study": str(path)}, project)["name"] == "my-study_2"
+    assert read({"study": str(path)}, project).name == "my-study_2"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +237,7 @@ def test_a_study_file_with_an_unusable_name_is_refused(project, tmp_path, name, 
     path = tmp_path / "elsewhere" / name
     path.parent.mkdir()
     shutil.copy(project / "config/studies/digits.yaml", path)
-    assert reason in refusal(load_study, {"study": str(path)}, project)
+    assert reason in refusal(read, {"study": str(path)}, project)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +252,7 @@ def test_a_study_file_with_an_unusable_name_is_refused(project, tmp_path, name, 
     ],
 )
 def test_a_wrong_setting_is_refused(project, config, reason):
-    message = refusal(load_study, config, project)
+    message = refusal(read, config, project)
     assert message.startswith(f"config/config.yaml or --config: {reason}")
 
 
@@ -213,13 +269,13 @@ def test_a_wrong_setting_is_refused(project, config, reason):
 )
 def test_a_file_that_is_no_study_is_refused(project, text, reason):
     (project / "config/studies/digits.yaml").write_text(text)
-    message = refusal(load_study, {}, project)
+    message = refusal(read, {}, project)
     assert message.startswith(f"config/studies/digits.yaml: {reason}")
 
 
 def test_a_missing_registry_is_refused(project):
     (project / "config/models.yaml").unlink()
-    message = refusal(load_study, {}, project)
+    message = refusal(read, {}, project)
     assert message == "config/models.yaml: cannot be read: No such file or directory"
 
 
@@ -230,7 +286,7 @@ ABOUT_KEYS = {
     "experiments.Denoised": ({}, "experiments: Denoised is no name; a name has lower-case letters"),
     "experiments.denoised": (None, "experiments.denoised: nothing is not a mapping"),
     "experiments.denoised.imagess": (1, "experiments.denoised.imagess: unknown key; did you mean "
-                                        "images? allowed: dataset, split"),
+                                        "images? allowed: like, dataset, "),
     "experiments.denoised.images": (REMOVED, "experiments.denoised: images is missing; needed: "),
     "experiments.denoised.n": ("many", "experiments.denoised.n: many is not a whole number"),
     "experiments.denoised.n0": (1.5, "experiments.denoised.n0: 1.5 is not a whole number"),
@@ -274,8 +330,8 @@ ABOUT_DATA = {
     "cifar10.files.images.file": ("here", "files.images: needs exactly one of file, url"),
     "cifar10.files.images.md5": ("c58f", "files.images.md5: c58f is no MD5 checksum"),
     "cifar10.files.devkit": ({"file": "here"}, "files: devkit is no file of this source"),
-    "imagenet.crop": (REMOVED, "crop is missing; needed: splits, files, resize, crop"),
-    "imagenet.files.images.bytes": (9, "files.images.bytes: 9 is for url alone; leave it out"),
+    "imagenet.crop": (REMOVED, "crop is missing; needed: source, splits, files, resize,"),
+    "imagenet.files.images.bytes": (9, "files.images: bytes is for url alone; leave it out"),
     "imagenet.splits.test": ({"every": 5, "images": 2}, "splits.test: takes either images or ev"),
     "imagenet.splits.test.evry": (5, "splits.test.evry: unknown key; did you mean every?"),
 }  # fmt: skip
@@ -288,7 +344,7 @@ def test_a_wrong_source_of_data_is_refused(project, keys):
     study = yaml.safe_load(path.read_text())
     change(study["datasets"], keys, value)
     path.write_text(yaml.safe_dump(study, sort_keys=False))
-    message = refusal(load_study, {"study": "paper"}, project)
+    message = refusal(read, {"study": "paper"}, project)
     where = f"config/studies/paper.yaml: datasets.{keys.split('.')[0]}"
     assert message.startswith((f"{where}.{reason}", f"{where}: {reason}"))
 
@@ -329,11 +385,29 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
             {"denoiser": "digits_cnn"},
             "denoiser: digits_cnn is a classifier, no denoiser; all",
         ),
-        ({"denoiser": "none"}, "denoiser: none needs method: none"),
-        ({"method": "none"}, "denoiser: digits_unet does not go with method none"),
-        ({"method": "multi_step"}, "steps is missing"),
-        ({"method": "multi_step", "steps": 1}, "steps: 1 must be 2 or more, or 0"),
-        ({"steps": 10}, "steps: 10 is for method multi_step alone"),
+        (
+            {"n": 26_214_401},
+            "n: 26214401 is out of range; must be at least 1 and at most 26,214,400",
+        ),
+        (
+            {"n0": 26_214_401},
+            "n0: 26214401 is out of range; must be at least 1 and at most 26,214,",
+        ),
+        ({"denoiser": "none", "steps": 10}, "steps: 10 is for experiments with a denoiser alone"),
+        ({"steps": "every"}, "steps: every must be a whole number of at least 2, or all"),
+        ({"steps": -1}, "steps: -1 must be a whole number of at least 2, or all"),
+        (
+            {"steps": 1000},
+            "steps: 1000 is more steps than timesteps below sigma 0.125; must be at most 598, or",
+        ),
+        ({"batch_size": 0}, "batch_size: 0 must be a whole number of at least 1, or auto"),
+        (
+            {"timestep": "exact"},
+            "timestep: exact is not the timestep that digits_cnn_finetuned is ",
+        ),
+        ({"like": "denoise"}, "like: denoise is no experiment; did you mean denoised? allowed: de"),
+        ({"like": "denoised"}, "like: goes round in a circle: denoised is like denoised"),
+        ({"like": 3}, "like: 3 is no experiment; allowed: denoised"),
         ({"classifiers": ["digits_cn"]}, "classifiers[0]: digits_cn is no classifier; did you me"),
         ({"sigmas": [0.25, 0.001]}, "sigmas[1]: denoiser digits_unet: sigma 0.001 is"),
         (
@@ -343,6 +417,11 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
         ),
         ({"sigmas": [0.1234567]}, "sigmas[0]: 0.1234567 has more than the six digits"),
         ({"plan": "sequential"}, "radii is missing"),
+        ({"plan": "sequentail"}, "plan: sequentail is not allowed; did you mean sequential? allow"),
+        ({"plan": "mine.py"}, "plan: there is no file mine.py"),
+        ({"radii": [0.0]}, "radii: is for plans curtailed and sequential alone; leave it out"),
+        ({"plan": "curtailed", "futility": 0.1}, "futility: is for plan sequential alone; leave"),
+        ({"plan": "sequential", "radii": [0.0], "look": []}, "look: unknown key; did you mean loo"),
         (
             {"plan": "sequential", "radii": [0.0], "curtail": True},
             "curtail: true is for plan fixed",
@@ -381,13 +460,15 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
         ({"tables.merge_counts": DIGITS["tables"]["table_1"]},
          "tables.merge_counts: is the name of a rule"),
         ({"figures.all": DIGITS["figures"]["figure_2"]}, "figures.all: is the name of a rule"),
+        ({"tables.prepare_data_digits": DIGITS["tables"]["table_1"]},
+         "tables.prepare_data_digits: is the name of a rule; choose another"),
         ({"notebooks.0": "table"},
          "notebooks[0]: there is no notebooks/table.ipynb; did you mean tables?"),
         ({"checks.0.than.experiment": "nothing"},
          "checks[0].than.experiment: nothing is no experiment; allowed: denoised, undefended"),
         ({"checks.1.sigmas": [0.125]},
          "checks[1].sigmas[0]: 0.125 is no sigma of experiment ablation_one_shot; allowed: 0.25"),
-        ({"experiments.denoised.curtail": True, "experiments.denoised.radii": [0.25]},
+        ({"experiments.denoised.plan": "curtailed", "experiments.denoised.radii": [0.25]},
          "tables.table_1.radii[0]: 0.125 is below the radii that experiment denoised decides"),
         ({"experiments.denoised.plan": "sequential", "experiments.denoised.radii": [0.125, 0.25]},
          "tables.table_1.radii[2]: 0.375 is none of the radii that experiment denoised decides"),
@@ -438,6 +519,11 @@ def test_tables_figures_and_checks_must_name_what_there_is(load, changes, reason
         ({"digits_cnn_finetuned.weights.finetune.denoiser": "none"},
          "digits_cnn_finetuned.weights.finetune.denoiser: none is no denoiser"),
         ({"none": {}}, "none is no name for a model"),
+        ({"digits_unet.schedule.steps": 1_000_001}, "digits_unet.schedule.steps: 1000001 is out of "
+                                                    "range; must be at least 2 and at most 1,000,0"),
+        ({"digits_cnn.network": "mine.py:build"}, "digits_cnn.network: there is no file mine.py"),
+        ({"digits_cnn.arguments.dept": 4}, "digits_cnn.arguments.dept: unknown key; did you mean "),
+        ({"digits_cnn.classes": 3}, "digits_cnn.classes: must be a list of names, or the path of a"),
     ],
 )  # fmt: skip
 def test_a_wrong_model_is_refused(load, changes, reason):

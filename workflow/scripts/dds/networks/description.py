@@ -38,7 +38,7 @@ class ScheduleKeys(Keys):
     """The noise schedule that a denoiser was trained with."""
 
     name: Literal["linear", "cosine"] = key("Its form.", paper="3")
-    steps: Annotated[Whole, Field(ge=2)] = key("Its timesteps.", paper="3")
+    steps: Annotated[Whole, Field(ge=2, le=1_000_000)] = key("Its timesteps.", paper="3")
     rescale_timesteps: bool = key(
         "Whether the network is told t * 1000 / steps instead of t.", False
     )

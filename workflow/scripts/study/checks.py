@@ -1,0 +1,395 @@
+"""What must hold between the keys of a study, which no type can say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from dds.data.sources import SOURCES
+from dds.networks.schedules import build_schedule
+from paper.figures import FIGURES
+from paper.tables import TABLES
+from study.artefacts import Artefact, Check, sourced_parts
+from study.errors import Place, StudyError, number, show, suggestion
+from study.experiments import MOST_STEPS, Experiment
+from study.models import Classifier, Denoiser, Finetune, Model
+from study.study import Study
+
+
+def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place) -> None:
+    """Check what must hold between the parts of a study.
+
+    Parameters
+    ----------
+    study : Study
+        With every model that it could use.
+    places : mapping of str to Place
+        Where each model is written.
+    root : Path
+        The folder that holds ``notebooks`` and ``workflow``.
+    at : Place
+        The study file.
+
+    Raises
+    ------
+    StudyError
+        Naming, in one line, the file, the key and what is allowed.
+    """
+    for name, experiment in study.experiments.items():
+        _check_parts_exist(experiment, study, at / "experiments" / name)
+    for name in needed_models(study):
+        _check_model(name, study, places[name])
+    for name, experiment in study.experiments.items():
+        _check_experiment(experiment, study, at / "experiments" / name)
+    _check_targets(study, root, at)
+    for kinds, section, entries in (
+        (TABLES, "tables", study.tables),
+        (FIGURES, "figures", study.figures),
+    ):
+        for name, entry in entries.items():
+            check = getattr(kinds[entry.kind], "check", None)
+            _check_artefact(entry, check, study, at / section / name)
+    for index, check in enumerate(study.checks):
+        _check_check(check, study, at / "checks" / index)
+    _check_notebooks(study.notebooks, root, at / "notebooks")
+
+
+def needed_models(study: Study) -> list[str]:
+    """Return the models of the experiments, and those that their fine-tuning needs."""
+    used = {
+        name: None
+        for experiment in study.experiments.values()
+        for name in (experiment.denoiser, *experiment.classifiers)
+    }
+    recipes = [_finetuning(study.models[name]) for name in used if name != "none"]
+    origins = [name for recipe in recipes if recipe for name in (recipe.start, recipe.denoiser)]
+    return [name for name in study.models if name in used or name in origins]
+
+
+def check_files_exist(dataset: str, study: Study) -> None:
+    """Check that the files of the user's own that a dataset is made from are there.
+
+    Apart from `check_study`, so that a study can be planned where its data are not.
+
+    Raises
+    ------
+    StudyError
+        Naming, in one line, what was looked for, where, and how to get it.
+    """
+    at = Place(f"study {study.name}", ("datasets", dataset, "files"))
+    for name, file in _files(study.datasets[dataset]):
+        if file.file is not None and not Path(file.file).exists():
+            obtain = f"; {file.obtain}" if file.obtain is not None else ""
+            raise StudyError(f"{at / name / 'file'}: there is no {file.file}{obtain}")
+
+
+def check_name(name: Any, allowed: Iterable[str], what: str, at: Place) -> None:
+    """Refuse the name of something that is not there, and suggest one that is."""
+    allowed = list(allowed)
+    if name not in allowed:
+        raise StudyError(f"{at}: {show(name)} is no {what}; {suggestion(name, allowed)}")
+
+
+def _check_parts_exist(experiment: Experiment, study: Study, at: Place) -> None:
+    """Check that the dataset, denoiser and classifiers of an experiment are what they must be."""
+    check_name(experiment.dataset, study.datasets, "dataset", at / "dataset")
+    _check_split(experiment.split, experiment.dataset, study, at / "split")
+    if experiment.denoiser != "none":
+        _check_kind(experiment.denoiser, "denoiser", study, at / "denoiser")
+    for index, name in enumerate(experiment.classifiers):
+        _check_kind(name, "classifier", study, at / "classifiers" / index)
+
+
+def _check_experiment(experiment: Experiment, study: Study, at: Place) -> None:
+    _check_images(experiment, study, at / "images")
+    if experiment.denoiser != "none":
+        _check_fit(experiment.denoiser, experiment.dataset, study, at / "denoiser")
+        _check_schedule(experiment.denoiser, study, experiment.sigmas, at / "sigmas")
+        _check_steps(experiment, study, at / "steps")
+    first = experiment.classifiers[0]
+    for index, name in enumerate(experiment.classifiers):
+        here = at / "classifiers" / index
+        _check_fit(name, experiment.dataset, study, here)
+        classes, wanted = (len(study.models[key].classes) for key in (name, first))
+        if classes != wanted:
+            raise StudyError(
+                f"{here}: {name} has {classes} classes, {first} has {wanted}; "
+                "an experiment's classifiers need the same"
+            )
+        _check_tuned_for(name, experiment, study, at)
+
+
+def _check_tuned_for(name: str, experiment: Experiment, study: Study, at: Place) -> None:
+    """Check that a classifier was tuned to images like those it gets, if it was tuned at all."""
+    recipe = _finetuning(study.models[name])
+    if recipe is None:
+        return
+    _check_schedule(recipe.denoiser, study, experiment.sigmas, at / "sigmas")
+    if experiment.denoiser != "none" and recipe.timestep != experiment.timestep:
+        raise StudyError(
+            f"{at / 'timestep'}: {experiment.timestep} is not the timestep that {name} is tuned "
+            f"with ({recipe.timestep}); both must be the same"
+        )
+
+
+def _check_images(experiment: Experiment, study: Study, at: Place) -> None:
+    """Check that the split of an experiment has so many images, where the study says it."""
+    rule = study.datasets[experiment.dataset].splits[experiment.split]
+    size = rule if isinstance(rule, int) else rule.images
+    if size is not None and experiment.images > size:
+        raise StudyError(
+            f"{at}: {experiment.images} is out of range; split {experiment.split} of dataset "
+            f"{experiment.dataset} has {size} images"
+        )
+
+
+def _check_schedule(denoiser: str, study: Study, sigmas: Sequence[float], at: Place) -> None:
+    """Check that a denoiser's noise schedule reaches every sigma."""
+    for index, sigma in enumerate(sigmas):
+        try:
+            _schedule(study.models[denoiser]).timestep(sigma)
+        except ValueError as error:
+            raise StudyError(f"{at / index}: denoiser {denoiser}: {error}") from error
+
+
+def _check_steps(experiment: Experiment, study: Study, at: Place) -> None:
+    """Check that a chain of reverse steps has timesteps, and noise, for all of them."""
+    schedule = _schedule(study.models[experiment.denoiser])
+    for sigma in experiment.sigmas:
+        there = int(schedule.timestep(sigma, experiment.timestep).t) + 1
+        steps = there if experiment.steps == "all" else experiment.steps
+        if steps > there:
+            raise StudyError(
+                f"{at}: {steps} is more steps than timesteps below sigma {sigma:g}; "
+                f"must be at most {there}, or all"
+            )
+        if steps > MOST_STEPS:
+            raise StudyError(
+                f"{at}: {experiment.steps} is {steps} steps at sigma {sigma:g}; "
+                f"must be at most {MOST_STEPS}"
+            )
+
+
+def _schedule(denoiser: Denoiser) -> Any:
+    keys = denoiser.schedule
+    return build_schedule(keys.name, keys.steps, keys.rescale_timesteps)
+
+
+def _check_model(name: str, study: Study, at: Place) -> None:
+    """Check a model that the study needs, with the datasets and models it is made from."""
+    model = study.models[name]
+    if isinstance(model, Classifier):
+        _check_normalisation(model, at / "input")
+    _check_files_of(model, at)
+    for origin in ("train", "finetune"):
+        recipe, here = getattr(model.weights, origin, None), at / "weights" / origin
+        if recipe is None:
+            continue
+        check_name(recipe.dataset, study.datasets, "dataset", here / "dataset")
+        for split in ("train", "validation"):
+            _check_split(split, recipe.dataset, study, here / "dataset")
+        _check_fit(name, recipe.dataset, study, here / "dataset")
+        if origin == "finetune":
+            _check_finetuning(model, recipe, study, here)
+
+
+def _check_normalisation(model: Classifier, at: Place) -> None:
+    channels = model.input.channels
+    for key in ("mean", "std"):
+        numbers = len(getattr(model.input, key))
+        if numbers not in (1, channels):
+            raise StudyError(
+                f"{at / key}: has {numbers} numbers; allowed are 1 and {channels}, one for each "
+                "channel"
+            )
+
+
+def _check_files_of(model: Model, at: Place) -> None:
+    """Check that the files of the user's own that a model is made from are there."""
+    file = model.weights.file
+    if file is not None and not Path(file).is_file():
+        raise StudyError(f"{at / 'weights' / 'file'}: there is no file {file}")
+    if code := re.fullmatch(r"(.+\.py)(:\w+)?", model.network):
+        if not Path(code[1]).is_file():
+            raise StudyError(f"{at / 'network'}: there is no file {code[1]}")
+
+
+def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Place) -> None:
+    _check_kind(recipe.denoiser, "denoiser", study, at / "denoiser")
+    _check_kind(recipe.start, "classifier", study, at / "from")
+    start = study.models[recipe.start]
+    if start.is_per_sigma:
+        raise StudyError(
+            f"{at / 'from'}: {recipe.start} has weights for each sigma; "
+            "allowed is a classifier that has one set of weights"
+        )
+    for key in ("network", "arguments", "classes"):
+        if getattr(model, key) != getattr(start, key):
+            raise StudyError(
+                f"{at / 'from'}: {recipe.start} has other {key}; only weights of the same "
+                f"network can be tuned, so write like: {recipe.start}"
+            )
+
+
+def _finetuning(model: Model) -> Finetune | None:
+    return getattr(model.weights, "finetune", None)
+
+
+def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> None:
+    """Check where the parts of a table or figure come from, and that its radii are decided."""
+    for keys, part in sourced_parts(entry):
+        here = _below(at, keys)
+        experiment = _check_source(part, study, here)
+        for index, radius in enumerate(getattr(entry, "radii", ())):
+            _check_radius(radius, part.experiment, experiment, at / "radii" / index)
+    for keys, reason in check(entry, study) if check else ():
+        raise StudyError(f"{_below(at, keys)}: {reason}")
+
+
+def _check_check(check: Check, study: Study, at: Place) -> None:
+    parts = [
+        (part.experiment, _check_source(part, study, _below(at, keys)))
+        for keys, part in sourced_parts(check)
+    ]
+    (ours, first), (_, second) = parts
+    for key in ("dataset", "split"):
+        here, there = getattr(first, key), getattr(second, key)
+        if here != there:
+            raise StudyError(
+                f"{at / 'than' / 'experiment'}: has {key} {there}, {ours} has {here}; "
+                "both must be the same"
+            )
+    for name, experiment in parts:
+        _check_radius(check.radius, name, experiment, at / "radius")
+        for index, sigma in enumerate(check.sigmas):
+            if sigma not in experiment.sigmas:
+                raise StudyError(
+                    f"{at / 'sigmas' / index}: {sigma:g} is no sigma of experiment {name}; "
+                    f"allowed: {_numbers(experiment.sigmas)}"
+                )
+
+
+def _check_source(part: Any, study: Study, at: Place) -> Experiment:
+    """Check which experiment and classifier numbers come from; return the experiment."""
+    check_name(part.experiment, study.experiments, "experiment", at / "experiment")
+    experiment = study.experiments[part.experiment]
+    classifier = getattr(part, "classifier", None)
+    if classifier is not None:
+        what = f"classifier of experiment {part.experiment}"
+        check_name(classifier, experiment.classifiers, what, at / "classifier")
+    return experiment
+
+
+def _check_radius(radius: float, name: str, experiment: Experiment, at: Place) -> None:
+    """Refuse a radius at which an experiment's plan leaves images undecided."""
+    radii = getattr(experiment, "radii", None)
+    if not radii:
+        return
+    if experiment.plan == "sequential" and radius not in radii:
+        raise StudyError(
+            f"{at}: {radius:g} is none of the radii that experiment {name} decides; "
+            f"allowed: {_numbers(radii)}"
+        )
+    if radius < min(radii):
+        raise StudyError(
+            f"{at}: {radius:g} is below the radii that experiment {name} decides; "
+            f"must be at least {number(min(radii))}"
+        )
+
+
+def _check_targets(study: Study, root: Path, at: Place) -> None:
+    """Refuse names that would be those of two rules, of which tables and figures have one each."""
+    taken: dict[str, str] = {name: "a rule" for name in _rules(root)}
+    for place, target, what in chain(_rules_of_data(study), _rules_of_artefacts(study)):
+        if target in taken:
+            named = "" if target == place[-1] else f"makes {target}, which "
+            raise StudyError(
+                f"{_below(at, place)}: {named}is the name of {taken[target]}; choose another"
+            )
+        taken[target] = what
+
+
+def _rules(root: Path) -> Iterator[str]:
+    """Yield the names of the rules that are written out."""
+    files = [*root.glob("Snakefile"), *root.glob("workflow/Snakefile")]
+    for file in (*files, *root.glob("workflow/rules/*.smk")):
+        text = file.read_text(encoding="utf-8")
+        yield from re.findall(r"^(?:rule|checkpoint) (\w+):", text, re.MULTILINE)
+
+
+def _rules_of_data(study: Study) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Yield each rule that prepares or fetches something: what it is for, its name, what it is."""
+    for name, dataset in study.datasets.items():
+        yield ("datasets", name), f"prepare_data_{name}", "a rule"
+        for file, origin in _files(dataset):
+            if origin.url is not None:
+                yield ("datasets", name), f"download_data_{name}_{file}", "a rule"
+    for name in needed_models(study):
+        if study.models[name].weights.download is not None:
+            yield ("experiments",), f"download_model_{name}", "a rule"
+
+
+def _rules_of_artefacts(study: Study) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Yield the targets of tables and figures: what each is for, its name, what it is."""
+    for name in study.tables:
+        yield ("tables", name), name, "a table"
+    for name in study.figures:
+        yield ("figures", name), name, "a figure"
+
+
+def _files(dataset: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the files that a dataset is made from, by what they are."""
+    files = getattr(dataset, "files", None)
+    for name in type(files).model_fields if files is not None else ():
+        if getattr(files, name) is not None:
+            yield name, getattr(files, name)
+
+
+def _check_notebooks(notebooks: Iterable[str], root: Path, at: Place) -> None:
+    there = sorted(file.stem for file in root.glob("notebooks/*.ipynb"))
+    for index, name in enumerate(notebooks):
+        if name not in there:
+            raise StudyError(
+                f"{at / index}: there is no notebooks/{name}.ipynb; {suggestion(name, there)}"
+            )
+
+
+def _check_kind(name: str, kind: str, study: Study, at: Place) -> None:
+    allowed = [key for key, model in study.models.items() if model.kind == kind]
+    if name in study.models and name not in allowed:
+        raise StudyError(
+            f"{at}: {name} is a {study.models[name].kind}, no {kind}; allowed: {', '.join(allowed)}"
+        )
+    check_name(name, allowed, kind, at)
+
+
+def _check_split(split: str, dataset: str, study: Study, at: Place) -> None:
+    check_name(split, study.datasets[dataset].splits, f"split of dataset {dataset}", at)
+
+
+def _check_fit(name: str, dataset: str, study: Study, at: Place) -> None:
+    """Check that a model takes the images of a dataset and knows their classes."""
+    model, entry = study.models[name], study.datasets[dataset]
+    classes, channels, _ = SOURCES[entry.source].images(entry)
+    if model.input.channels != channels:
+        raise StudyError(
+            f"{at}: {name} takes images of {model.input.channels} channels, "
+            f"those of dataset {dataset} have {channels}"
+        )
+    if isinstance(model, Classifier) and classes not in (None, len(model.classes)):
+        raise StudyError(
+            f"{at}: {name} has {len(model.classes)} classes, dataset {dataset} has {classes}"
+        )
+
+
+def _below(at: Place, keys: Iterable[str | int]) -> Place:
+    for key in keys:
+        at = at / key
+    return at
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,42 @@
+"""What is built, and how: config/config.yaml and what the command line says instead."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dds.keys import Keys, key
+
+
+class Config(Keys):
+    """config/config.yaml; ``--config KEY=VALUE`` on the command line wins over it."""
+
+    study: str = key(
+        "What to build: a file in `config/studies/` without its ending, or the path of a study "
+        "file.",
+        "digits",
+        paper="4",
+        allowed="name or path",
+    )
+    device: Literal["auto", "cpu", "cuda"] = key(
+        "Where networks run; `auto` takes a GPU where there is one.", "auto"
+    )
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = key(
+        "Seconds between two checkpoints of a shard that is being certified.", 60
+    )
+    published_logs: str = key(
+        "Folder with other authors' certification logs, under any names. Those that "
+        "`config/literature/logs.csv` links are recomputed, and tables show the value beside the "
+        "printed one.",
+        "",
+        paper="Tables 1, 3",
+        allowed="path, or empty for none",
+    )
+    url_overrides: dict[str, str] = key(
+        "Beginnings of the addresses of models and data, and what to ask instead of them: for a "
+        "mirror of your own, such as "
+        "`{https://huggingface.co/: https://hub.my-institute.org/}`.",
+        {},
+        allowed="mapping of text to text",
+    )

@@ -1,0 +1,303 @@
+"""Models: the entries of config/models.yaml, and of a study's own ``models``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    field_serializer,
+    model_validator,
+)
+
+from dds import keys
+from dds.keys import Count, Keys, key, refuse
+from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
+from dds.networks.families import FAMILIES
+from dds.origins import Download
+from study.entries import each_once
+from study.errors import NAME, missing_key, refuse_at, show, suggestion
+from study.experiments import TimestepRule
+
+_BESIDE_A_CHECKPOINT = ("key", "strip_prefix")
+_PATH_OF_A_FUNCTION = re.compile(r".+\.py(:\w+)?")
+#: No denoiser, and what certification calls its images.
+_RESERVED = ("none", "pack")
+_RATE = Annotated[float, Field(gt=0)]
+
+
+def _check_name(name: str) -> str:
+    if name in _RESERVED or not re.fullmatch(NAME, name):
+        raise refuse(
+            f"{show(name)} is no name for a model; a name has lower-case letters, digits and _, "
+            f"starts with a letter, and is neither {' nor '.join(_RESERVED)}"
+        )
+    return name
+
+
+#: The name of a model.
+ModelName = Annotated[str, AfterValidator(_check_name)]
+
+
+def families(role: str) -> list[str]:
+    """Return the families of networks that serve as classifiers, or as denoisers."""
+    return [name for name in FAMILIES.names if FAMILIES[name].ROLE == role]
+
+
+def _check_network(role: str) -> Callable[[str], str]:
+    def check(network: str) -> str:
+        allowed = families(role)
+        if network not in allowed and not _PATH_OF_A_FUNCTION.fullmatch(network):
+            one_of = "one of " if len(allowed) > 1 else ""
+            raise refuse(
+                f"{show(network)} must be {one_of}{', '.join(allowed)}, or FILE.py:FUNCTION"
+            )
+        return network
+
+    return check
+
+
+def _check_is_list(classes: Any) -> Any:
+    if not isinstance(classes, list):
+        raise refuse("must be a list of names, or the path of a file with one a line")
+    return classes
+
+
+Classes = Annotated[list[str], Field(min_length=2), each_once, BeforeValidator(_check_is_list)]
+
+
+class Recipe(Keys):
+    """How to train a network."""
+
+    dataset: str = key(
+        "The images to train on; it needs splits `train` and `validation`.",
+        allowed="a name of the study's `datasets`",
+    )
+    iterations: Count = key("Steps of the optimizer.")
+    batch_size: Count = key("Images a step.")
+    learning_rate: _RATE = key(
+        "The highest; it warms up over the first 5% of the iterations and then falls along a "
+        "cosine."
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = key("Of the optimizer.", 0.0)
+    optimizer: Literal["adamw", "sgd"] = key("AdamW, or SGD with Nesterov momentum 0.9.", "adamw")
+    ema: Annotated[float, Field(ge=0, lt=1)] = key(
+        "Decay of a moving average of the weights, which training ends with; 0 for none.", 0.0
+    )
+    augmentation: Literal["none", "crop_flip"] = key(
+        "`crop_flip`: random crops after padding by an eighth of the image, and horizontal flips.",
+        "none",
+    )
+    precision: Literal["float32", "bfloat16"] = key(
+        "Number format of matrix products and convolutions while training.", "float32"
+    )
+
+
+class Train(Recipe):
+    """How to train a classifier from scratch."""
+
+    noise: Literal["none", "gaussian"] = key(
+        "`gaussian` trains on noisy images (Cohen et al., 2019), one set of weights for each "
+        "sigma.",
+        "none",
+        paper="Table 3",
+    )
+
+
+class Finetune(Recipe):
+    """How to tune another classifier's weights to denoised images, once for each sigma."""
+
+    start: str = key(
+        "The classifier to start from. It has the same network and classes, and one set of "
+        "weights for all sigmas.",
+        paper="4.1",
+        allowed="a model of kind `classifier`",
+        alias="from",
+    )
+    denoiser: str = key(
+        "The denoiser whose output to tune to.",
+        paper="4.1",
+        allowed="a model of kind `denoiser`",
+    )
+    timestep: TimestepRule = key(
+        "How a timestep is chosen for sigma; the same as in the experiments that use the "
+        "classifier.",
+        "nearest",
+        paper="Figure 1",
+    )
+
+
+class LabelledDownload(Download):
+    """A published checkpoint of a classifier."""
+
+    labels: Download | None = key(
+        "A published JSON file whose `id2label` must name `classes` in their order, such as the "
+        "`config.json` of a repository on the Hugging Face hub.",
+        None,
+    )
+
+
+class Weights(Keys):
+    """Where the weights of a network come from: one of several origins."""
+
+    ORIGINS: ClassVar[tuple[str, ...]] = ("train", "file", "download")
+
+    train: Recipe | None = keys.key("Train the model from scratch.", None, paper="4")
+    file: str | None = keys.key("A checkpoint of your own.", None, allowed="path")
+    key: str | None = keys.key(
+        "With `file` or `download`: where in the checkpoint the state dict lies, when it is not "
+        "the whole.",
+        None,
+    )
+    strip_prefix: str | None = keys.key(
+        "With `file` or `download`: removed from the start of every name in the state dict.",
+        None,
+        allowed="text, such as `module.`",
+    )
+    download: Download | None = keys.key("A published checkpoint.", None, paper="4")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if sum(getattr(self, origin) is not None for origin in self.ORIGINS) != 1:
+            raise refuse(f"needs exactly one of {', '.join(self.ORIGINS)}")
+        for name in _BESIDE_A_CHECKPOINT:
+            value = getattr(self, name)
+            if value is not None and self.origin not in ("file", "download"):
+                raise refuse_at(f"{show(value)} is for file and download alone; leave it out", name)
+        return self
+
+    @property
+    def origin(self) -> str:
+        """Which of `ORIGINS` the weights come from."""
+        return next(name for name in self.ORIGINS if getattr(self, name) is not None)
+
+
+class ClassifierWeights(Weights):
+    """Where the weights of a classifier come from: one of several origins."""
+
+    ORIGINS: ClassVar[tuple[str, ...]] = ("train", "finetune", "file", "download")
+
+    train: Train | None = key("Train the model from scratch.", None, paper="4")
+    finetune: Finetune | None = key(
+        "Tune another classifier's weights to denoised images, once for each sigma.",
+        None,
+        paper="4.1",
+    )
+    download: LabelledDownload | None = key("A published checkpoint.", None, paper="4")
+
+
+class Model(Keys):
+    """A model; beside these it has the keys of its kind, and of its family of networks."""
+
+    like: str | None = key(
+        "Another model whose keys this entry takes over, each key as a whole; the entry's own "
+        "keys win.",
+        None,
+        allowed="a model",
+    )
+    kind: Literal["classifier", "denoiser"] = key("What the model is for.", paper="3")
+
+    @classmethod
+    def of(cls, entry: Any) -> type[Self]:
+        """Return the class that has all keys that an entry may have.
+
+        Raises
+        ------
+        ValidationError
+            If the entry's kind is missing or wrong.
+        """
+        if cls is not Model or not isinstance(entry, dict):
+            return cls
+        if "kind" not in entry:
+            raise missing_key("kind", entry)
+        kind, network = entry["kind"], entry.get("network")
+        if kind not in list(MODELS):
+            raise refuse_at(f"{show(kind)} is not allowed; {suggestion(kind, MODELS)}", "kind")
+        found = MODELS[kind]
+        return with_arguments(found, network) if network in families(kind) else found
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_the_keys_of_its_kind(
+        cls, entry: Any, handler: ModelWrapValidatorHandler[Self]
+    ) -> Self:
+        if cls is Model and isinstance(entry, dict):
+            return cls.of(entry).model_validate({"arguments": {}, **entry})
+        return handler(entry)
+
+    @field_serializer("arguments", check_fields=False)
+    def _with_every_argument(self, arguments: Keys | dict[str, Any]) -> dict[str, Any]:
+        # None is an argument like others, where elsewhere it is that of a key left out.
+        return arguments.model_dump(mode="json") if isinstance(arguments, Keys) else arguments
+
+    @property
+    def is_per_sigma(self) -> bool:
+        """Whether the model has one set of weights for each sigma."""
+        return False
+
+
+class Published(Keys):
+    """Where a model's weights come from, and who made them."""
+
+    weights: Weights = key("Where the weights come from.", paper="4")
+    source: str | None = key("Address of the page that describes the weights.", None)
+    licence: str | None = key("Licence of the weights.", None)
+    citation: str | None = key("Who made the model, and where it is described.", None)
+
+
+class Classifier(Published, ClassifierKeys, Model):
+    """A classifier."""
+
+    kind: Literal["classifier"] = key("What the model is for.", paper="3")
+    network: Annotated[str, AfterValidator(_check_network("classifier"))] = key(
+        "What builds the network: a family of networks, or a function of your own.",
+        paper="4",
+    )
+    classes: Classes = key(
+        "The names of the classes in the order of the network's outputs, or a file with one a "
+        "line. The dataset must have the same names in the same order.",
+        allowed="list of text, at least 2, or path",
+    )
+    weights: ClassifierWeights = key(
+        "Where the weights come from.",
+        paper="4",
+        allowed="exactly one of `train`, `finetune`, `file`, `download`",
+    )
+    expected_accuracy: Annotated[float, Field(gt=0, le=1)] | None = key(
+        "Published accuracy on the dataset's clean test images, as a fraction. The accuracy is "
+        "then measured, and stands beside it in `paper.pdf`.",
+        None,
+        paper="4",
+    )
+
+    @property
+    def is_per_sigma(self) -> bool:
+        """Whether the classifier has one set of weights for each sigma."""
+        trained = self.weights.train
+        return self.weights.finetune is not None or (
+            trained is not None and trained.noise == "gaussian"
+        )
+
+
+class Denoiser(Published, DenoiserKeys, Model):
+    """A denoiser."""
+
+    kind: Literal["denoiser"] = key("What the model is for.", paper="3")
+    network: Annotated[str, AfterValidator(_check_network("denoiser"))] = key(
+        "What builds the network: a family of networks, or a function of your own.",
+        paper="4",
+    )
+    weights: Weights = key(
+        "Where the weights come from.",
+        paper="4",
+        allowed="exactly one of `train`, `file`, `download`",
+    )
+
+
+#: The classes of models, by kind.
+MODELS: dict[str, type[Model]] = {"classifier": Classifier, "denoiser": Denoiser}

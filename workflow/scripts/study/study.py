@@ -1,0 +1,76 @@
+"""A study: all that decides what is certified, and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field, SerializeAsAny
+
+from dds.keys import Keys, Text, Whole, key
+from study.artefacts import Check, Figure, Table
+from study.datasets import Dataset
+from study.entries import Name, each_once
+from study.experiments import Experiment
+from study.models import Model, ModelName
+
+Seed = Annotated[Whole, Field(ge=0, lt=2**63)]
+Experiments = Annotated[dict[Name, SerializeAsAny[Experiment]], Field(min_length=1)]
+
+
+class StudyKeys(Keys):
+    """A study file, one in config/studies/ or a user's own."""
+
+    seed: Seed = key(
+        "Keys every random choice of the study: noise, training, splits.",
+        allowed="whole number, at least 0",
+    )
+    datasets: dict[Name, SerializeAsAny[Dataset]] = key("The datasets by name.", paper="4")
+    models: dict[ModelName, SerializeAsAny[Model]] = key(
+        "The study's own models, beside those of `config/models.yaml` and with the same keys.",
+        {},
+        paper="4",
+        allowed="see [models.yaml](#modelsyaml)",
+    )
+    experiments: Experiments = key("What to certify, by name; at least one.", paper="4")
+    tables: dict[Name, SerializeAsAny[Table]] = key(
+        "The tables by name. Each name is a target: `snakemake --cores all table_4`. No table may "
+        "have the name of a figure or of a rule.",
+        {},
+        paper="4.1",
+    )
+    figures: dict[Name, SerializeAsAny[Figure]] = key(
+        "The figures by name; targets like the tables.", {}, paper="4.1"
+    )
+    notebooks: Annotated[list[Name], each_once] = key(
+        "Which of `notebooks/NAME.ipynb` to execute, without the ending.",
+        [],
+        allowed="list of names",
+    )
+    checks: list[Check] = key("What must hold of the results, beside what holds of any.", [])
+    title: str = key("What the study is called where its results are shown.", "")
+    authors: list[Text] = key("Who made the study.", [])
+
+
+class Study(StudyKeys):
+    """A study that was checked, with the models that its experiments need and no others."""
+
+    name: Text = key("What its results are called: they lie in results/NAME.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the study as mappings, lists, text and numbers, every default filled in.
+
+        Keys that are absent and have no default are left out. `from_json` turns it back.
+        """
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> Self:
+        """Return the study that `to_json` gave the mapping of.
+
+        Raises
+        ------
+        ValidationError
+            If it is none.
+        """
+        return cls.model_validate(dict(mapping))
