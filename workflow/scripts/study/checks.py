@@ -302,7 +302,7 @@ def _check_radius(radius: float, name: str, experiment: Experiment, at: Place) -
 
 def _check_targets(study: Study, root: Path, at: Place) -> None:
     """Refuse names that would be those of two rules, of which tables and figures have one each."""
-    taken: dict[str, str] = {name: "a rule" for name in _rules(root)}
+    taken: dict[str, str] = dict.fromkeys(_rules(root), "a rule")
     for place, target, what in chain(_rules_of_data(study), _rules_of_artefacts(study)):
         if target in taken:
             named = "" if target == place[-1] else f"makes {target}, which "

@@ -46,7 +46,7 @@ ModelName = Annotated[str, AfterValidator(_check_name)]
 
 def families(role: str) -> list[str]:
     """Return the families of networks that serve as classifiers, or as denoisers."""
-    return [name for name in FAMILIES.names if FAMILIES[name].ROLE == role]
+    return [name for name in FAMILIES.names if role == FAMILIES[name].ROLE]
 
 
 def _check_network(role: str) -> Callable[[str], str]:
