@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from study.schema import Place, conform
 
 from dds.data.sources import SOURCES
 from dds.networks.registry import CLASSIFIERS, DENOISERS
@@ -18,7 +19,6 @@ from dds.sampling.smoothing import NOISES
 from dds.statistics.plans.sequential import Sequential
 from paper.costs import GPUS
 from study.load import load_schema
-from study.schema import Place, conform
 
 ROOT = Path(__file__).parents[3]
 CHAPTERS = {"config": "config.yaml", "study": "studies/NAME.yaml", "models": "models.yaml"}
