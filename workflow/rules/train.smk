@@ -2,19 +2,18 @@
 # Makes: results/STUDY/models/NAME.pt, or NAME/sigma_0.25.pt where each sigma has its own.
 
 
-def trained_models(kind, source):
-    """Return the study's models of a kind whose weights are trained, or finetuned."""
+def models_by(kind, origin):
+    """Return the study's models of a kind whose weights have an origin."""
     return [
         name
         for name, entry in STUDY.models.items()
-        if entry.kind == kind and getattr(entry.weights, source, None)
+        if entry.kind == kind and entry.weights.origin == origin
     ]
 
 
 def recipe_of(wildcards):
     """Return how a model is trained or tuned."""
-    made = STUDY.models[model_of(wildcards)].weights
-    return made.train or made.finetune
+    return STUDY.models[model_of(wildcards)].weights.recipe
 
 
 def training_packs(wildcards):
@@ -40,7 +39,7 @@ rule train_denoiser:
     log:
         f"{RESULTS}/logs/train_denoiser/{{weights}}.log",
     wildcard_constraints:
-        weights=one_of(trained_models("denoiser", "train")),
+        weights=one_of(models_by("denoiser", "train")),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -64,7 +63,7 @@ rule train_classifier:
     log:
         f"{RESULTS}/logs/train_classifier/{{weights}}.log",
     wildcard_constraints:
-        weights=weights_pattern(trained_models("classifier", "train")),
+        weights=weights_pattern(models_by("classifier", "train")),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -90,7 +89,7 @@ rule finetune_classifier:
     log:
         f"{RESULTS}/logs/finetune_classifier/{{weights}}.log",
     wildcard_constraints:
-        weights=weights_pattern(trained_models("classifier", "finetune")),
+        weights=weights_pattern(models_by("classifier", "finetune")),
     conda:
         "../../envs/torch.yaml"
     threads: 1

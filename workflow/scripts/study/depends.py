@@ -29,10 +29,11 @@ from dds.statistics.plans import PLANS
 from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.code import SCRIPTS, code_of
+from study.models import Recipe
 from study.study import Study
 
 #: What of a model, beside the weights themselves, decides what it computes.
-_OF_A_NETWORK = ("network", "arguments", "input", "classes", "schedule")
+_OF_A_NETWORK = {"network", "arguments", "input", "classes", "schedule"}
 _OF_A_CHECKPOINT = ("key", "strip_prefix")
 
 #: What of an experiment its samples depend on, beside the keys of its plan. Which images there
@@ -72,7 +73,9 @@ def model(study: Study, name: str) -> dict[str, Any]:
     lie in their file; ``code`` is what a file of the user's own does that builds the network.
     """
     entry = study.models[name]
-    described = {key: value for key, value in _dump(entry).items() if key in _OF_A_NETWORK}
+    described = _dump(entry, only=_OF_A_NETWORK & type(entry).model_fields.keys())
+    if isinstance(entry.arguments, Keys):
+        described["arguments"] = _dump(entry.arguments)
     layout = {key: getattr(entry.weights, key) for key in _OF_A_CHECKPOINT}
     file = entry.network.rpartition(":")[0] or entry.network
     return {
@@ -88,19 +91,19 @@ def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
     Tuned weights also depend on the weights they start from and those of the denoiser.
     """
     made = study.models[name].weights
-    recipe = made.train or made.finetune
+    recipe = made.recipe
     depends = {
         "protocol": TRAINING_PROTOCOL,
         "seed": study.seed,
         "sigma": sigma,
         "model": model(study, name),
-        "recipe": recipe.optimization(),
+        "recipe": _dump(recipe, only=Recipe.model_fields.keys() - {"dataset"}, defaults=True),
     }
-    if made.finetune:
+    if made.origin == "finetune":
         depends |= {
-            "start": model(study, made.finetune.from_),
-            "denoiser": model(study, made.finetune.denoiser),
-            "timestep": made.finetune.timestep,
+            "start": model(study, recipe.from_),
+            "denoiser": model(study, recipe.denoiser),
+            "timestep": recipe.timestep,
         }
     return depends
 
@@ -109,7 +112,8 @@ def accuracy(study: Study, name: str) -> dict[str, Any]:
     """Return what a classifier's measured accuracy depends on, beside weights and images."""
     entry = study.models[name]
     # The published accuracy is of the weights before they were tuned.
-    expected = None if entry.weights.finetune else entry.expected_accuracy
+    tuned = entry.weights.origin == "finetune"
+    expected = None if tuned else entry.expected_accuracy
     return {"model": model(study, name), "expected": expected}
 
 
