@@ -29,7 +29,7 @@ def project(tmp_path):
     """A folder with this project's configuration and rules, and the notebooks it asks for."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     shutil.copytree(ROOT / "workflow/rules", tmp_path / "workflow/rules")
-    shutil.copy(ROOT / "Snakefile", tmp_path)
+    shutil.copy(ROOT / "workflow/Snakefile", tmp_path / "workflow")
     (tmp_path / "notebooks").mkdir()
     for name in SHIPPED:
         study = yaml.safe_load((tmp_path / f"config/studies/{name}.yaml").read_text())
@@ -520,10 +520,10 @@ def test_tables_figures_and_checks_must_name_what_there_is(load, changes, reason
          "digits_cnn_finetuned.weights.finetune.denoiser: none is no denoiser"),
         ({"none": {}}, "none is no name for a model"),
         ({"digits_unet.schedule.steps": 1_000_001}, "digits_unet.schedule.steps: 1000001 is out of "
-                                                    "range; must be at least 2 and at most 1,000,0"),
+                                                    "range; must be at least 2 and at most 1,000,"),
         ({"digits_cnn.network": "mine.py:build"}, "digits_cnn.network: there is no file mine.py"),
         ({"digits_cnn.arguments.dept": 4}, "digits_cnn.arguments.dept: unknown key; did you mean "),
-        ({"digits_cnn.classes": 3}, "digits_cnn.classes: must be a list of names, or the path of a"),
+        ({"digits_cnn.classes": 3}, "digits_cnn.classes: must be a list of names, or the path of "),
     ],
 )  # fmt: skip
 def test_a_wrong_model_is_refused(load, changes, reason):

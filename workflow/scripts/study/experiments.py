@@ -178,6 +178,11 @@ class Experiment(Kinded):
             return "none"
         return "one_shot" if self.steps == 1 else "multi_step"
 
+    @property
+    def models(self) -> list[str]:
+        """The classifiers and, if there is one, the denoiser."""
+        return [*self.classifiers, *([] if self.denoiser == "none" else [self.denoiser])]
+
 
 def _allow(keys: Keys, n: int) -> None:
     """Find nothing wrong: for plans whose types say it all."""
