@@ -9,10 +9,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from study.errors import StudyError  # noqa: E402
+from study.load import load_config, load_study  # noqa: E402
 from study.study import Study  # noqa: E402
 from study.yaml_files import read_yaml  # noqa: E402
-
-from study.load import load_config, load_study  # noqa: E402
 
 
 def open_study(name: str | None = None) -> Study:

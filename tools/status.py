@@ -17,14 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from study.experiments import Experiment
-from study.study import Study
-
 # isort: split  (the packages are found once the project is)
 from dds.names import shard_names, shard_range, sigma_name
 from jobs.checkpoints import UnusableCheckpoint, read_progress
 from jobs.lock import STALE_AFTER, describe, read_owner
 from project import open_study
+from study.experiments import Experiment
+from study.study import Study
 
 #: Most lines of each list.
 _LINES = 20

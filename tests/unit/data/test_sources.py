@@ -138,7 +138,7 @@ runpy.run_path(sys.argv[2], {"snakemake": snakemake})
 
 def run_rule(folder, entry, splits, seed=1):
     """Run the rule's script as Snakemake does."""
-    given = json.dumps([{"dataset": entry, "files": {}, "seed": seed}, splits])
+    given = json.dumps([{"depends": {"entry": entry, "seed": seed}, "files": {}}, splits])
     return subprocess.run(
         [sys.executable, "-c", RULE, given, str(SCRIPTS / "prepare_data.py")],
         cwd=folder,

@@ -77,3 +77,9 @@ def test_unknown_names_are_refused():
         build_schedule("quadratic", 10)
     with pytest.raises(ValueError, match="allowed: nearest, exact, authors"):
         CIFAR.timestep(0.5, "closest")
+
+
+def test_too_few_linear_steps_are_refused():
+    assert build_schedule("linear", 21).steps == 21
+    with pytest.raises(ValueError, match="a linear noise schedule needs at least 21 steps, not 20"):
+        build_schedule("linear", 20)

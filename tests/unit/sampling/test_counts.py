@@ -5,6 +5,7 @@ import pytest
 
 from dds.sampling.counts import (
     check_counts,
+    counts_differ,
     merge_counts,
     read_counts,
     write_counts,
@@ -124,3 +125,88 @@ def test_foreign_files_are_refused(tmp_path):
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "b.parquet")
     with pytest.raises(ValueError, match="b.parquet is not a counts file"):
         read_counts(tmp_path / "b.parquet")
+
+
+MODEL = {"network": "wide_resnet", "input": {"mean": [0.3], "std": [0.4]}}
+DEPENDS = {
+    "protocol": 1, "seed": 1, "dataset": "d", "split": "test", "denoiser": "none", "steps": 1,
+    "timestep": "nearest", "classifiers": ["c"], "n0": 10, "n": 100, "plan": "fixed",
+    "noise": "float", "precision": "float32", "deterministic": False,
+    "models": {"c": {"description": MODEL, "layout": {}}},
+}  # fmt: skip
+PLAN = {"plan": "fixed", "n0": 10, "n": 100}
+#: As version 0.1 wrote it.
+SETTINGS = {
+    "dataset": "d", "split": "test", "denoiser": "none", "method": "none", "steps": 1,
+    "timestep": "nearest", "classifiers": ["c"], "n0": 10, "n": 100, "plan": "fixed",
+    "noise": "float", "precision": "float32", "deterministic": False, "batch_size": 100,
+}  # fmt: skip
+TODAY = METADATA | {"plan": PLAN, "depends": DEPENDS}
+EARLIER = METADATA | {"settings": SETTINGS}
+
+
+def with_mean(mean):
+    model = {"description": MODEL | {"input": {"mean": mean, "std": [0.4]}}, "layout": {}}
+    return DEPENDS | {"models": {"c": model}}
+
+
+def test_counts_made_under_two_descriptions_are_not_merged(tmp_path):
+    one = write(tmp_path, "a.parquet", frame([0]), depends=DEPENDS)
+    other = write(tmp_path, "b.parquet", frame([1]), depends=with_mean([0.5]))
+    with pytest.raises(
+        ValueError,
+        match=r"b.parquet and .*a.parquet cannot be merged: "
+        r"depends.models.c.description.input.mean is \[0.5\] in one, \[0.3\] in the other",
+    ):
+        merge_counts([one, other])
+
+
+def test_counts_that_are_not_what_is_expected_are_refused(tmp_path):
+    path = write(tmp_path, "a.parquet", frame([0]), depends=DEPENDS)
+    merge_counts([path], expected=DEPENDS)
+    with pytest.raises(
+        ValueError,
+        match=r"a.parquet was counted with another models.c.description.input.mean: "
+        r"\[0.3\], not \[0.5\]; remove it and run again",
+    ):
+        merge_counts([path], expected=with_mean([0.5]))
+
+
+def test_names_decide_nothing():
+    assert counts_differ(TODAY, TODAY | {"study": "another", "experiment": "renamed"}) is None
+
+
+def test_counts_of_version_0_1_are_merged_where_all_that_they_say_agrees(tmp_path):
+    earlier = write(tmp_path, "a.parquet", frame([0]), settings=SETTINGS)
+    today = write(tmp_path, "b.parquet", frame([1]), plan=PLAN, depends=DEPENDS)
+    counts, _ = merge_counts([earlier, today], expected=DEPENDS)
+    assert counts["image"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"timestep": "authors"}, "depends.timestep"),
+        ({"steps": 0}, "depends.steps"),
+        ({"split": "train"}, "depends.split"),
+        ({"noise": "integer"}, "depends.noise"),
+        ({"classifiers": ["other"]}, "depends.classifiers"),
+    ],
+)
+def test_counts_of_version_0_1_are_refused_where_they_do_not(change, place):
+    earlier = EARLIER | {"settings": SETTINGS | change}
+    assert counts_differ(earlier, TODAY).place == place
+    assert counts_differ(TODAY, earlier).place == place
+
+
+def test_earlier_words_mean_what_today_s_do():
+    chain = DEPENDS | {"steps": "all", "denoiser": "unet"}
+    earlier = {"method": "multi_step", "steps": 0, "denoiser": "unet"}
+    assert (
+        counts_differ(EARLIER | {"settings": SETTINGS | earlier}, TODAY | {"depends": chain})
+        is None
+    )
+    curtailed = {"n0": 10, "n": 100, "alpha": 0.001, "radii": [0.25]}
+    earlier = EARLIER | {"plan": {"plan": "fixed", "curtail": True} | curtailed}
+    assert counts_differ(earlier, TODAY | {"plan": {"plan": "curtailed"} | curtailed}) is None
+    assert counts_differ(earlier, TODAY).place == "plan.alpha"

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dds.networks.weights import save_weights
 
 from dds.data.packs import Pack, check_classes, read_pack
 from dds.differences import first_difference
 from dds.files import atomic_path, sha256, write_json
 from dds.networks.training import Corruption, Recipe, accuracy
+from dds.networks.weights import save_weights
 from dds.seeds import stream_seed
 from jobs.device import device_name, prepare_device
 from jobs.job import defer_signals

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from dds.data.sources import SOURCES
-
 from dds.keys import Keys
 from dds.kinds import Kinds, is_file
 from dds.networks.families import FAMILIES

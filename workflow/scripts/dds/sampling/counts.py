@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dds.differences import Difference, first_difference
 from dds.files import atomic_path
 from dds.statistics.plans import make_plan
 
@@ -35,6 +36,15 @@ _SCHEMA = pa.schema(
 #: Metadata that differs between the shards of one experiment.
 _OF_A_SHARD = ("sigma", "models")
 
+#: Metadata that names things and decides nothing.
+_NAMES = ("study", "experiment")
+
+#: What files of version 0.1 say of what their votes depend on, in the same words as today.
+_SETTINGS = (
+    "dataset", "split", "denoiser", "timestep", "classifiers", "n0", "n", "noise", "precision",
+    "deterministic",
+)  # fmt: skip
+
 #: How many small tables are kept until they become one, as each takes kilobytes beside its rows.
 _TABLES_AT_ONCE = 1000
 
@@ -52,7 +62,8 @@ def write_counts(path: str | Path, counts: pd.DataFrame, metadata: Mapping[str, 
         ``estimation`` (class counts, as lists of equal length).
     metadata : mapping
         What all rows share: protocol, study, experiment, dataset, sigma, seed, n0, n,
-        plan, precision, backend, num_classes, models, data, settings. Values that JSON can hold.
+        plan, precision, backend, num_classes, models, data, depends (what the votes depend
+        on). Values that JSON can hold.
     """
     table = pa.Table.from_pandas(counts, schema=_SCHEMA, preserve_index=False)
     table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(metadata).encode()})
@@ -72,13 +83,17 @@ def read_counts(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return table.to_pandas(), metadata
 
 
-def merge_counts(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
+def merge_counts(
+    paths: Sequence[str | Path], expected: Mapping[str, Any] | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Put the counts of an experiment's shards together, after checking that they fit.
 
     Parameters
     ----------
     paths : sequence of str or Path
         Counts files, at least one.
+    expected : mapping, optional
+        What their votes must depend on, as their metadata say under ``depends``.
 
     Returns
     -------
@@ -90,20 +105,23 @@ def merge_counts(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, A
     Raises
     ------
     ValueError
-        If files differ in protocol, seed, plan, precision, backend, ...; if the same
-        noise level was sampled with different weights; or for what `check_counts`
-        refuses.
+        If files differ in protocol, seed, plan, precision, backend, in what their votes
+        depend on, ...; if the same noise level was sampled with different weights; if they
+        are not what is expected; or for what `check_counts` refuses.
     """
     tables, shared, models = [], None, {}
     for path in paths:
         table, metadata = _read_table(path)
+        if expected is not None:
+            _check_expected(path, metadata, expected)
         of_shard = {key: metadata.pop(key, None) for key in _OF_A_SHARD}
         if shared is None:
             shared, first = metadata, path
-        for key in sorted(shared.keys() | metadata.keys()):
-            _check_equal(key, path, metadata.get(key), first, shared.get(key))
+        elif other := counts_differ(metadata, shared):
+            raise ValueError(_unlike(path, first, *other))
         other, weights = models.setdefault(of_shard["sigma"], (path, of_shard["models"]))
-        _check_equal("models", path, of_shard["models"], other, weights)
+        if of_shard["models"] != weights:
+            raise ValueError(_unlike(path, other, "models", of_shard["models"], weights))
         tables.append(table)
         if len(tables) == _TABLES_AT_ONCE:
             tables = [pa.concat_tables(tables).combine_chunks()]
@@ -113,6 +131,25 @@ def merge_counts(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, A
     counts = counts.sort_values(["sigma", "image", "classifier"], ignore_index=True)
     check_counts(counts, shared)
     return counts, shared
+
+
+def counts_differ(metadata: Mapping[str, Any], other: Mapping[str, Any]) -> Difference | None:
+    """Return where the metadata of two counts files differ, or None for votes of one kind.
+
+    Names of studies and experiments do not count. Files of version 0.1 say less of what
+    their votes depend on; of these, all that both files say is compared.
+
+    Parameters
+    ----------
+    metadata, other : mapping
+        As `write_counts` takes them.
+    """
+    first, second = _comparable(metadata), _comparable(other)
+    if "depends" not in metadata or "depends" not in other:
+        both = first["depends"].keys() & second["depends"].keys()
+        for one in (first, second):
+            one["depends"] = {key: one["depends"][key] for key in both}
+    return first_difference(first, second)
 
 
 def check_counts(counts: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
@@ -174,11 +211,31 @@ def _read_table(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
         raise ValueError(f"{path} is not a counts file: {error}") from error
 
 
-def _check_equal(key: str, path: str | Path, value: Any, other: str | Path, expected: Any) -> None:
-    if value != expected:
+def _check_expected(
+    path: str | Path, metadata: Mapping[str, Any], expected: Mapping[str, Any]
+) -> None:
+    if other := counts_differ(metadata, {**metadata, "depends": expected}):
+        place, found, wanted = other
         raise ValueError(
-            f"{path} and {other} cannot be merged: {key} is {value} in one, {expected} in the other"
+            f"{path} was counted with another {place.removeprefix('depends.')}: "
+            f"{found}, not {wanted}; remove it and run again"
         )
+
+
+def _comparable(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides votes, in the words of today."""
+    kept = {key: value for key, value in metadata.items() if key not in _NAMES}
+    settings = kept.pop("settings", {})  # of version 0.1
+    plan = dict(kept.get("plan", {}))
+    if plan.pop("curtail", False):
+        plan["plan"] = "curtailed"
+    steps = {"steps": settings["steps"] or "all"} if "steps" in settings else {}
+    said = {key: settings[key] for key in _SETTINGS if key in settings} | steps
+    return {"depends": said, **kept, "plan": plan}
+
+
+def _unlike(path: str | Path, other: str | Path, place: str, value: Any, wanted: Any) -> str:
+    return f"{path} and {other} cannot be merged: {place} is {value} in one, {wanted} in the other"
 
 
 def _name(rows: pd.DataFrame) -> str:

@@ -1,0 +1,162 @@
+"""The house: every module lies in a room, and imports only from the rooms below its own."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+OURS = ("dds", "study", "jobs", "paper")
+MODULES = {
+    ".".join(path.relative_to(SCRIPTS).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in OURS
+    for path in sorted((SCRIPTS / package).rglob("*.py"))
+}
+
+NUMBERS = {"numpy", "pandas", "scipy"}
+NETWORKS = {"torch", "torchvision", "timm", "transformers", "guided_diffusion", "safetensors"}
+#: What reaches outside: no module of the library does.
+OUTSIDE = {"snakemake", "papermill", "yaml", "requests", "urllib", "http", "socket"}
+
+#: Each room: its modules, the rooms below it that it may import from, and other packages. The
+#: first room whose pattern fits a module is the module's.
+ROOMS = {
+    "ground": (
+        "dds dds.names dds.seeds dds.files dds.progress dds.protocol dds.differences dds.keys "
+        "dds.kinds dds.origins dds.data dds.networks dds.sampling dds.statistics",
+        "", {"pydantic", "pydantic_core", "tqdm"},
+    ),
+    "bounds": ("dds.statistics.bounds", "ground", {"numpy", "scipy"}),
+    "plans": ("dds.statistics.plans*", "ground bounds", {"numpy", "scipy"}),
+    "certificates": ("dds.statistics.certificates", "ground bounds plans", NUMBERS),
+    "accuracy": ("dds.statistics.accuracy", "ground bounds certificates", NUMBERS),
+    "data": ("dds.data.*", "ground", NUMBERS | {"PIL", "sklearn"}),
+    "description": (
+        "dds.networks.schedules dds.networks.description dds.networks.families", "ground",
+        {"pydantic"},
+    ),
+    "networks": (
+        "dds.networks.*", "ground description", NETWORKS | {"numpy", "pydantic"},
+    ),
+    "votes": ("dds.sampling.votes", "ground bounds plans", {"numpy"}),
+    "counts": ("dds.sampling.counts", "ground plans votes", NUMBERS | {"pyarrow"}),
+    "sampling": ("dds.sampling.*", "ground networks plans votes", {"numpy", "torch"}),
+    "logs": ("dds.logs", "ground certificates accuracy", NUMBERS | {"pyarrow"}),
+    "door": (
+        "dds.api dds.__main__",
+        "ground bounds plans certificates accuracy networks sampling votes logs",
+        NUMBERS | {"torch"},
+    ),
+    "literature": ("paper.literature", "ground accuracy logs", NUMBERS),
+    "paper": (
+        "paper paper.*",
+        "ground bounds plans certificates accuracy data description networks counts literature",
+        NUMBERS | {"matplotlib", "seaborn", "pydantic", "torch"},
+    ),
+    "study": (
+        "study study.*", "ground plans data description paper", {"pydantic", "pydantic_core", "yaml"},
+    ),
+    "jobs": (
+        "jobs jobs.*", "ground plans data description networks votes counts sampling study",
+        NUMBERS | {"torch", "pynvml", "snakemake"},
+    ),
+}  # fmt: skip
+LIBRARY = [name for name in MODULES if name.split(".")[0] == "dds"]
+
+
+def room_of(module):
+    """Return the room that a module lies in."""
+    for room, (patterns, _, _) in ROOMS.items():
+        if any(fnmatch(module, pattern) for pattern in patterns.split()):
+            return room
+    return None
+
+
+@cache
+def imports(module):
+    """Return what a module imports, ever: modules of ours by their names, others' packages."""
+    found = set()
+    for node in ast.walk(_without_types(ast.parse(MODULES[module].read_text("utf-8")))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            inside = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            found |= inside or {node.module}
+    ours = {name for name in found if name.split(".")[0] in OURS}
+    others = {name.split(".")[0] for name in found - ours}
+    return ours, others - set(sys.stdlib_module_names), others
+
+
+class _without_types(ast.NodeTransformer):  # noqa: N801 - used like a function
+    """Drops blocks under ``if TYPE_CHECKING``."""
+
+    def __new__(cls, tree):
+        return super().__new__(cls).visit(tree)
+
+    def visit_If(self, node):
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        return self.generic_visit(node)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_lies_in_a_room_and_imports_from_below(module):
+    room = room_of(module)
+    assert room is not None, f"{module} lies in no room"
+    _, below, packages = ROOMS[room]
+    ours, others, _ = imports(module)
+    assert {room_of(name) for name in ours} <= {room, *below.split()}
+    assert others <= packages
+
+
+def test_no_room_is_empty_and_none_stands_below_itself():
+    assert {room_of(module) for module in MODULES} == ROOMS.keys()
+    for position, (_, below, _) in enumerate(ROOMS.values()):
+        assert set(below.split()) <= set(list(ROOMS)[:position])
+
+
+def test_no_imports_go_round_in_a_circle():
+    graph = {module: imports(module)[0] for module in MODULES}
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("module", LIBRARY)
+def test_the_library_reads_no_environment_variable_and_no_network(module):
+    text = MODULES[module].read_text("utf-8")
+    assert "os.environ" not in text
+    assert "getenv" not in text
+    assert not imports(module)[2] & OUTSIDE
+
+
+def loaded(statement):
+    """Return the packages that are there after a statement in a new interpreter."""
+    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(SCRIPTS)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(answer.stdout.split())
+
+
+def test_the_workflow_is_read_without_any_of_the_heavy_packages():
+    """Snakemake is often installed alone, and reads the rules once a job."""
+    heavy = NUMBERS | NETWORKS | {"matplotlib", "seaborn", "sklearn", "PIL", "pyarrow"}
+    statement = "import jobs.slurm, study.depends, study.load, study.paths"
+    kinds = "from study.reference import *" if "study.reference" in MODULES else ""
+    assert not loaded(f"{statement}\n{kinds}") & heavy
+
+
+def test_votes_are_queued_without_torch():
+    assert "torch" not in loaded("import dds.sampling.votes")
+
+
+def test_the_library_itself_imports_nothing_until_it_is_asked():
+    assert not loaded("import dds") & (NUMBERS | NETWORKS)
