@@ -64,7 +64,7 @@ def needed_models(study: Study) -> list[str]:
         for experiment in study.experiments.values()
         for name in (experiment.denoiser, *experiment.classifiers)
     }
-    recipes = [_finetuning(study.models[name]) for name in used if name != "none"]
+    recipes = [study.models[name].weights.finetune for name in used if name != "none"]
     origins = [name for recipe in recipes if recipe for name in (recipe.from_, recipe.denoiser)]
     return [name for name in study.models if name in used or name in origins]
 
@@ -124,7 +124,7 @@ def _check_experiment(experiment: Experiment, study: Study, at: Place) -> None:
 
 def _check_tuned_for(name: str, experiment: Experiment, study: Study, at: Place) -> None:
     """Check that a classifier was tuned to images like those it gets, if it was tuned at all."""
-    recipe = _finetuning(study.models[name])
+    recipe = study.models[name].weights.finetune
     if recipe is None:
         return
     _check_schedule(recipe.denoiser, study, experiment.sigmas, at / "sigmas")
@@ -185,7 +185,7 @@ def _check_model(name: str, study: Study, at: Place) -> None:
         _check_normalisation(model, at / "input")
     _check_files_of(model, at)
     for origin in ("train", "finetune"):
-        recipe, here = getattr(model.weights, origin, None), at / "weights" / origin
+        recipe, here = getattr(model.weights, origin), at / "weights" / origin
         if recipe is None:
             continue
         check_name(recipe.dataset, study.datasets, "dataset", here / "dataset")
@@ -232,10 +232,6 @@ def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Pla
                 f"{at / 'from'}: {recipe.from_} has other {key}; only weights of the same "
                 f"network can be tuned, so write like: {recipe.from_}"
             )
-
-
-def _finetuning(model: Model) -> Finetune | None:
-    return getattr(model.weights, "finetune", None)
 
 
 def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> None:

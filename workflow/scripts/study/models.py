@@ -195,6 +195,15 @@ class Weights(Keys):
         return next(name for name in self.ORIGINS if getattr(self, name) is not None)
 
 
+class DenoiserWeights(Weights):
+    """Where the weights of a denoiser come from: one of several origins."""
+
+    @property
+    def finetune(self) -> None:
+        """None: denoisers are not tuned."""
+        return None
+
+
 class ClassifierWeights(Weights):
     """Where the weights of a classifier come from: one of several origins."""
 
@@ -316,7 +325,7 @@ class Denoiser(Published, DenoiserKeys, Model):
         paper="4",
         allowed=_networks("denoiser"),
     )
-    weights: Weights = key(
+    weights: DenoiserWeights = key(
         "Where the weights come from.",
         paper="4",
         allowed="exactly one of `train`, `file`, `download`",
