@@ -136,7 +136,7 @@ def show(value: Any) -> str:
         return _MAPPING if isinstance(value, dict) else _LIST
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    shown = _one_line(str(value))
+    shown = _one_line(str(value)) or '""'
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 

@@ -18,6 +18,8 @@ from study.errors import refuse_at
 MOST_SAMPLES = 2**18 * BLOCK
 #: Most steps of a reverse chain: so many kinds of noise can a block have.
 MOST_STEPS = 2**13
+#: Beyond any schedule, and far from where float32 ends.
+_LARGEST_SIGMA = 1_000_000
 #: Most images: each is a row of every table of counts.
 _MOST_IMAGES = 10_000_000
 
@@ -149,8 +151,11 @@ class Experiment(Kinded):
         return self
 
     @model_validator(mode="after")
-    def _check_sigmas_can_be_written(self) -> Self:
+    def _check_sigmas(self) -> Self:
         for index, sigma in enumerate(self.sigmas):
+            if sigma > _LARGEST_SIGMA:
+                reason = f"{sigma:g} is out of range; must be at most {_LARGEST_SIGMA:,}"
+                raise refuse_at(reason, "sigmas", index)
             written = sigma_name(sigma).removeprefix("sigma_")
             if float(written) != sigma:
                 raise refuse_at(
