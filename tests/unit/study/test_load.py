@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from study.checks import check_files_exist
 from study.errors import StudyError
@@ -29,7 +31,7 @@ def project(tmp_path):
     """A folder with this project's configuration and rules, and the notebooks it asks for."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     shutil.copytree(ROOT / "workflow/rules", tmp_path / "workflow/rules")
-    shutil.copy(ROOT / "Snakefile", tmp_path)
+    shutil.copy(ROOT / "workflow/Snakefile", tmp_path / "workflow")
     (tmp_path / "notebooks").mkdir()
     for name in SHIPPED:
         study = yaml.safe_load((tmp_path / f"config/studies/{name}.yaml").read_text())
@@ -280,6 +282,8 @@ def test_a_missing_registry_is_refused(project):
 
 
 ABOUT_KEYS = {
+    "name": ("digits", "name: unknown key; allowed: seed, datasets, models, experiments"),
+    "models": ([], "models: a list is not a mapping of keys to values"),
     "seed": (REMOVED, "seed is missing; needed: seed, datasets, experiments"),
     "sead": (1, "sead: unknown key; did you mean seed? allowed: seed, datasets"),
     "experiments": ({}, "experiments: is empty"),
@@ -415,6 +419,10 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
             "sigmas[1]: denoiser digits_unet: sigma 50000 is outside what the noise schedule "
             "covers: 0.00157 to 4.06e+04",
         ),
+        (
+            {"denoiser": "none", "sigmas": [1e300]},
+            "sigmas[0]: 1e+300 is out of range; must be at m",
+        ),
         ({"sigmas": [0.1234567]}, "sigmas[0]: 0.1234567 has more than the six digits"),
         ({"plan": "sequential"}, "radii is missing"),
         ({"plan": "sequentail"}, "plan: sequentail is not allowed; did you mean sequential? allow"),
@@ -484,6 +492,55 @@ def test_tables_figures_and_checks_must_name_what_there_is(load, changes, reason
     assert refusal(load, changes).startswith(f"config/studies/digits.yaml: {reason}")
 
 
+def test_names_of_rules_that_are_made_in_loops_are_taken(project):
+    path = project / "config/studies/paper.yaml"
+    study = yaml.safe_load(path.read_text())
+    for name in ("download_model_cifar10_vit", "download_data_cifar10_images"):
+        path.write_text(yaml.safe_dump(study | {"tables": {name: study["tables"]["table_2"]}}))
+        message = refusal(read, {"study": "paper"}, project)
+        place = f"config/studies/paper.yaml: tables.{name}"
+        assert message == f"{place}: is the name of a rule; choose another"
+
+
+def test_a_dataset_may_not_make_a_rule_that_there_is(load, project):
+    (project / "workflow/rules/mine.smk").write_text("rule prepare_data_digits:\n    input: []\n")
+    assert refusal(load) == (
+        "config/studies/digits.yaml: datasets.digits: makes prepare_data_digits, which is the name "
+        "of a rule; choose another"
+    )
+
+
+def test_a_chain_of_likes_has_an_end(load):
+    chain = {f"mine_{n}": {"like": f"mine_{n + 1}"} for n in range(3000)}
+    chain["mine_3000"] = {"like": "denoised"}
+    changes = {f"experiments.{name}": entry for name, entry in chain.items()}
+    assert refusal(load, changes).endswith("is like experiments in a chain longer than 50")
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("none")
+VALUES |= st.lists(VALUES, max_size=2) | st.dictionaries(st.text(), VALUES, max_size=2)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_whatever_a_study_holds_it_is_read_or_refused_in_one_line(tmp_path_factory, data):
+    study = copy.deepcopy(DIGITS)
+    inner, key = study, data.draw(st.sampled_from(sorted(study)))
+    while isinstance(inner[key], dict | list) and inner[key] and data.draw(st.booleans()):
+        inner = inner[key]
+        keys = list(inner) if isinstance(inner, dict) else range(len(inner))
+        key = data.draw(st.sampled_from(keys))
+    inner[key] = data.draw(VALUES)
+    path = tmp_path_factory.mktemp("any") / "any.yaml"
+    path.write_text(yaml.safe_dump(study, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    lines = []
+    try:
+        read({"study": str(path)}, ROOT)
+    except StudyError as error:
+        lines = str(error).splitlines()
+    assert len(lines) <= 1
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -520,10 +577,10 @@ def test_tables_figures_and_checks_must_name_what_there_is(load, changes, reason
          "digits_cnn_finetuned.weights.finetune.denoiser: none is no denoiser"),
         ({"none": {}}, "none is no name for a model"),
         ({"digits_unet.schedule.steps": 1_000_001}, "digits_unet.schedule.steps: 1000001 is out of "
-                                                    "range; must be at least 2 and at most 1,000,0"),
+                                                    "range; must be at least 2 and at most 1,000,"),
         ({"digits_cnn.network": "mine.py:build"}, "digits_cnn.network: there is no file mine.py"),
         ({"digits_cnn.arguments.dept": 4}, "digits_cnn.arguments.dept: unknown key; did you mean "),
-        ({"digits_cnn.classes": 3}, "digits_cnn.classes: must be a list of names, or the path of a"),
+        ({"digits_cnn.classes": 3}, "digits_cnn.classes: must be a list of names, or the path of "),
     ],
 )  # fmt: skip
 def test_a_wrong_model_is_refused(load, changes, reason):

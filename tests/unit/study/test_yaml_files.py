@@ -75,8 +75,3 @@ def test_aliases_and_merged_keys_are_read(tmp_path):
     text = "a: &a {b: 1, c: &c [1, 2]}\nd: {<<: *a, b: 2}\ne: *c\nf: [*c, *c]"
     values = {"a": {"b": 1, "c": [1, 2]}, "d": {"b": 2, "c": [1, 2]}}
     assert read(tmp_path, text) == values | {"e": [1, 2], "f": [[1, 2], [1, 2]]}
-
-
-def test_an_anchor_that_is_given_again_stands_for_the_later_value(tmp_path):
-    text = "a: &a [1]\nb: &a [2]\nc: *a"
-    assert read(tmp_path, text) == {"a": [1], "b": [2], "c": [2]}

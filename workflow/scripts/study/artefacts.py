@@ -17,6 +17,11 @@ class Artefact(Kinded):
 
     kind: str = key("Its form.", paper="3, 4.1")
 
+    @property
+    def experiments(self) -> list[str]:
+        """The experiments that numbers, or images, come from, sorted."""
+        return sorted({part.experiment for _, part in sourced_parts(self)})
+
 
 class Table(Artefact):
     """A table; beside these it has the keys of its kind."""
@@ -24,12 +29,22 @@ class Table(Artefact):
     KINDS: ClassVar[Kinds] = TABLES
     KIND: ClassVar[str] = "kind"
 
+    @property
+    def shows_published(self) -> bool:
+        """Whether published values stand beside ours."""
+        return any(getattr(part, "published", None) is not None for _, part in parts(self))
+
 
 class Figure(Artefact):
     """A figure; beside these it has the keys of its kind."""
 
     KINDS: ClassVar[Kinds] = FIGURES
     KIND: ClassVar[str] = "kind"
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether it is drawn from images, instead of certificates."""
+        return FIGURES[self.kind].PICTURES
 
 
 class Other(Keys):
@@ -54,29 +69,32 @@ class Check(Keys):
     radius: Radius = key("At which radius the accuracies are compared; 0 is clean accuracy.")
 
 
-def sourced_parts(entry: Keys) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Yield the parts of an entry, and itself, that say which experiment numbers come from.
+def parts(entry: Keys) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield an entry and every part of it, with the keys and indices that lead there.
 
     Parameters
     ----------
     entry : Keys
         A table, a figure, a check, or a part of one.
-
-    Yields
-    ------
-    place : tuple of str or int
-        Keys and indices that lead to the part.
-    part : Keys
-        It has an ``experiment`` and, in most cases, a ``classifier``.
     """
-    if getattr(entry, "experiment", None) is not None:
-        yield (), entry
+    yield (), entry
     for name in type(entry).model_fields:
         value = getattr(entry, name)
-        parts = {(name,): value} if isinstance(value, Keys) else {}
+        inside = {(name,): value}
         if isinstance(value, list | dict):
             numbered = value.items() if isinstance(value, dict) else enumerate(value)
-            parts = {(name, key): part for key, part in numbered if isinstance(part, Keys)}
-        for place, part in parts.items():
-            for inner, found in sourced_parts(part):
-                yield (*place, *inner), found
+            inside = {(name, key): part for key, part in numbered}
+        for place, part in inside.items():
+            if isinstance(part, Keys):
+                for below, found in parts(part):
+                    yield (*place, *below), found
+
+
+def sourced_parts(entry: Keys) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield those of the `parts` that say which experiment they come from, and where they stand.
+
+    Each has an ``experiment`` and, in most cases, a ``classifier``.
+    """
+    for place, part in parts(entry):
+        if getattr(part, "experiment", None) is not None:
+            yield place, part

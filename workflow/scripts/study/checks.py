@@ -64,8 +64,8 @@ def needed_models(study: Study) -> list[str]:
         for experiment in study.experiments.values()
         for name in (experiment.denoiser, *experiment.classifiers)
     }
-    recipes = [_finetuning(study.models[name]) for name in used if name != "none"]
-    origins = [name for recipe in recipes if recipe for name in (recipe.start, recipe.denoiser)]
+    recipes = [study.models[name].weights.finetune for name in used if name != "none"]
+    origins = [name for recipe in recipes if recipe for name in (recipe.from_, recipe.denoiser)]
     return [name for name in study.models if name in used or name in origins]
 
 
@@ -80,7 +80,7 @@ def check_files_exist(dataset: str, study: Study) -> None:
         Naming, in one line, what was looked for, where, and how to get it.
     """
     at = Place(f"study {study.name}", ("datasets", dataset, "files"))
-    for name, file in _files(study.datasets[dataset]):
+    for name, file in study.datasets[dataset].origins.items():
         if file.file is not None and not Path(file.file).exists():
             obtain = f"; {file.obtain}" if file.obtain is not None else ""
             raise StudyError(f"{at / name / 'file'}: there is no {file.file}{obtain}")
@@ -124,7 +124,7 @@ def _check_experiment(experiment: Experiment, study: Study, at: Place) -> None:
 
 def _check_tuned_for(name: str, experiment: Experiment, study: Study, at: Place) -> None:
     """Check that a classifier was tuned to images like those it gets, if it was tuned at all."""
-    recipe = _finetuning(study.models[name])
+    recipe = study.models[name].weights.finetune
     if recipe is None:
         return
     _check_schedule(recipe.denoiser, study, experiment.sigmas, at / "sigmas")
@@ -185,7 +185,7 @@ def _check_model(name: str, study: Study, at: Place) -> None:
         _check_normalisation(model, at / "input")
     _check_files_of(model, at)
     for origin in ("train", "finetune"):
-        recipe, here = getattr(model.weights, origin, None), at / "weights" / origin
+        recipe, here = getattr(model.weights, origin), at / "weights" / origin
         if recipe is None:
             continue
         check_name(recipe.dataset, study.datasets, "dataset", here / "dataset")
@@ -212,30 +212,26 @@ def _check_files_of(model: Model, at: Place) -> None:
     file = model.weights.file
     if file is not None and not Path(file).is_file():
         raise StudyError(f"{at / 'weights' / 'file'}: there is no file {file}")
-    if code := re.fullmatch(r"(.+\.py)(:\w+)?", model.network):
-        if not Path(code[1]).is_file():
-            raise StudyError(f"{at / 'network'}: there is no file {code[1]}")
+    code = re.fullmatch(r"(.+\.py)(:\w+)?", model.network)
+    if code and not Path(code[1]).is_file():
+        raise StudyError(f"{at / 'network'}: there is no file {code[1]}")
 
 
 def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Place) -> None:
     _check_kind(recipe.denoiser, "denoiser", study, at / "denoiser")
-    _check_kind(recipe.start, "classifier", study, at / "from")
-    start = study.models[recipe.start]
+    _check_kind(recipe.from_, "classifier", study, at / "from")
+    start = study.models[recipe.from_]
     if start.is_per_sigma:
         raise StudyError(
-            f"{at / 'from'}: {recipe.start} has weights for each sigma; "
+            f"{at / 'from'}: {recipe.from_} has weights for each sigma; "
             "allowed is a classifier that has one set of weights"
         )
     for key in ("network", "arguments", "classes"):
         if getattr(model, key) != getattr(start, key):
             raise StudyError(
-                f"{at / 'from'}: {recipe.start} has other {key}; only weights of the same "
-                f"network can be tuned, so write like: {recipe.start}"
+                f"{at / 'from'}: {recipe.from_} has other {key}; only weights of the same "
+                f"network can be tuned, so write like: {recipe.from_}"
             )
-
-
-def _finetuning(model: Model) -> Finetune | None:
-    return getattr(model.weights, "finetune", None)
 
 
 def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> None:
@@ -324,7 +320,7 @@ def _rules_of_data(study: Study) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """Yield each rule that prepares or fetches something: what it is for, its name, what it is."""
     for name, dataset in study.datasets.items():
         yield ("datasets", name), f"prepare_data_{name}", "a rule"
-        for file, origin in _files(dataset):
+        for file, origin in dataset.origins.items():
             if origin.url is not None:
                 yield ("datasets", name), f"download_data_{name}_{file}", "a rule"
     for name in needed_models(study):
@@ -338,14 +334,6 @@ def _rules_of_artefacts(study: Study) -> Iterator[tuple[tuple[str, ...], str, st
         yield ("tables", name), name, "a table"
     for name in study.figures:
         yield ("figures", name), name, "a figure"
-
-
-def _files(dataset: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the files that a dataset is made from, by what they are."""
-    files = getattr(dataset, "files", None)
-    for name in type(files).model_fields if files is not None else ():
-        if getattr(files, name) is not None:
-            yield name, getattr(files, name)
 
 
 def _check_notebooks(notebooks: Iterable[str], root: Path, at: Place) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from dds.data.sources import SOURCES
 from dds.keys import key
 from dds.kinds import Kinds
+from dds.origins import DataFile
 from study.entries import Kinded
 
 
@@ -17,3 +18,9 @@ class Dataset(Kinded):
     KINDS: ClassVar[Kinds] = SOURCES
 
     source: str = key("Where the images come from.", paper="4")
+
+    @property
+    def origins(self) -> dict[str, DataFile]:
+        """The files that the dataset is made from, by what they are."""
+        files = dict(getattr(self, "files", {}))
+        return {name: file for name, file in files.items() if file is not None}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import (
-    AfterValidator,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
@@ -15,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from dds.keys import Keys, combined, refuse
+from dds.keys import Keys, Names, combined, refuse
 from dds.kinds import Kinds, is_file
 from study.errors import NAME, missing_key, refuse_at, show, suggestion
 
@@ -23,15 +22,8 @@ from study.errors import NAME, missing_key, refuse_at, show, suggestion
 Name = Annotated[str, Field(pattern=NAME)]
 
 
-def _check_each_once(values: list[Any]) -> list[Any]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise refuse(f"{show(value)} comes twice")
-    return values
-
-
 #: Refuses a list that holds a value twice.
-each_once = AfterValidator(_check_each_once)
+each_once = get_args(Names)[-1]
 
 
 def or_else(reason: str) -> WrapValidator:

@@ -136,7 +136,7 @@ def show(value: Any) -> str:
         return _MAPPING if isinstance(value, dict) else _LIST
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    shown = _one_line(str(value))
+    shown = _one_line(str(value)) or '""'
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
@@ -175,19 +175,27 @@ def alternatives(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def bounds(annotation: Any) -> dict[str, Any]:
-    """Return the range that numbers of a type lie in: some of ``ge``, ``gt``, ``le``, ``lt``."""
-    found: dict[str, Any] = {}
+def extras(annotation: Any) -> Iterator[Any]:
+    """Yield what Annotated adds to a type, or to what it is one of: ranges, validators."""
     if get_origin(annotation) is Annotated:
-        inner, *extras = get_args(annotation)
-        found |= bounds(inner)
-        for extra in extras:
-            rules = extra.metadata if isinstance(extra, FieldInfo) else [extra]
-            found |= {n: getattr(rule, n) for n in _BOUNDS for rule in rules if hasattr(rule, n)}
+        inner, *added = get_args(annotation)
+        yield from extras(inner)
+        for extra in added:
+            yield from extra.metadata if isinstance(extra, FieldInfo) else [extra]
     elif get_origin(annotation) in (Union, UnionType):
         for one in get_args(annotation):
-            found |= bounds(one)
-    return {name: found[name] for name in _BOUNDS if name in found}
+            yield from extras(one)
+
+
+def bounds(annotation: Any) -> dict[str, Any]:
+    """Return the range that numbers of a type lie in: some of ``ge``, ``gt``, ``le``, ``lt``."""
+    added = list(extras(annotation))
+    return {
+        name: getattr(extra, name)
+        for name in _BOUNDS
+        for extra in added
+        if getattr(extra, name, None) is not None
+    }
 
 
 def is_keys(annotation: Any) -> bool:

@@ -18,6 +18,8 @@ from study.errors import refuse_at
 MOST_SAMPLES = 2**18 * BLOCK
 #: Most steps of a reverse chain: so many kinds of noise can a block have.
 MOST_STEPS = 2**13
+#: Beyond any schedule, and far from where float32 ends.
+_LARGEST_SIGMA = 1_000_000
 #: Most images: each is a row of every table of counts.
 _MOST_IMAGES = 10_000_000
 
@@ -149,8 +151,11 @@ class Experiment(Kinded):
         return self
 
     @model_validator(mode="after")
-    def _check_sigmas_can_be_written(self) -> Self:
+    def _check_sigmas(self) -> Self:
         for index, sigma in enumerate(self.sigmas):
+            if sigma > _LARGEST_SIGMA:
+                reason = f"{sigma:g} is out of range; must be at most {_LARGEST_SIGMA:,}"
+                raise refuse_at(reason, "sigmas", index)
             written = sigma_name(sigma).removeprefix("sigma_")
             if float(written) != sigma:
                 raise refuse_at(
@@ -177,6 +182,11 @@ class Experiment(Kinded):
         if self.denoiser == "none":
             return "none"
         return "one_shot" if self.steps == 1 else "multi_step"
+
+    @property
+    def models(self) -> list[str]:
+        """The classifiers and, if there is one, the denoiser."""
+        return [*self.classifiers, *([] if self.denoiser == "none" else [self.denoiser])]
 
 
 def _allow(keys: Keys, n: int) -> None:

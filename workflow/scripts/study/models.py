@@ -10,7 +10,9 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    FieldSerializationInfo,
     ModelWrapValidatorHandler,
+    WithJsonSchema,
     field_serializer,
     model_validator,
 )
@@ -49,6 +51,10 @@ def families(role: str) -> list[str]:
     return [name for name in FAMILIES.names if role == FAMILIES[name].ROLE]
 
 
+def _networks(role: str) -> str:
+    return f"{', '.join(f'`{name}`' for name in families(role))}, or `FILE.py:FUNCTION`"
+
+
 def _check_network(role: str) -> Callable[[str], str]:
     def check(network: str) -> str:
         allowed = families(role)
@@ -68,7 +74,14 @@ def _check_is_list(classes: Any) -> Any:
     return classes
 
 
-Classes = Annotated[list[str], Field(min_length=2), each_once, BeforeValidator(_check_is_list)]
+_LIST_OF_CLASSES = {"type": "array", "items": {"type": "string"}, "minItems": 2}
+Classes = Annotated[
+    list[str],
+    Field(min_length=2),
+    each_once,
+    BeforeValidator(_check_is_list),
+    WithJsonSchema({"anyOf": [_LIST_OF_CLASSES, {"type": "string"}]}),
+]
 
 
 class Recipe(Keys):
@@ -97,13 +110,17 @@ class Recipe(Keys):
         "Number format of matrix products and convolutions while training.", "float32"
     )
 
+    def optimization(self) -> dict[str, Any]:
+        """Return the keys of `dds.networks.training.Recipe`: all but where images come from."""
+        return {name: getattr(self, name) for name in Recipe.model_fields if name != "dataset"}
+
 
 class Train(Recipe):
     """How to train a classifier from scratch."""
 
     noise: Literal["none", "gaussian"] = key(
-        "`gaussian` trains on noisy images (Cohen et al., 2019), one set of weights for each "
-        "sigma.",
+        "Classifiers: `gaussian` trains on noisy images (Cohen et al., 2019), one set of weights "
+        "for each sigma.",
         "none",
         paper="Table 3",
     )
@@ -112,7 +129,7 @@ class Train(Recipe):
 class Finetune(Recipe):
     """How to tune another classifier's weights to denoised images, once for each sigma."""
 
-    start: str = key(
+    from_: str = key(
         "The classifier to start from. It has the same network and classes, and one set of "
         "weights for all sigmas.",
         paper="4.1",
@@ -136,9 +153,10 @@ class LabelledDownload(Download):
     """A published checkpoint of a classifier."""
 
     labels: Download | None = key(
-        "A published JSON file whose `id2label` must name `classes` in their order, such as the "
-        "`config.json` of a repository on the Hugging Face hub.",
+        "Classifiers: a published JSON file whose `id2label` must name `classes` in their order, "
+        "such as the `config.json` of a repository on the Hugging Face hub.",
         None,
+        allowed="mapping with the keys above",
     )
 
 
@@ -177,6 +195,15 @@ class Weights(Keys):
         return next(name for name in self.ORIGINS if getattr(self, name) is not None)
 
 
+class DenoiserWeights(Weights):
+    """Where the weights of a denoiser come from: one of several origins."""
+
+    @property
+    def finetune(self) -> None:
+        """None: denoisers are not tuned."""
+        return None
+
+
 class ClassifierWeights(Weights):
     """Where the weights of a classifier come from: one of several origins."""
 
@@ -184,7 +211,7 @@ class ClassifierWeights(Weights):
 
     train: Train | None = key("Train the model from scratch.", None, paper="4")
     finetune: Finetune | None = key(
-        "Tune another classifier's weights to denoised images, once for each sigma.",
+        "Classifiers: tune another classifier's weights to denoised images, once for each sigma.",
         None,
         paper="4.1",
     )
@@ -231,9 +258,13 @@ class Model(Keys):
         return handler(entry)
 
     @field_serializer("arguments", check_fields=False)
-    def _with_every_argument(self, arguments: Keys | dict[str, Any]) -> dict[str, Any]:
+    def _with_every_argument(
+        self, arguments: Keys | dict[str, Any], info: FieldSerializationInfo
+    ) -> dict[str, Any]:
         # None is an argument like others, where elsewhere it is that of a key left out.
-        return arguments.model_dump(mode="json") if isinstance(arguments, Keys) else arguments
+        if not isinstance(arguments, Keys):
+            return arguments
+        return arguments.model_dump(mode=info.mode, exclude_defaults=info.exclude_defaults)
 
     @property
     def is_per_sigma(self) -> bool:
@@ -251,12 +282,13 @@ class Published(Keys):
 
 
 class Classifier(Published, ClassifierKeys, Model):
-    """A classifier."""
+    """A network that tells which class an image is of."""
 
     kind: Literal["classifier"] = key("What the model is for.", paper="3")
     network: Annotated[str, AfterValidator(_check_network("classifier"))] = key(
         "What builds the network: a family of networks, or a function of your own.",
         paper="4",
+        allowed=_networks("classifier"),
     )
     classes: Classes = key(
         "The names of the classes in the order of the network's outputs, or a file with one a "
@@ -285,14 +317,15 @@ class Classifier(Published, ClassifierKeys, Model):
 
 
 class Denoiser(Published, DenoiserKeys, Model):
-    """A denoiser."""
+    """A diffusion model: a network that predicts the noise in an image."""
 
     kind: Literal["denoiser"] = key("What the model is for.", paper="3")
     network: Annotated[str, AfterValidator(_check_network("denoiser"))] = key(
         "What builds the network: a family of networks, or a function of your own.",
         paper="4",
+        allowed=_networks("denoiser"),
     )
-    weights: Weights = key(
+    weights: DenoiserWeights = key(
         "Where the weights come from.",
         paper="4",
         allowed="exactly one of `train`, `file`, `download`",

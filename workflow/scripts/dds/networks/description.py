@@ -20,7 +20,9 @@ class Input(Keys):
     """The images that a network wants."""
 
     channels: Count = key("Colour channels, 1 for grey and 3 for RGB.")
-    size: Count = key("Height and width in pixels; a classifier resizes other images.")
+    size: Count = key(
+        "Height and width in pixels. A classifier resizes other images, bicubically.", paper="4"
+    )
 
 
 class NormalizedInput(Input):
@@ -37,8 +39,12 @@ class NormalizedInput(Input):
 class ScheduleKeys(Keys):
     """The noise schedule that a denoiser was trained with."""
 
-    name: Literal["linear", "cosine"] = key("Its form.", paper="3")
-    steps: Annotated[Whole, Field(ge=2, le=1_000_000)] = key("Its timesteps.", paper="3")
+    name: Literal["linear", "cosine"] = key(
+        "Its form: Ho et al.'s (2020) or Nichol and Dhariwal's (2021).", paper="3"
+    )
+    steps: Annotated[Whole, Field(ge=2, le=1_000_000)] = key(
+        "Its timesteps, the paper's T.", paper="3"
+    )
     rescale_timesteps: bool = key(
         "Whether the network is told t * 1000 / steps instead of t.", False
     )
@@ -48,20 +54,22 @@ class NetworkKeys(Keys):
     """A network: what builds it, and with what."""
 
     network: str = key("What builds the network, by name, or FILE.py:FUNCTION.", paper="4")
-    arguments: dict[str, Any] = key("What the network is built with.", {})
+    arguments: dict[str, Any] = key(
+        "What the network is built with.", {}, paper="4", allowed="mapping, see below"
+    )
 
 
 class ClassifierKeys(NetworkKeys):
     """A classifier, but for its weights."""
 
-    input: NormalizedInput = key("The images that the network wants.")
+    input: NormalizedInput = key("The images that the network wants.", paper="4")
     classes: list[str] = key("The names of the classes in the order of the network's outputs.")
 
 
 class DenoiserKeys(NetworkKeys):
     """A denoiser, but for its weights."""
 
-    input: Input = key("The images that the network wants.")
+    input: Input = key("The images that the network wants.", paper="4")
     schedule: ScheduleKeys = key("The noise schedule that the network was trained with.", paper="3")
 
 
@@ -71,7 +79,7 @@ def with_arguments(base: type[NetworkKeys], network: str) -> type[NetworkKeys]:
     if network not in FAMILIES.names:
         return base
     family = FAMILIES[network]
-    arguments = key("What the network is built with.", {})
+    arguments = key("What the network is built with.", {}, paper="4")
     return create_model(
         base.__name__, __base__=base, __doc__=base.__doc__, arguments=(family.Keys, arguments)
     )

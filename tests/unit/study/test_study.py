@@ -1,0 +1,117 @@
+"""A typed study: light to load, quick, and the same after a way through JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dds.seeds import ESTIMATION, noise_seed
+from study.artefacts import parts
+from study.experiments import MOST_SAMPLES, MOST_STEPS
+from study.load import load_config, load_study
+from study.study import Study
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = sorted(path.stem for path in (ROOT / "config/studies").glob("*.yaml"))
+LIGHT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "workflow/scripts")
+from study.load import load_config, load_study
+for name in sys.argv[1:]:
+    load_study(load_config({"study": name}), Path())
+heavy = {"numpy", "pandas", "scipy", "torch", "matplotlib", "PIL", "sklearn", "jsonschema"}
+print(sorted(heavy & sys.modules.keys()))
+"""
+
+
+def load(name):
+    return load_study(load_config({"study": name}), ROOT)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_study_is_the_same_after_a_way_through_json(name):
+    study = load(name)
+    plain = json.loads(json.dumps(study.to_json()))
+    assert plain == study.to_json()
+    again = Study.from_json(plain)
+    assert again == study
+    assert [type(model).__name__ for model in again.models.values()] == [
+        type(model).__name__ for model in study.models.values()
+    ]
+
+
+def test_json_holds_defaults_and_the_keys_that_files_have():
+    plain = load("digits").to_json()
+    assert plain["name"] == "digits"
+    assert plain["experiments"]["denoised"]["split"] == "test"
+    finetune = plain["models"]["digits_cnn_finetuned"]["weights"]["finetune"]
+    assert finetune["from"] == "digits_cnn"
+    assert "like" not in plain["experiments"]["undefended"]
+
+
+def test_an_argument_of_none_is_kept(tmp_path):
+    study = yaml.safe_load((ROOT / "config/studies/digits.yaml").read_text())
+    arguments = {"model": "vit_tiny_patch16_224", "global_pool": None}
+    study["models"] = {"mine": {"like": "digits_vit", "arguments": arguments}}
+    study["experiments"]["denoised"]["classifiers"].append("mine")
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    loaded = load(str(path))
+    assert loaded.to_json()["models"]["mine"]["arguments"] == arguments
+    assert Study.from_json(loaded.to_json()) == loaded
+
+
+def test_reading_studies_imports_nothing_heavy():
+    command = [sys.executable, "-c", LIGHT, *SHIPPED]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout == "[]\n"
+
+
+def test_reading_the_paper_takes_well_under_half_a_second():
+    load("paper")  # imports the kinds that it names
+    start = time.perf_counter()
+    load("paper")
+    assert time.perf_counter() - start < 0.5
+
+
+def test_there_is_noise_for_the_largest_numbers_of_samples_and_steps_and_no_more():
+    last = (MOST_SAMPLES - 1) // 100
+    noise_seed(1, 0, 0.25, ESTIMATION, last, MOST_STEPS - 1)
+    with pytest.raises(ValueError, match="must lie below"):
+        noise_seed(1, 0, 0.25, ESTIMATION, last + 1)
+    with pytest.raises(ValueError, match="must lie below"):
+        noise_seed(1, 0, 0.25, ESTIMATION, 0, MOST_STEPS)
+
+
+def test_datasets_name_the_files_they_are_made_from():
+    datasets = load("paper").datasets
+    assert datasets["cifar10"].origins["images"].url.endswith("cifar-10-python.tar.gz")
+    assert list(datasets["imagenet"].origins) == ["images"]
+    assert load("digits").datasets["digits"].origins == {}
+
+
+def test_experiments_and_artefacts_name_what_they_are_made_from():
+    study = load("digits")
+    assert study.experiments["plan_fixed"].models == ["digits_cnn", "digits_unet"]
+    assert study.experiments["undefended"].models == ["digits_cnn", "digits_cnn_gaussian"]
+    assert study.tables["table_1"].experiments == ["denoised", "undefended"]
+    assert study.figures["figure_pictures"].experiments == ["denoised"]
+    figures = {name for name, figure in study.figures.items() if figure.shows_pictures}
+    assert figures == {"figure_pictures"}
+    shown = {name for name, table in load("paper").tables.items() if table.shows_published}
+    assert shown == {"table_1", "table_2", "table_3", "table_4", "table_5"}
+    assert not any(table.shows_published for table in study.tables.values())
+
+
+def test_the_parts_of_an_entry_come_with_their_places():
+    table = load("paper").tables["table_5"]
+    places = [place for place, _ in parts(table)]
+    assert places[:3] == [(), ("rows", 0), ("rows", 0, "published")]
+    assert len(places) == 1 + 2 * len(table.rows)
