@@ -122,6 +122,15 @@ def test_a_compressed_tar_with_other_bytes_is_refused(tmp_path, mode):
         content_of(path)
 
 
+def test_a_compressed_tar_with_another_checksum_is_refused(tmp_path):
+    path = write_tar(tmp_path / "files.tar.gz", mode="w:gz")
+    damaged = bytearray(path.read_bytes())
+    damaged[-6] ^= 255
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"files.tar.gz is damaged: CRC check failed"):
+        content_of(path)
+
+
 def test_a_damaged_file_in_a_zip_is_named(tmp_path):
     path = write_zip(tmp_path / "files.zip")
     damaged = path.read_bytes().replace(b"cat2cat2", b"cat2cat3", 1)

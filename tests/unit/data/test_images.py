@@ -55,6 +55,7 @@ DEEP = np.arange(72).reshape(8, 9) * 900
         (encoded(Image.fromarray(DEEP.astype(np.int32)), "TIFF"), "I"),
         (encoded(Image.fromarray((DEEP / 1e5).astype(np.float32)), "TIFF"), "F"),
         (encoded(Image.fromarray(DEEP.astype(np.uint16)), "PPM"), "I"),
+        (encoded(Image.fromarray(DEEP.astype(np.uint16)), "JPEG2000"), "I;16"),
         (png(16, 0, bytes(10)), "I;16"),
         (png(16, 2, bytes(26)), "RGB"),
         (png(16, 4, bytes(18)), "RGBA"),
@@ -110,6 +111,16 @@ def test_damaged_images_are_named(read, monkeypatch):
         read(png(8, 2, bytes(14), (b"iCCP", profile)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ValueError, match=r"a/1.png is no readable image: .*decompression bomb"):
+        read(whole)
+
+
+def test_a_damaged_image_that_pillow_has_no_words_for_is_named(read, monkeypatch):
+    def fail(image, *arguments, **options):
+        raise AssertionError
+
+    whole = encoded(Image.new("RGB", (9, 8)))
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(ValueError, match=r"a/1.png is no readable image: AssertionError"):
         read(whole)
 
 

@@ -5,6 +5,7 @@ import doctest
 import pytest
 
 from dds.data import splits
+from dds.data.sources import SOURCES
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,21 @@ def test_an_error_is_that_of_what_was_meant(refusal, change, wanted):
     entry = {"splits": change, "files": files, "resize": 40, "crop": 32}
     assert refusal("imagenet", entry) == wanted
     assert refusal("image_folder", entry) == wanted
+
+
+def test_a_seed_chooses_the_same_images_for_ever():
+    chosen = splits.choose(10, {"train": 4, "test": 3}, seed=1, path="pets")
+    assert {name: rows.tolist() for name, rows in chosen.items()} == {
+        "train": [8, 3, 2, 6],
+        "test": [0, 4, 7],
+    }
+
+
+def test_a_split_may_be_a_choice_already():
+    choice = splits.Choice(every=2)
+    kind = SOURCES["imagenet"].Keys
+    entry = {"files": {"images": {"file": "val"}}, "resize": 40, "crop": 32}
+    assert kind(splits={"test": choice}, **entry).splits == {"test": choice}
 
 
 def test_the_examples_run():
