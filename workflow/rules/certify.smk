@@ -9,8 +9,8 @@ def smoothed_models(wildcards):
     return {name: PATHS.weights(name, float(wildcards.sigma)) for name in names}
 
 
-# The outputs are kept until the job writes them: votes that are there and are still right are
-# taken over, however many of the shard's images they hold.
+# Outputs flagged `update` are kept until the job writes them: votes that are there and still right
+# are taken over, however many of the shard's images they hold.
 rule certify_shard:
     """Count the votes of the smoothed classifiers on some images at one sigma."""
     input:

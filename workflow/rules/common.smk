@@ -47,6 +47,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     dict.fromkeys([SCRIPTS, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
 )
 
+from snakemake.logging import logger
+
 from jobs.slurm import outlive_faults
 from study import depends
 from study.errors import StudyError
@@ -61,6 +63,9 @@ except StudyError as error:
 
 config.update(CONFIG.model_dump())  # so that every job sees the defaults
 outlive_faults()
+
+# Snakemake says this of every failed job whose output, flagged `update`, was not there before.
+logger.addFilter(lambda record: "no backup found" not in record.getMessage())
 
 PATHS = Paths(STUDY)
 RESULTS = PATHS.results

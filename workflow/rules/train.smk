@@ -27,8 +27,8 @@ def weights_depend_on(wildcards):
     return depends.weights(STUDY, model_of(wildcards), sigma_of(wildcards))
 
 
-# The outputs are kept until the job writes them: weights that are there and are still right are
-# kept.
+# Outputs flagged `update` are kept until the job writes them: weights that are there and still
+# right stay.
 rule train_denoiser:
     """Train a diffusion model on clean images."""
     input:

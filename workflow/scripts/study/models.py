@@ -194,6 +194,11 @@ class Weights(Keys):
         """Which of `ORIGINS` the weights come from."""
         return next(name for name in self.ORIGINS if getattr(self, name) is not None)
 
+    @property
+    def recipe(self) -> Recipe | None:
+        """How the weights are trained or tuned; None where they are not."""
+        return getattr(self, self.origin) if self.origin in ("train", "finetune") else None
+
 
 class DenoiserWeights(Weights):
     """Where the weights of a denoiser come from: one of several origins."""
