@@ -15,7 +15,7 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
     { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
       --no-install-recommends $(1) > /dev/null; }
 
-.PHONY: help demo test test-conda test-slurm browser lint format lock bench costs plan status report \
+.PHONY: help demo test test-conda test-slurm browser lint format reference lock bench costs plan status report \
     archive clean
 
 help: ## list the targets
@@ -53,6 +53,7 @@ lint: $(READY) ## check style, rules, notebooks, environments
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/snakemake --lint
 	$(BIN)/python tools/pin.py --check
+	$(BIN)/python tools/reference.py --check
 	@echo "lint: clean"
 
 format: $(READY) ## format code, rules and notebooks
@@ -61,6 +62,9 @@ format: $(READY) ## format code, rules and notebooks
 	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
 	$(BIN)/nbstripout notebooks/*.ipynb
 	@echo "format: done"
+
+reference: $(READY) ## write schemas and the reference of every key, after a change of a key
+	$(BIN)/python tools/reference.py
 
 lock: $(READY) ## pin dependencies again, after a change of pyproject.toml
 	$(BIN)/python tools/pin.py

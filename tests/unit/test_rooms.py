@@ -34,10 +34,10 @@ ROOMS = {
         "", {"pydantic", "pydantic_core", "tqdm"},
     ),
     "bounds": ("dds.statistics.bounds", "ground", {"numpy", "scipy"}),
-    "plans": ("dds.statistics.plans*", "ground bounds", {"numpy", "scipy"}),
+    "plans": ("dds.statistics.plans*", "ground bounds", {"numpy", "scipy", "pydantic"}),
     "certificates": ("dds.statistics.certificates", "ground bounds plans", NUMBERS),
     "accuracy": ("dds.statistics.accuracy", "ground bounds certificates", NUMBERS),
-    "data": ("dds.data.*", "ground", NUMBERS | {"PIL", "sklearn"}),
+    "data": ("dds.data.*", "ground", NUMBERS | {"PIL", "sklearn", "pydantic"}),
     "description": (
         "dds.networks.schedules dds.networks.description dds.networks.families", "ground",
         {"pydantic"},
@@ -61,7 +61,8 @@ ROOMS = {
         NUMBERS | {"matplotlib", "seaborn", "pydantic", "torch"},
     ),
     "study": (
-        "study study.*", "ground plans data description paper", {"pydantic", "pydantic_core", "yaml"},
+        "study study.*", "ground plans data description paper",
+        {"pydantic", "pydantic_core", "yaml"},
     ),
     "jobs": (
         "jobs jobs.*", "ground plans data description networks votes counts sampling study",

@@ -51,6 +51,7 @@ from snakemake.logging import logger
 
 from jobs.slurm import outlive_faults
 from study import depends
+from study.checks import check_files_exist
 from study.errors import StudyError
 from study.load import load_config, load_study
 from study.paths import Paths

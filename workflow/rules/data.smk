@@ -63,12 +63,9 @@ for dataset, entry in STUDY.datasets.items():
 
 
 onstart:
-    for job in workflow.dag.needrun_jobs():
-        if dataset := job.params.get("dataset"):
-            for name, file in STUDY.datasets[dataset].origins.items():
-                if file.file and not Path(file.file).exists():
-                    obtain = f"; {file.obtain}" if file.obtain else ""
-                    sys.exit(
-                        f"error: study {STUDY.name}: datasets.{dataset}.files.{name}.file: "
-                        f"there is no {file.file}{obtain}"
-                    )
+    try:
+        for job in workflow.dag.needrun_jobs():
+            if dataset := job.params.get("dataset"):
+                check_files_exist(dataset, STUDY)
+    except StudyError as error:
+        sys.exit(f"error: {error}")

@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[3]
 SCRIPTS = ROOT / "workflow" / "scripts"
+OURS = ("dds", "study", "jobs", "paper")
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 RULES = [
     pytest.param(environment, script, id=script)
@@ -47,20 +48,20 @@ def imports(module: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [node.module]
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
-            own = SCRIPTS / f"{name.replace('.', '/')}.py"
-            if own.exists():
-                needed |= imports(own)
-            elif name.split(".")[0] not in {
-                *sys.stdlib_module_names,
-                "dds",
-                "jobs",
-                "study",
-                "paper",
-            }:
+            if name.split(".")[0] in OURS:
+                needed = needed.union(*map(imports, files_of(name)))
+            elif name.split(".")[0] not in sys.stdlib_module_names:
                 needed.add(name.split(".")[0])
     return needed
+
+
+def files_of(name: str) -> list[Path]:
+    """Return the file of a module of ours, or none for what a module holds."""
+    path = SCRIPTS.joinpath(*name.split("."))
+    files = [path.with_suffix(".py"), path / "__init__.py"]
+    return [file for file in files if file.is_file()]
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
@@ -91,10 +92,11 @@ def test_every_rule_that_runs_a_script_names_an_environment():
 def test_the_workflow_is_read_with_snakemake_alone():
     """Nothing that the rules files import is missing where only Snakemake is installed."""
     rules = "\n".join(file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk"))
-    names = re.findall(r"^from ((?:dds|support)\.\w+) import", rules, flags=re.M)
-    modules = [SCRIPTS / f"{name.replace('.', '/')}.py" for name in names]
-    assert len(modules) > 2
-    assert set().union(*map(imports, modules)) <= {"jsonschema", "yaml"}  # Snakemake needs them
+    names = re.findall(rf"^from ((?:{'|'.join(OURS)})[\w.]*) import (\w+)", rules, flags=re.M)
+    files = [file for name, what in names for file in files_of(name) + files_of(f"{name}.{what}")]
+    assert len(files) > 4
+    # Snakemake itself needs these.
+    assert set().union(*map(imports, files)) <= {"pydantic", "pydantic_core", "yaml"}
 
 
 @pytest.mark.parametrize(("environment", "script"), RULES)

@@ -29,7 +29,6 @@ from dds.statistics.plans import PLANS
 from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.code import SCRIPTS, code_of
-from study.models import Recipe
 from study.study import Study
 
 #: What of a model, beside the weights themselves, decides what it computes.
@@ -97,7 +96,7 @@ def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
         "seed": study.seed,
         "sigma": sigma,
         "model": model(study, name),
-        "recipe": _dump(recipe, only=Recipe.model_fields.keys() - {"dataset"}, defaults=True),
+        "recipe": recipe.optimization(),
     }
     if made.origin == "finetune":
         depends |= {
