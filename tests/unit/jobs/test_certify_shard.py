@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 SCRIPTS = Path(__file__).parents[3] / "workflow" / "scripts"
 CLASSIFIER = {
-    "kind": "classifier", "network": "wide_resnet",
+    "network": "wide_resnet",
     "arguments": {"depth": 10, "width": 1, "base": 8},
     "input": {"channels": 1, "size": 8, "mean": [0.3], "std": [0.4]},
     "classes": ["0", "1", "2"],
@@ -45,7 +45,18 @@ class Inputs(dict):
     __getattr__ = dict.__getitem__
 
 
-def run_rule(folder, checkpoint_seconds):
+def depends_on(mean=0.3, **changes):
+    """Return what the votes depend on, as `study.depends.votes` does."""
+    described = CLASSIFIER | {"input": CLASSIFIER["input"] | {"mean": [mean]}}
+    return {
+        "protocol": 1, "seed": 5, "dataset": "d", "split": "test", "classifiers": ["c"],
+        "denoiser": "none", "steps": 1, "timestep": "nearest", "n0": N0, "n": N,
+        "plan": "fixed", "precision": "float32", "deterministic": True, "noise": "float",
+        "models": {"c": {"description": described, "layout": {}}},
+    } | changes  # fmt: skip
+
+
+def run_rule(folder, checkpoint_seconds, shard=SHARD, **changes):
     """Run the rule's script as Snakemake does, and note how many samples it draws."""
     from dds.progress import Progress
 
@@ -59,17 +70,12 @@ def run_rule(folder, checkpoint_seconds):
     Progress.advance = note
     os.chdir(folder)
     os.dup2(os.open("stderr", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), sys.stderr.fileno())
-    settings = {
-        "dataset": "d", "classifiers": ["c"], "denoiser": "none", "method": "none",
-        "timestep": "nearest", "n0": N0, "n": N, "plan": "fixed", "curtail": False,
-        "precision": "float32", "deterministic": True, "batch_size": BLOCK, "noise": "float",
-    }  # fmt: skip
     snakemake = SimpleNamespace(
         rule="certify_shard", log=["log"], threads=1,
         input=Inputs(pack="d.npz", c="c.pt"),
-        output=SimpleNamespace(counts=f"{SHARD}.parquet", provenance=f"{SHARD}.json"),
-        wildcards=SimpleNamespace(experiment="e", sigma="0.25", shard=Path(SHARD).name),
-        params=SimpleNamespace(protocol=1, seed=5, settings=settings, models={"c": CLASSIFIER}),
+        output=SimpleNamespace(counts=f"{shard}.parquet", provenance=f"{shard}.json"),
+        wildcards=SimpleNamespace(experiment="e", sigma="0.25", shard=Path(shard).name),
+        params=SimpleNamespace(depends=depends_on(**changes), batch_size=BLOCK),
         config={"device": "cpu", "checkpoint_seconds": checkpoint_seconds},
     )  # fmt: skip
     runpy.run_path(str(SCRIPTS / "certify_shard.py"), {"snakemake": snakemake})
@@ -93,8 +99,9 @@ class Shard:
     def write_weights(self):
         save_weights(self.network, self.folder / "c.pt")
 
-    def start(self, checkpoint_seconds=0):
-        job = PROCESSES.Process(target=run_rule, args=(self.folder, checkpoint_seconds))
+    def start(self, checkpoint_seconds=0, **settings):
+        arguments = (self.folder, checkpoint_seconds)
+        job = PROCESSES.Process(target=run_rule, args=arguments, kwargs=settings)
         job.start()
         return job
 
@@ -210,6 +217,7 @@ def test_a_finished_shard_whose_outputs_are_gone_draws_nothing_new(shard, undist
 def test_a_damaged_checkpoint_starts_the_shard_over(shard, undisturbed):
     shard.finish()
     shard.checkpoint.write_bytes(shard.checkpoint.read_bytes()[:-1])
+    (shard.folder / f"{SHARD}.parquet").unlink()
     assert shard.finish() == 0
     assert shard.drawn() == 2 * SAMPLES
     assert "is damaged; the shard starts over" in (shard.folder / "log").read_text()
@@ -223,7 +231,60 @@ def test_other_weights_start_the_shard_over(shard):
     shard.write_weights()
     assert shard.finish() == 0
     assert shard.drawn() == 2 * SAMPLES
-    assert "has another models" in (shard.folder / "log").read_text()
+    assert "has another models.c: " in (shard.folder / "log").read_text()
+
+
+def test_a_wrong_mean_mended_in_the_middle_starts_the_shard_over(shard, tmp_path_factory):
+    job = shard.start(mean=0.9)
+    shard.wait_for(SAMPLES // 4, job)
+    os.kill(job.pid, signal.SIGTERM)
+    job.join()
+    assert 0 < shard.saved() < SAMPLES
+    assert shard.finish() == 0
+    lines = (shard.folder / "log").read_text().splitlines()
+    (said,) = [line for line in lines if "starts over" in line]
+    assert "has another depends.models.c.description.input.mean: [0.9], not [0.3]" in said
+    right = Shard(tmp_path_factory.mktemp("right"))
+    assert right.finish() == 0
+    assert_same_counts(shard, right)
+
+
+def test_counts_that_are_still_right_are_kept(shard):
+    shard.finish()
+    shard.checkpoint.unlink()  # as after merging
+    kept = (shard.folder / f"{SHARD}.json").read_bytes()
+    assert shard.finish() == 0
+    assert shard.drawn() == SAMPLES
+    assert (shard.folder / f"{SHARD}.json").read_bytes() == kept
+    assert "is what is wanted; it is kept" in (shard.folder / "log").read_text()
+
+
+@pytest.mark.parametrize("change", [{"mean": 0.9}, {"seed": 6}, {"timestep": "authors"}])
+def test_counts_of_something_else_are_made_again(shard, change):
+    shard.finish()
+    shard.checkpoint.unlink()
+    assert shard.finish(**change) == 0
+    assert shard.drawn() == 2 * SAMPLES
+
+
+def test_shards_of_another_size_take_over_the_votes_that_are_there(shard, undisturbed):
+    first = SHARD.replace("images_00000-00002", "images_00000-00000")
+    assert shard.finish(shard=first) == 0
+    assert shard.drawn() == SAMPLES // IMAGES
+    assert shard.finish() == 0
+    assert shard.drawn() == SAMPLES
+    assert "has the votes of 1 of these images" in (shard.folder / "log").read_text()
+    assert_same_counts(shard, undisturbed)
+
+
+def test_damaged_counts_are_made_again(shard, undisturbed):
+    shard.finish()
+    shard.checkpoint.unlink()
+    path = shard.folder / f"{SHARD}.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert shard.finish() == 0
+    assert shard.drawn() == 2 * SAMPLES
+    assert_same_counts(shard, undisturbed)
 
 
 def test_a_model_that_returns_nan_is_one_line(shard):
