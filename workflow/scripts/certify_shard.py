@@ -12,7 +12,8 @@ from dds.networks.denoisers import NoDenoiser
 from dds.networks.registry import load_classifier, load_denoiser
 from dds.progress import Interrupted, Progress
 from dds.sampling.counts import write_counts
-from dds.sampling.smoothing import SmoothedClassifier, Votes
+from dds.sampling.smoothing import SmoothedClassifier
+from dds.sampling.votes import Votes
 from dds.statistics.plans import make_plan
 from jobs.device import device_name, prepare_device
 from jobs.energy import EnergyMeter
@@ -48,7 +49,7 @@ def run(smoothed, pack, images, work, should_stop, every, label):
             work.save_sometimes(every)
 
         try:
-            smoothed.sample(
+            smoothed.count_votes(
                 pack.pixels(images), pack.labels[images].tolist(), images,
                 classes=len(pack.classes), votes=work.votes, after_batch=after_batch,
             )  # fmt: skip

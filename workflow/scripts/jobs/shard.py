@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dds.sampling.smoothing import Votes
+from dds.sampling.votes import Votes
 from jobs.checkpoints import UnusableCheckpoint, load_checkpoint, save_checkpoint
 from jobs.energy import EnergyMeter
 from jobs.lock import Lock
