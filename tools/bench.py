@@ -203,7 +203,7 @@ def bench(pair: str, arguments: argparse.Namespace, device: torch.device) -> dic
     )  # fmt: skip
     ways = {
         "reference": lambda: plain.count(on_device, n, batch_size, classes),
-        "ours": lambda: ours.sample(image[None].numpy(), [None], [0], classes=classes),
+        "ours": lambda: ours.count_votes(image[None].numpy(), [None], [0], classes=classes),
     }
     if arguments.official and pair != "digits":
         folder = arguments.official / pair
@@ -227,7 +227,7 @@ def bench(pair: str, arguments: argparse.Namespace, device: torch.device) -> dic
         "reference_flops": per_second["reference"] * flops,
         "reference_matmul_flops": plain_matmul_rate(device),
         "batch_size": ours.batch_size,
-        "compiled": ours.compiled,
+        "compiled": ours.runner.compiled,
         "samples": n,
         "repeats": arguments.repeats,
         "reference_peak_bytes": peaks["reference"],

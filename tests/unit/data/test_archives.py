@@ -1,6 +1,5 @@
 """Folders, zip and tar archives, as other systems and broken copies leave them."""
 
-import doctest
 import gzip
 import io
 import os
@@ -11,7 +10,6 @@ import zipfile
 
 import pytest
 
-from dds.data import archives
 from dds.data.archives import open_archive
 
 FILES = {
@@ -285,8 +283,3 @@ def test_a_file_is_found_by_the_end_of_its_path(tmp_path):
         assert archive.find("cat/1.txt") == "train/cat/1.txt"
         with pytest.raises(ValueError, match=r"files holds 2 files 1.txt, there must be one"):
             archive.find("1.txt")
-
-
-def test_the_examples_run():
-    result = doctest.testmod(archives)
-    assert (result.attempted, result.failed) == (2, 0)

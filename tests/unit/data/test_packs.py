@@ -1,11 +1,8 @@
 """Packs, in memory and on disk."""
 
-import doctest
-
 import numpy as np
 import pytest
 
-from dds.data import packs
 from dds.data.packs import Pack, check_classes, read_pack, write_pack
 
 PARTS = {
@@ -69,8 +66,3 @@ def test_what_is_no_pack_is_refused(tmp_path, write):
     write(tmp_path / "bad.npz")
     with pytest.raises(ValueError, match=r"bad.npz is not a data pack"):
         read_pack(tmp_path / "bad.npz")
-
-
-def test_the_example_runs():
-    result = doctest.testmod(packs)
-    assert (result.attempted > 5, result.failed) == (True, 0)

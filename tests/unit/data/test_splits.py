@@ -1,7 +1,5 @@
 """Splits: how an entry says them, and the images that they get."""
 
-import doctest
-
 import pytest
 
 from dds.data import splits
@@ -56,8 +54,3 @@ def test_a_split_may_be_a_choice_already():
     kind = SOURCES["imagenet"].Keys
     entry = {"files": {"images": {"file": "val"}}, "resize": 40, "crop": 32}
     assert kind(splits={"test": choice}, **entry).splits == {"test": choice}
-
-
-def test_the_examples_run():
-    result = doctest.testmod(splits)
-    assert (result.attempted, result.failed) == (3, 0)

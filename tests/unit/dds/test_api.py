@@ -9,7 +9,7 @@ import torch
 from scipy.stats import binomtest, norm
 from torch import nn
 
-import dds
+import dds.api
 from dds import ABSTAIN, certify
 
 SIGMA = 0.5
@@ -79,6 +79,8 @@ def test_seed_and_ids_key_the_noise_and_batches_do_not():
 
 def test_the_denoiser_comes_before_the_classifier():
     class White:
+        networks, runs = (), 1
+
         def noise_sigma(self, sigma):
             return sigma
 
@@ -110,6 +112,20 @@ def test_bad_input_is_refused(images, options, problem):
 def test_logits_must_be_a_matrix():
     with pytest.raises(ValueError, match="must return logits of shape"):
         certify(IMAGES, nn.Flatten(0), None, SIGMA, n=100)
+
+
+def test_a_single_logit_is_no_choice():
+    with pytest.raises(ValueError, match="has a single logit"):
+        certify(IMAGES, Constant(1.0), None, SIGMA, n=100)
+
+
+def test_one_row_of_logits_does_not_stand_for_a_batch():
+    class OneRow(Brightness):
+        def forward(self, images):
+            return super().forward(images)[:1]
+
+    with pytest.raises(ValueError, match="returned 1 rows of logits for 50 images"):
+        certify(IMAGES, OneRow(), None, SIGMA, n=100, batch_size=50)
 
 
 def test_every_public_name_exists():

@@ -13,7 +13,7 @@ from dds.progress import Interrupted
 from jobs.job import defer_signals, job
 
 snakemake = types.SimpleNamespace(rule="certify", log=[sys.argv[1]])
-with job(snakemake):
+with job(globals()):
     {body}
 """
 

@@ -71,7 +71,7 @@ def test_counts_differ_only_where_logits_are_near_a_tie(networks, precision, rou
         {"vit": classifier}, denoiser, SIGMA, Fixed(N0, N), SEED, batch_size=64,
         precision=precision,
     )  # fmt: skip
-    votes = smoothed.sample(image[None].numpy(), [None], [0], classes=10)
+    votes = smoothed.count_votes(image[None].numpy(), [None], [0], classes=10)
     for phase, counts, samples in (
         (SELECTION, votes.selection, N0), (ESTIMATION, votes.estimation, N),
     ):  # fmt: skip

@@ -173,7 +173,7 @@ def half_space_certificates(plan, noise, scale=1.0):
     smoothed = SmoothedClassifier(
         {"half-space": HalfSpace()}, Louder(), SIGMA, plan, 1, batch_size=5_000, noise=noise
     )
-    votes = smoothed.sample(images, [1] * IMAGES, range(IMAGES), classes=2)
+    votes = smoothed.count_votes(images, [1] * IMAGES, range(IMAGES), classes=2)
     rows = certify_counts(
         votes.selection[:, 0], votes.estimation[:, 0], SIGMA, np.ones(IMAGES, int), plan, ALPHA
     )
@@ -218,7 +218,7 @@ def test_integer_noise_rounds_the_noisy_image():
 
         SmoothedClassifier(
             {"spy": Spy()}, NoDenoiser(), SIGMA, Fixed(1, 200), 1, noise=noise
-        ).sample(images, [None] * len(images), range(len(images)), classes=2)
+        ).count_votes(images, [None] * len(images), range(len(images)), classes=2)
     exact, rounded = (torch.cat(batches).double() for batches in seen.values())
     exact, levels = 255 * exact, (255 * rounded).round()
     luck = (exact - exact.floor() - 0.5).abs() < 1e-3  # which way float32 rounds

@@ -103,9 +103,26 @@ def certify(
     Raises
     ------
     ValueError
-        If images are not in [0,1] or of another shape, or an argument is out of range.
+        If images are not in [0,1] or of another shape, an argument is out of range, or
+        the classifier does not return two logits or more for each image.
     FloatingPointError
         If the classifier returns NaN or infinity.
+
+    References
+    ----------
+    .. [1] Carlini et al., (Certified!!) Adversarial Robustness for Free!, ICLR 2023.
+    .. [2] Cohen et al., Certified Adversarial Robustness via Randomized Smoothing, ICML 2019.
+
+    Examples
+    --------
+    Which of two pixels is brighter? A network that hands them on as its logits:
+
+    >>> import torch
+    >>> from dds import certify
+    >>> image = torch.tensor([[[0.2, 0.9]]])
+    >>> certificate = certify(image, torch.nn.Flatten(), None, sigma=0.5, n=1000)
+    >>> int(certificate.prediction), round(float(certificate.radius), 2)
+    (1, 0.4)
     """
     pixels = _as_pixels(images)
     batch = pixels if pixels.ndim == 4 else pixels[None]
@@ -114,12 +131,13 @@ def certify(
         raise ValueError(f"{len(ids)} ids do not fit {len(batch)} images")
     plan = Fixed(n0, n)
     largest_radius(n, alpha, sigma)  # checks ranges before anything is sampled
+    denoiser = NoDenoiser() if denoiser is None else denoiser
+    running = {"batch_size": batch_size, "precision": precision, "device": device}
     smoothed = SmoothedClassifier(
-        {"classifier": classifier}, NoDenoiser() if denoiser is None else denoiser, sigma, plan,
-        seed, batch_size=batch_size, precision=precision, device=device,
-    )  # fmt: skip
+        {"classifier": classifier}, denoiser, sigma, plan, seed, **running
+    )
     classes = _count_classes(classifier, batch[:1], device)
-    votes = smoothed.sample(batch, [None] * len(batch), ids, classes=classes)
+    votes = smoothed.count_votes(batch, [None] * len(batch), ids, classes=classes)
     selection, estimation = votes.selection[:, 0], votes.estimation[:, 0]
     unknown = np.full(len(batch), ABSTAIN)
     columns = certify_counts(selection, estimation, sigma, unknown, plan, alpha)

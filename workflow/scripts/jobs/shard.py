@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from dds.sampling.votes import Votes
 
 from dds.data.packs import Pack, check_classes, read_pack
 from dds.files import sha256, write_json
@@ -21,6 +20,7 @@ from dds.progress import Interrupted, Progress
 from dds.sampling.counts import check_counts, counts_differ, read_counts, stack, write_counts
 from dds.sampling.kernels import choose_precision
 from dds.sampling.smoothing import SmoothedClassifier
+from dds.sampling.votes import Votes
 from dds.statistics.plans import make_plan
 from jobs.device import device_name, prepare_device
 from jobs.energy import EnergyMeter

@@ -7,7 +7,7 @@ timestep the network behind it works in stays behind that interface.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +21,35 @@ Normal = Callable[[int], Tensor]
 
 
 class Denoiser(Protocol):
-    """What the smoothed classifier asks of a denoiser."""
+    """What the smoothed classifier asks of a denoiser.
+
+    Examples
+    --------
+    Any class with these two attributes and two methods will do, such as one that blurs:
+
+    >>> import torch
+    >>> class Blur:
+    ...     networks, runs = (), 1
+    ...
+    ...     def noise_sigma(self, sigma):
+    ...         return sigma
+    ...
+    ...     def denoise(self, noisy, sigma, normal=None):
+    ...         return torch.nn.functional.avg_pool2d(noisy, 3, stride=1, padding=1)
+    ...
+    >>> Blur().denoise(torch.zeros(5, 3, 8, 8), sigma=0.5).shape
+    torch.Size([5, 3, 8, 8])
+    """
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """All modules it runs; they are moved to a device, kept in evaluation mode, compiled."""
+        ...
+
+    @property
+    def runs(self) -> int:
+        """How often, at most, each network runs on a batch; 1 for one-shot denoising."""
+        ...
 
     def noise_sigma(self, sigma: float) -> float:
         """Return the standard deviation of the noise to add for the nominal `sigma`."""
@@ -34,6 +62,9 @@ class Denoiser(Protocol):
 
 class NoDenoiser:
     """Hands noisy images on as they are: randomized smoothing without denoising."""
+
+    networks = ()
+    runs = 1
 
     def noise_sigma(self, sigma: float) -> float:
         """Return `sigma`."""
@@ -101,6 +132,16 @@ class DiffusionDenoiser(nn.Module):
         self.schedule = schedule
         self.timestep = timestep
         self.steps = steps
+
+    @property
+    def networks(self) -> tuple[nn.Module]:
+        """The network."""
+        return (self.network,)
+
+    @property
+    def runs(self) -> int:
+        """How often, at most, the network runs on a batch: `steps`, or once a timestep."""
+        return self.steps or len(self.schedule.alpha_bar)
 
     def noise_sigma(self, sigma: float) -> float:
         """Return the noise level to draw for the nominal `sigma`, both in [0,1] units."""

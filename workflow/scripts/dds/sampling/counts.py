@@ -1,7 +1,7 @@
-"""Class counts on disk: what certification writes, and what certificates are computed from.
+"""Votes on disk: what certification writes, and what certificates are computed from.
 
-A counts file holds integers only. Radii, alpha and every other statistic come later,
-so that a statistical choice never costs another sample.
+A counts file holds integers only: how many votes each class got. Radii, alpha and every
+other statistic come later, so that a statistical choice never costs another sample.
 """
 
 from __future__ import annotations

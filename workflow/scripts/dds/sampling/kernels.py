@@ -249,16 +249,25 @@ class _CPUKernels(TorchFunctionMode):
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(kind).contiguous())
             self._packed[key] = (weight, packed)
         return torch.ops.mkldnn._linear_pointwise(
-            input.to(kind), self._packed[key][1], None if bias is None else bias.to(kind),
-            "none", [], "",
-        )  # fmt: skip
+            input.to(kind),
+            self._packed[key][1],
+            None if bias is None else bias.to(kind),
+            "none",
+            [],
+            "",
+        )
 
 
 def _attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
     enable_gqa: bool = False,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     unusual = is_causal or enable_gqa or dropout_p
     if query.dtype != torch.bfloat16 or key.shape[-2] > _LONG_SEQUENCE or unusual:
         return functional.scaled_dot_product_attention(

@@ -1,0 +1,84 @@
+"""What the smoothed classifier refuses, as the votes would mean something else than they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from dds.sampling.votes import NOT_FINITE
+
+
+def check_images(images: np.ndarray, ids: Sequence[int], *, whole_levels: bool) -> None:
+    """Make sure that images are in [0,1] and, for integer noise, multiples of 1/255.
+
+    Raises
+    ------
+    ValueError
+        Naming the first image that is not.
+    """
+    for image, index in zip(images, ids, strict=True):
+        if not ((image >= 0) & (image <= 1)).all():
+            raise ValueError(f"image {index} has values outside [0,1]")
+        if whole_levels and np.abs(image * 255 - np.round(image * 255)).max() > 1e-3:
+            raise ValueError(
+                f"image {index} has values that are no multiples of 1/255, "
+                "which noise: integer needs"
+            )
+
+
+def check_denoised(clean: Tensor, noisy: Tensor, denoiser: str) -> None:
+    """Make sure that a denoiser returns images of the shape it got.
+
+    Raises
+    ------
+    ValueError
+        Naming the denoiser and both shapes.
+    """
+    if clean.shape != noisy.shape:
+        raise ValueError(
+            f"denoiser {denoiser} returned shape {tuple(clean.shape)} "
+            f"for images of shape {tuple(noisy.shape)}"
+        )
+
+
+def check_logits(logits: Tensor, rows: int, classes: int, classifier: str) -> None:
+    """Make sure that a classifier has a logit for each image and class, and classes to choose from.
+
+    Raises
+    ------
+    ValueError
+        Naming the classifier and what it returned.
+    """
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(
+            f"classifier {classifier!r} must return logits of shape (batch, classes), not {found}"
+        )
+    if len(logits) != rows:
+        raise ValueError(
+            f"classifier {classifier!r} returned {len(logits)} rows of logits for {rows} images"
+        )
+    if logits.shape[1] == 1:
+        raise ValueError(
+            f"classifier {classifier!r} has a single logit; it needs one for each of 2 classes "
+            "or more"
+        )
+    if logits.shape[1] != classes:
+        raise ValueError(
+            f"classifier {classifier!r} has {logits.shape[1]} classes, the dataset has {classes}"
+        )
+
+
+def check_finite(predictions: np.ndarray, classifiers: Iterable[str]) -> None:
+    """Make sure that no logits were NaN or infinite, by the predictions (classifiers, samples).
+
+    Raises
+    ------
+    FloatingPointError
+        Naming the classifier.
+    """
+    for name, found in zip(classifiers, predictions, strict=True):
+        if (found == NOT_FINITE).any():
+            raise FloatingPointError(f"classifier {name!r} returned NaN or infinity")
