@@ -15,9 +15,10 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# isort: split  (the packages are found once the project is)
-from dds.files import atomic_path, sha256
 from project import ROOT, open_study
+
+# isort: split
+from dds.files import atomic_path, sha256
 from study.study import Study
 
 #: What rebuilds the results, beside the study's own file.

@@ -25,16 +25,16 @@ import torch
 import yaml
 from torch import nn
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+from project import ROOT
 
-from dds.files import write_json  # noqa: E402
-from dds.networks.registry import build_classifier, build_denoiser  # noqa: E402
-from dds.sampling.kernels import matmul_rate, wait_for  # noqa: E402
-from dds.sampling.smoothing import SmoothedClassifier  # noqa: E402
-from dds.statistics.plans.fixed import Fixed  # noqa: E402
-from jobs.device import device_name, prepare_device  # noqa: E402
-from paper.costs import classifier_flops, denoiser_flops  # noqa: E402
+# isort: split
+from dds.files import write_json
+from dds.networks.registry import build_classifier, build_denoiser
+from dds.sampling.kernels import matmul_rate, wait_for
+from dds.sampling.smoothing import SmoothedClassifier
+from dds.statistics.plans.fixed import Fixed
+from jobs.device import device_name, prepare_device
+from paper.costs import classifier_flops, denoiser_flops
 
 #: Denoiser, classifier, image, batch size on a CPU and a GPU, and batches in a repeat.
 PAIRS = {

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-# isort: split  (the packages are found once the project is)
-from paper.costs import ESTIMATED_PLANS, GPUS, Estimate, estimate
 from project import open_study
+
+# isort: split
+from paper.costs import ESTIMATED_PLANS, GPUS, Estimate, estimate
 
 
 def table(estimates: list[Estimate]) -> str:

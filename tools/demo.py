@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-# isort: split  (the packages are found once the project is)
+from project import ROOT, open_study
+
+# isort: split
 from paper.sheets import to_text
 from paper.tables import lay_out, read_table
-from project import ROOT, open_study
 
 #: Chatter that hides the progress of the jobs.
 QUIET = ["--quiet", "rules", "host", "reason"]

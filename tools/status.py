@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# isort: split  (the packages are found once the project is)
+from project import open_study
+
+# isort: split
 from dds.names import shard_names, shard_range, sigma_name
 from jobs.checkpoints import UnusableCheckpoint, read_progress
 from jobs.lock import STALE_AFTER, describe, read_owner
-from project import open_study
 from study.experiments import Experiment
 from study.study import Study
 

@@ -135,7 +135,7 @@ def test_a_truncated_checkpoint_starts_the_shard_over(shaken):
             shaken.checkpoint.write_bytes(whole[: len(whole) // 2])
         result = running.result(PATIENCE)
     assert result.returncode == 0, result.stderr
-    assert "is damaged; the shard starts over" in shaken.log.read_text()
+    assert "is damaged; the work starts over" in shaken.log.read_text()
     assert shaken.counts.read_bytes() == shaken.expected
 
 

@@ -220,7 +220,7 @@ def test_a_damaged_checkpoint_starts_the_shard_over(shard, undisturbed):
     (shard.folder / f"{SHARD}.parquet").unlink()
     assert shard.finish() == 0
     assert shard.drawn() == 2 * SAMPLES
-    assert "is damaged; the shard starts over" in (shard.folder / "log").read_text()
+    assert "is damaged; the work starts over" in (shard.folder / "log").read_text()
     assert_same_counts(shard, undisturbed)
 
 

@@ -1,8 +1,6 @@
 """The benchmark of scale measures the shards that it says."""
 
-import yaml
-
-from bench_scale import ROOT, in_smaller_shards, shards
+from bench_scale import in_smaller_shards, read_study, shards
 from dds.names import shard_range
 
 
@@ -12,7 +10,7 @@ def images(study):
 
 
 def test_smaller_shards_hold_the_same_images():
-    study = yaml.safe_load((ROOT / "config/studies/paper.yaml").read_text("utf-8"))
+    study = read_study("paper")
     smaller = in_smaller_shards(study, 10)
     assert images(smaller) == images(study)
     assert len(list(shards(smaller))) >= 10 * len(list(shards(study)))

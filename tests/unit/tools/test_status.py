@@ -5,8 +5,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 import status
@@ -16,7 +16,7 @@ from jobs.checkpoints import save_checkpoint
 from jobs.lock import STALE_AFTER, hold
 
 ROOT = Path(__file__).parents[3]
-SETTINGS = {"images": 100, "images_per_shard": 20, "n0": 100, "n": 900, "sigmas": [0.25, 0.5]}
+SETTINGS = SimpleNamespace(images=100, images_per_shard=20, n0=100, n=900, sigmas=[0.25, 0.5])
 NAMES = shard_names(100, 20)
 
 
@@ -37,13 +37,14 @@ class Results:
         progress = {
             "images_done": samples // 1000, "samples": samples, "samples_per_second": rate,
         }  # fmt: skip
-        save_checkpoint(self.counts / f"{name}.checkpoint", {"a": np.zeros(1)}, {}, progress)
+        save_checkpoint(self.counts / f"{name}.checkpoint", b"", {}, progress)
 
     def log(self, name, *lines):
         (self.logs / f"{name}.log").write_text("".join(f"2024-01-01 {line}\n" for line in lines))
 
     def shown(self, settings=SETTINGS):
-        return status.report({"name": "s", "experiments": {"e": settings}}, self.root)
+        study = SimpleNamespace(name="s", experiments={"e": settings})
+        return status.report(study, self.root)
 
 
 @pytest.fixture
@@ -116,7 +117,9 @@ def test_failures_of_every_rule_are_shown_with_their_reason(results):
 def test_many_failures_are_cut_short(results):
     for name in shard_names(1000, 10):
         results.log(name, "failed: x")
-    shown = results.shown({**SETTINGS, "images": 1000, "images_per_shard": 10})
+    shown = results.shown(
+        SimpleNamespace(**vars(SETTINGS) | {"images": 1000, "images_per_shard": 10})
+    )
     assert shown[-1] == "  and 80 more"
     assert len(shown) < 40
 
@@ -132,7 +135,7 @@ def test_of_many_finished_shards_one_is_opened(results, monkeypatch):
 
 def test_the_command_needs_no_torch_and_no_snakemake():
     script = (
-        "import runpy, sys; sys.argv = ['status.py', 'digits'];"
+        "import runpy, sys; sys.argv = ['status.py', 'digits']; sys.path.insert(0, 'tools');"
         "runpy.run_path('tools/status.py', run_name='__main__');"
         "assert not {'torch', 'snakemake', 'pandas'} & sys.modules.keys()"
     )
