@@ -148,7 +148,9 @@ EDITS: dict[str, Callable[[Finished], None]] = {
     "the `caption`": lambda p: p.change(tables={"table_4": {"caption": "Something else."}}),
     "a table is deleted": lambda p: (p.results / "tables/table_4.csv").unlink(),
     "`alpha` of an experiment with the fixed plan": experiments("denoised", alpha=0.01),
-    "`alpha` of one with another plan": experiments("plan_fixed", "plan_curtailed", "plan_sequential", alpha=0.01),
+    "`alpha` of one with another plan": experiments(
+        "plan_fixed", "plan_curtailed", "plan_sequential", alpha=0.01
+    ),
     "`n` of an experiment": experiments("fetched", n=300),
     "`images_per_shard`": experiments("denoised", images_per_shard=7),
     "the `learning_rate`": lambda p: p.registry(
