@@ -85,7 +85,8 @@ def cache(tmp_path_factory):
     bare = clones / "github.com/somebody/certified"
     author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (
-        ["init", "--quiet"], ["add", *PARTS], [*author, "commit", "--quiet", "-m", "all"], ["tag", "v1"],
+        ["init", "--quiet"], ["add", *PARTS], [*author, "commit", "--quiet", "-m", "all"],
+        ["tag", "v1"],
         ["clone", "--quiet", "--bare", ".", str(bare)],
     ):  # fmt: skip
         subprocess.run(["git", *command], cwd=project.folder, check=True)

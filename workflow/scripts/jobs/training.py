@@ -15,6 +15,7 @@ import torch
 from dds.data.packs import Pack, check_classes, read_pack
 from dds.differences import first_difference
 from dds.files import atomic_path, sha256, write_json
+from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
 from dds.networks.training import Corruption, Recipe, accuracy
 from dds.networks.weights import save_weights
 from dds.seeds import stream_seed
@@ -134,10 +135,33 @@ def _is_right(output: Any, identity: dict[str, Any]) -> bool:
     """Tell whether the weights that are there are those that would come out."""
     try:
         record = json.loads(Path(output.provenance).read_text("utf-8"))
-        known = {key: record.get(key) for key in identity}
-        if other := first_difference(known, json.loads(json.dumps(identity))):
-            _log.info("%s has another %s: %s, not %s", output.weights, *other)
+        if record["weights"] != sha256(output.weights):
             return False
-        return record.get("weights") == sha256(output.weights)
-    except (OSError, ValueError, AttributeError):
+        known = {key: record.get(key) for key in identity}
+        if "entry" in record:
+            known["depends"] = _of_version_0_1(record, identity["depends"])
+        other = first_difference(known, json.loads(json.dumps(identity)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+    if other:
+        _log.info("%s has another %s: %s, not %s", output.weights, *other)
+    return other is None
+
+
+def _of_version_0_1(record: dict[str, Any], depends: dict[str, Any]) -> dict[str, Any]:
+    """Return what a record of version 0.1 says that weights depend on.
+
+    It holds the model's entry. What it does not say, as of the denoiser that a classifier was
+    tuned with, is taken to agree.
+    """
+    entry, described = record["entry"], depends["model"]["description"]
+    (recipe,) = (entry["weights"][origin] for origin in ("train", "finetune")
+                 if origin in entry["weights"])  # fmt: skip
+    kind = ClassifierKeys if "classes" in described else DenoiserKeys
+    typed = with_arguments(kind, described["network"])
+    same = typed(**{key: entry[key] for key in described if key in entry}) == typed(**described)
+    known = {key: recipe[key] for key in depends["recipe"] if key in recipe}
+    known = {"recipe": depends["recipe"] | known, "seed": record["seed"]}
+    if "timestep" in recipe:
+        known["timestep"] = recipe["timestep"]
+    return depends | known | ({} if same else {"model": entry})
