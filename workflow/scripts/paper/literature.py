@@ -72,19 +72,32 @@ def published_cells(
     table: str,
     row: str | None = None,
     *,
-    sigma: float | None = None,
-    radius: float | None = None,
     extra_data: str | None = None,
 ) -> pd.DataFrame:
     """Return the cells of a table that fit all arguments given.
+
+    Parameters
+    ----------
+    published : DataFrame
+        From `read_published`.
+    table : str
+        The table's name, such as ``"3"`` or ``"4a"``.
+    row : str, optional
+        The row's name as printed; by default all rows.
+    extra_data : {"yes", "no"}, optional
+        Tells apart rows of the same name.
+
+    Returns
+    -------
+    DataFrame
+        The rows of `published` that fit, at least one.
 
     Raises
     ------
     ValueError
         If none does.
     """
-    asked = {"table": table, "row": row, "sigma": sigma, "radius": radius}
-    asked["extra_data"] = extra_data
+    asked = {"table": table, "row": row, "extra_data": extra_data}
     wanted = {column: value for column, value in asked.items() if value is not None}
     cells = published
     for column, value in wanted.items():

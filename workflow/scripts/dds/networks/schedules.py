@@ -87,7 +87,7 @@ class Schedule:
             ``"nearest"``: noise at exactly `sigma`, the timestep whose noise level
             is nearest in logarithm. ``"exact"``: noise at exactly `sigma`, a
             fractional timestep (equation 4 solved by interpolating log sigma
-            between timesteps; `cosine_timestep` is the closed form of equation 5).
+            between timesteps; equation 5 is its closed form for the cosine schedule).
             ``"authors"``: the first timestep whose noise level is at least `sigma`,
             and noise at that level, as in the authors' released code; the radius
             still uses the nominal `sigma`, which is the smaller of the two.
@@ -235,31 +235,6 @@ def build_schedule(name: str, steps: int, rescale_timesteps: bool = False) -> Sc
     if name not in SCHEDULES:
         raise ValueError(f"unknown noise schedule {name!r}; allowed: {', '.join(SCHEDULES)}")
     return SCHEDULES[name](steps, rescale_timesteps=rescale_timesteps)
-
-
-def cosine_timestep(sigma: float, steps: int) -> float:
-    """Solve for the timestep of the cosine schedule in closed form (equation 5).
-
-    Parameters
-    ----------
-    sigma : float
-        Noise level in [0,1] pixel units.
-    steps : int
-        Timesteps of the schedule, the paper's T.
-
-    Returns
-    -------
-    float
-        The fractional timestep, counted from 0 as in `Schedule` (the paper's t*,
-        at which the curve f is evaluated, less one).
-
-    References
-    ----------
-    Carlini et al. (2023): (Certified!!) Adversarial robustness for free! ICLR. Equation 5.
-    """
-    s = _COSINE_OFFSET
-    inverse = math.sin(math.pi / (2 + 2 * s)) / math.sqrt(1 + (2 * sigma) ** 2)
-    return steps * (1 - 2 * (1 + s) * math.asin(inverse) / math.pi) - 1
 
 
 def _cosine_curve(fraction: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,12 +64,6 @@ class Recipe:
     ema: float = 0.0
     augmentation: str = "none"
     precision: str = "float32"
-
-    @classmethod
-    def from_entry(cls, entry: Mapping[str, Any]) -> Recipe:
-        """Pick the recipe's keys out of a registry entry's ``train`` or ``finetune``."""
-        names = {field.name for field in fields(cls)}
-        return cls(**{key: value for key, value in entry.items() if key in names})
 
 
 class Resume(Protocol):

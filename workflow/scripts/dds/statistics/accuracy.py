@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,26 +14,6 @@ from dds.statistics.certificates import ABSTAIN
 
 #: Above this share of one class among the answers, a classifier counts as nearly constant.
 NEARLY_CONSTANT = 0.5
-
-
-def select_certificates(
-    certificates: Mapping[str, pd.DataFrame], part: Mapping[str, Any]
-) -> pd.DataFrame:
-    """Return what a part of a table or figure shows: one classifier of one experiment.
-
-    Parameters
-    ----------
-    certificates : mapping of str to DataFrame
-        By experiment.
-    part : mapping
-        Of the study file; ``experiment`` and ``classifier`` are read.
-
-    Returns
-    -------
-    DataFrame
-    """
-    rows = certificates[part["experiment"]]
-    return rows[rows["classifier"] == part["classifier"]]
 
 
 def certified_accuracy(
