@@ -23,8 +23,21 @@ from dds.names import sigma_name
 from dds.statistics.certificates import ABSTAIN
 
 #: The columns of certificates, as `dds.statistics.certificates.compute_certificates` gives them.
-COLUMNS = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
-           "p_lower", "radius", "correct", "selected", "computed"]  # fmt: skip
+COLUMNS = [
+    "image",
+    "label",
+    "sigma",
+    "classifier",
+    "n0",
+    "n",
+    "prediction",
+    "successes",
+    "p_lower",
+    "radius",
+    "correct",
+    "selected",
+    "computed",
+]
 
 _HEADER = ("idx", "label", "predict", "radius", "correct", "time")
 _SYNONYMS = {
@@ -81,8 +94,11 @@ def read_log(
     return table.assign(
         sigma=np.nan if sigma is None else sigma,
         classifier=path.name.removesuffix(".tsv") if classifier is None else classifier,
-        p_lower=np.nan, correct=hits, computed=table["radius"].notna(), **missing,
-    )[COLUMNS]  # fmt: skip
+        p_lower=np.nan,
+        correct=hits,
+        computed=table["radius"].notna(),
+        **missing,
+    )[COLUMNS]
 
 
 def read_logs(folder: str | Path, sigma: float | None = None) -> pd.DataFrame:
@@ -310,9 +326,14 @@ def _check_correct(path: Path, lines: np.ndarray, correct: pd.Series, hits: pd.S
     if exceeds_one:
         counts |= flags
     if not (flags.all() or counts.all()):
-        _refuse(path, lines, ~(counts if exceeds_one else flags), "correct is {}, neither 0/1 "
-                "nor a running count of the images whose prediction is their label",
-                correct)  # fmt: skip
+        _refuse(
+            path,
+            lines,
+            ~(counts if exceeds_one else flags),
+            "correct is {}, neither 0/1 "
+            "nor a running count of the images whose prediction is their label",
+            correct,
+        )
 
 
 def _refuse(path: Path, lines: np.ndarray, wrong: ArrayLike, problem: str, values: Any) -> None:

@@ -90,9 +90,10 @@ def _parse(line: bytes, path: str | Path) -> dict[str, Any]:
     try:
         head = json.loads(line)
         return {
-            "progress": dict(head["progress"]), "identity": dict(head["identity"]),
+            "progress": dict(head["progress"]),
+            "identity": dict(head["identity"]),
             "digest": str(head["digest"]),
-        }  # fmt: skip
+        }
     except (ValueError, TypeError, KeyError, RecursionError):
         raise UnusableCheckpoint(f"checkpoint {path} is damaged") from None
 

@@ -146,10 +146,13 @@ def describe(owner: dict[str, Any]) -> str:
 def _myself() -> dict[str, Any]:
     pid = os.getpid()
     return {
-        "host": socket.gethostname(), "pid": pid, "process_started": _process_start(pid),
-        "slurm_job": os.environ.get("SLURM_JOB_ID"), "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "host": socket.gethostname(),
+        "pid": pid,
+        "process_started": _process_start(pid),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         "token": uuid.uuid4().hex,
-    }  # fmt: skip
+    }
 
 
 def _create(path: Path, owner: dict[str, Any]) -> IO[str] | None:
@@ -216,10 +219,21 @@ def _slurm_runs(job: str) -> bool | None:
     """Tell whether a SLURM job runs, and does not wait for a new start; None if unknown."""
     try:
         answer = subprocess.run(
-            ["squeue", "--noheader", "--states", "RUNNING,SUSPENDED,COMPLETING",
-             "--jobs", job, "--format", "%T"],
-            capture_output=True, text=True, check=False, timeout=PATIENCE,
-        )  # fmt: skip
+            [
+                "squeue",
+                "--noheader",
+                "--states",
+                "RUNNING,SUSPENDED,COMPLETING",
+                "--jobs",
+                job,
+                "--format",
+                "%T",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     if answer.returncode != 0:

@@ -255,9 +255,13 @@ class ShardJob:
 
             try:
                 smoothed.count_votes(
-                    self._pack.pixels(self._images), self._labels, self._images,
-                    classes=len(self._pack.classes), votes=kept.votes, after_batch=after_batch,
-                )  # fmt: skip
+                    self._pack.pixels(self._images),
+                    self._labels,
+                    self._images,
+                    classes=len(self._pack.classes),
+                    votes=kept.votes,
+                    after_batch=after_batch,
+                )
             finally:
                 kept.save()
         return {"batch_size": smoothed.batch_size}
@@ -272,11 +276,17 @@ class ShardJob:
         names = depends["classifiers"]
         classifiers = {name: load_classifier(models[name], inputs[name]) for name in names}
         return SmoothedClassifier(
-            classifiers, denoiser, self._sigma, self._plan, depends["seed"],
+            classifiers,
+            denoiser,
+            self._sigma,
+            self._plan,
+            depends["seed"],
             batch_size=self._snakemake.params.batch_size,
-            deterministic=depends["deterministic"], noise=depends["noise"],
-            precision=self.metadata["precision"], device=self.device,
-        )  # fmt: skip
+            deterministic=depends["deterministic"],
+            noise=depends["noise"],
+            precision=self.metadata["precision"],
+            device=self.device,
+        )
 
     @property
     def _labels(self) -> list[int]:

@@ -41,9 +41,17 @@ _NAMES = ("study", "experiment")
 
 #: What files of version 0.1 say of what their votes depend on, in the same words as today.
 _SETTINGS = (
-    "dataset", "split", "denoiser", "timestep", "classifiers", "n0", "n", "noise", "precision",
+    "dataset",
+    "split",
+    "denoiser",
+    "timestep",
+    "classifiers",
+    "n0",
+    "n",
+    "noise",
+    "precision",
     "deterministic",
-)  # fmt: skip
+)
 
 #: How many small tables are kept until they become one, as each takes kilobytes beside its rows.
 _TABLES_AT_ONCE = 1000
