@@ -27,7 +27,7 @@ _LINKS = ("table", "row", "radius", "sigma", "repository", "commit", "path", "by
 
 
 def read_published(path: str | Path) -> pd.DataFrame:
-    """Read published certified accuracies.
+    r"""Read published certified accuracies.
 
     Parameters
     ----------
@@ -47,6 +47,19 @@ def read_published(path: str | Path) -> pd.DataFrame:
     ValueError
         If a column is missing or unknown, a value is not allowed, a cell comes twice,
         or a number stands where none was printed; naming the line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "published.csv")
+    >>> _ = path.write_text(
+    ...     "table,row,off_the_shelf,extra_data,sigma,radius,certified_accuracy,clean_accuracy,"
+    ...     "status\n"
+    ...     "3,RS,none,no,,0.5,43.0,75.0,printed\n"
+    ... )
+    >>> cells = published_cells(read_published(path), "3", "RS")
+    >>> cells[["radius", "certified_accuracy"]].to_numpy().tolist()
+    [[0.5, 43.0]]
     """
     published = _read_csv(path, _PUBLISHED)
     for column, allowed in _CHOICES.items():
@@ -150,6 +163,11 @@ def recompute_published(links: str | Path, folder: str | Path) -> pd.DataFrame:
     DataFrame
         ``table``, ``row``, ``sigma``, ``radius``, ``images``, ``certified_accuracy``
         and ``clean_accuracy`` (percent) of the cells whose log is at hand.
+
+    Raises
+    ------
+    ValueError
+        If the CSV file or a log that it names is damaged, naming the line.
     """
     wanted = _read_csv(links, _LINKS)
     for column in ("radius", "sigma"):

@@ -73,7 +73,18 @@ class Schedule:
         return tuple(math.sqrt((1 - abar) / abar) / 2 for abar in self.alpha_bar)
 
     def network_time(self, t: float) -> float:
-        """Return what the network is told for timestep `t`."""
+        """Return what the network is told for a timestep.
+
+        Parameters
+        ----------
+        t : float
+            Timestep, 0 to steps - 1; a tensor of them does as well.
+
+        Returns
+        -------
+        float
+            `t`, or ``t * 1000 / steps``.
+        """
         return t * 1000 / self.steps if self.rescale_timesteps else t
 
     def timestep(self, sigma: float, rule: str = "nearest") -> Timestep:
@@ -225,12 +236,24 @@ SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
 
 @lru_cache
 def build_schedule(name: str, steps: int, rescale_timesteps: bool = False) -> Schedule:
-    """Build a schedule by its name, a key of `SCHEDULES`.
+    """Build a schedule by its name, as models' entries write it.
+
+    Parameters
+    ----------
+    name : {"linear", "cosine"}
+        See `linear_schedule` and `cosine_schedule`.
+    steps, rescale_timesteps
+        As those take them.
+
+    Returns
+    -------
+    Schedule
+        The same object for the same arguments.
 
     Raises
     ------
     ValueError
-        If there is no such schedule.
+        If there is no such schedule, or it cannot have so few steps.
     """
     if name not in SCHEDULES:
         raise ValueError(f"unknown noise schedule {name!r}; allowed: {', '.join(SCHEDULES)}")
