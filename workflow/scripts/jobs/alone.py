@@ -73,7 +73,7 @@ def _rule(name: str, config: dict[str, str]) -> Any:
 
 
 def _expand(rule: Any, values: dict[str, str]) -> SimpleNamespace:
-    from snakemake.io import Wildcards
+    from snakemake.iocontainers import Wildcards
 
     if missing := sorted(rule.wildcard_names - values.keys()):
         raise ValueError(f"rule {rule.name} needs {', '.join(f'{name}=...' for name in missing)}")

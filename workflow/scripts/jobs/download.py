@@ -132,7 +132,15 @@ def download(
 
 
 def link(target: str | Path, path: str | Path) -> None:
-    """Make `path` a relative link to the file `target`, atomically."""
+    """Make a relative symbolic link, atomically.
+
+    Parameters
+    ----------
+    target : str or Path
+        The file it leads to.
+    path : str or Path
+        The link; one that is there is replaced.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.symlink_to(os.path.relpath(target, path.parent))

@@ -311,8 +311,19 @@ class ShardJob:
 def certify(snakemake: Any) -> None:
     """Do the work of rule certify_shard, or keep its result where that is still right.
 
-    Counts are right when all that they say of themselves is what would be said of them now:
-    a moved or copied project draws no sample again.
+    Counts are right when their metadata are those that would be written: a moved or copied
+    project draws no sample again.
+
+    Parameters
+    ----------
+    snakemake : object
+        The object Snakemake gives the script, with ``params.depends`` from
+        `study.depends.votes`.
+
+    Raises
+    ------
+    Interrupted
+        If the job was asked to end; its votes are saved.
     """
     stop = defer_signals()
     shard = ShardJob(snakemake, stop)
