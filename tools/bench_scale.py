@@ -26,7 +26,7 @@ from pathlib import Path
 import yaml
 
 # Nothing large is imported here: a child's peak of memory counts from its parent's on.
-from project import ROOT, open_study
+from project import ROOT, written_out
 
 # isort: split
 from dds.files import write_json
@@ -156,12 +156,6 @@ class Bench:
             sys.exit(f"{text[-2000:]}\nerror: bench: a finished study was to be run again")
 
 
-def read_study(name: str) -> dict:
-    """Return a study that ships, as a file could say it: every key written out, no models."""
-    study = open_study(name).to_json()
-    return {key: value for key, value in study.items() if key not in ("name", "models")}
-
-
 def snakemake(*arguments: str) -> list[str]:
     """Return the command that runs Snakemake."""
     return [sys.executable, "-m", "snakemake", *arguments]
@@ -212,7 +206,7 @@ def stand_in(bench: Bench, study: dict, smaller: dict) -> None:
 
 def measure_planning(bench: Bench, times: int) -> None:
     """Plan the paper's study, nothing of it or all of it done, and in smaller shards."""
-    study = read_study("paper")
+    study = written_out("paper")
     smaller = in_smaller_shards(study, times)
     paper = bench.write_study("whole/scale.yaml", study)
     more = bench.write_study("smaller/scale.yaml", smaller)
@@ -230,7 +224,7 @@ def measure_planning(bench: Bench, times: int) -> None:
 
 def measure_aggregation(bench: Bench) -> None:
     """Make a table and a figure of the paper's CIFAR-10 shards, of made-up votes."""
-    study = read_study("paper")
+    study = written_out("paper")
     for part, names in {
         "datasets": ["cifar10"], "experiments": ["cifar10"], "tables": ["table_4"],
         "figures": ["figure_2"],
@@ -263,7 +257,7 @@ def measure_start(bench: Bench) -> None:
     for name in ("digits_unet", "digits_cnn"):
         models[name]["weights"]["train"]["iterations"] = 1
     registry.write_text(yaml.safe_dump(models, sort_keys=False))
-    study = read_study("digits")
+    study = written_out("digits")
     experiment = study["experiments"]["denoised"] | {
         "classifiers": ["digits_cnn"], "sigmas": [0.5], "n0": 1, "n": 1, "images": 2,
         "images_per_shard": 1,

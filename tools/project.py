@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
@@ -30,3 +31,12 @@ def open_study(name: str | None = None) -> Study:
         return load_study(load_config(config), ROOT)
     except StudyError as error:
         sys.exit(f"error: {error}")
+
+
+def written_out(name: str) -> dict[str, Any]:
+    """Return a study that ships as a file could say it, with every key of every entry.
+
+    Models of the registry are left out.
+    """
+    study = open_study(name).to_json()
+    return {key: value for key, value in study.items() if key not in ("name", "models")}

@@ -40,7 +40,7 @@ def test_counts_are_integers_of_every_image(project):
         )
         assert (counts["selection"].map(np.sum) == settings["n0"]).all()
         drawn = counts["estimation"].map(np.sum)
-        stops = settings["plan"] == "sequential" or settings.get("curtail", False)
+        stops = settings["plan"] != "fixed"
         assert (drawn <= settings["n"]).all() if stops else (drawn == settings["n"]).all()
 
 

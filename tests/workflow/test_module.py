@@ -19,7 +19,7 @@ configfile: "my_config.yaml"
 
 
 module certified:
-    snakefile: "{snakefile}"
+    snakefile: {snakefile}
     config: config
 
 
@@ -51,12 +51,12 @@ TINY = {
 }  # fmt: skip
 
 
-def run(folder, *arguments):
+def run(folder, *arguments, **variables):
     """Run Snakemake in a folder that holds nothing of this project."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     result = subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        cwd=folder, env=environment | variables, capture_output=True, text=True, check=False,
     )  # fmt: skip
     output = result.stdout + result.stderr
     assert result.returncode == 0, output
@@ -77,34 +77,37 @@ def importing(folder, snakefile, study):
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
-    """A repository that holds this project and is checked out nowhere."""
+def cache(tmp_path_factory):
+    """A folder of Snakemake's, into which it has cloned a repository that holds this project."""
     project = Project(tmp_path_factory.mktemp("project"))
-    bare = tmp_path_factory.mktemp("bare") / "certified.git"
+    cache = tmp_path_factory.mktemp("cache")
+    clones = cache / "snakemake/snakemake/source-cache/snakemake-git-cache"
+    bare = clones / "github.com/somebody/certified"
     author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (
-        ["init", "--quiet"], ["add", *PARTS], [*author, "commit", "--quiet", "-m", "all"],
+        ["init", "--quiet"], ["add", *PARTS], [*author, "commit", "--quiet", "-m", "all"], ["tag", "v1"],
         ["clone", "--quiet", "--bare", ".", str(bare)],
     ):  # fmt: skip
         subprocess.run(["git", *command], cwd=project.folder, check=True)
-    return bare
+    return cache
 
 
 def test_a_module_runs_a_study_and_its_results_are_used(tmp_path):
-    importing(tmp_path, ROOT / "workflow/Snakefile", "tiny.yaml")
+    importing(tmp_path, repr(str(ROOT / "workflow/Snakefile")), "tiny.yaml")
     run(tmp_path, "counted")
     assert int((tmp_path / "lines.txt").read_text()) == 3
     assert "Nothing to be done" in run(tmp_path, "counted")
 
 
-def test_a_module_may_be_read_from_a_repository(tmp_path, repository):
-    importing(tmp_path, f"git+file://{repository}/workflow/Snakefile@HEAD", "tiny.yaml")
-    run(tmp_path, "counted")
+def test_a_module_may_be_read_from_a_hosted_repository(tmp_path, cache):
+    hosted = 'github("somebody/certified", path="workflow/Snakefile", tag="v1")'
+    importing(tmp_path, hosted, "tiny.yaml")
+    run(tmp_path, "counted", XDG_CACHE_HOME=str(cache))
     assert int((tmp_path / "lines.txt").read_text()) == 3
 
 
 def test_every_way_in_gives_the_same_jobs(tmp_path):
-    importing(tmp_path, ROOT / "workflow/Snakefile", "digits")
+    importing(tmp_path, repr(str(ROOT / "workflow/Snakefile")), "digits")
     clone = tmp_path / "clone"
     clone.mkdir()
     project = Project(clone)

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from conftest import ROOT, Project
 
-STUDY = yaml.safe_load((ROOT / "config/studies/paper.yaml").read_text())
+from project import written_out
+
+STUDY = written_out("paper")
 REGISTRY = yaml.safe_load((ROOT / "config/models.yaml").read_text())
 
 

@@ -1,7 +1,8 @@
 """The benchmark of scale measures the shards that it says."""
 
-from bench_scale import in_smaller_shards, read_study, shards
+from bench_scale import in_smaller_shards, shards
 from dds.names import shard_range
+from project import written_out
 
 
 def images(study):
@@ -10,7 +11,7 @@ def images(study):
 
 
 def test_smaller_shards_hold_the_same_images():
-    study = read_study("paper")
+    study = written_out("paper")
     smaller = in_smaller_shards(study, 10)
     assert images(smaller) == images(study)
     assert len(list(shards(smaller))) >= 10 * len(list(shards(study)))

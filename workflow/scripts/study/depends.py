@@ -53,6 +53,9 @@ _OF_VOTES = (
     "plan",
 )
 
+#: What of its experiments nothing shows.
+_NOT_SHOWN = {"experiments": {"__all__": {"batch_size"}}}
+
 
 def data(study: Study, dataset: str) -> dict[str, Any]:
     """Return what the prepared images of a dataset depend on, beside the files' content."""
@@ -176,10 +179,14 @@ def certificates(study: Study, experiment: str) -> dict[str, Any]:
 
 def costs(study: Study) -> dict[str, Any]:
     """Return what the estimated costs of a study depend on."""
-    return {
-        "study": _dump(study, only={"name", "seed", "datasets", "models", "experiments"}),
-        "code": _code("estimate_costs"),
+    # Not on where weights come from; but a model must say something of it.
+    models = {
+        name: {"kind": entry.kind, **model(study, name)["description"], "weights": {"file": "-"}}
+        for name, entry in study.models.items()
     }
+    shown = {"tables", "figures", "notebooks", "checks", "title", "authors"}
+    needed = _dump(study, without=_NOT_SHOWN | dict.fromkeys({"models", *shown}, True))
+    return {"study": needed | {"models": models}, "code": _code("estimate_costs")}
 
 
 def table(study: Study, name: str) -> dict[str, Any]:
@@ -213,13 +220,13 @@ def checks(study: Study) -> dict[str, Any]:
 
 def shown(study: Study) -> dict[str, Any]:
     """Return what the artefacts that show the whole study need to know of it."""
-    return _dump(study, without={"datasets", "models"}, defaults=True)
+    return _dump(study, without=_NOT_SHOWN | {"datasets": True, "models": True}, defaults=True)
 
 
 def _dump(
     keys: Keys,
     *,
-    without: set[str] = frozenset(),
+    without: set[str] | dict[str, Any] | None = None,
     only: set[str] | None = None,
     defaults: bool = False,
 ) -> dict[str, Any]:
@@ -231,7 +238,7 @@ def _dump(
         mode="json",
         by_alias=True,
         include=only,
-        exclude=set(without),
+        exclude=without,
         exclude_defaults=not defaults,
     )
 
