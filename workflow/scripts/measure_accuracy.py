@@ -25,10 +25,17 @@ with job(globals()) as snakemake:
     share = accuracy(classifier, pack.images, pack.labels, batch_size=BATCH_SIZE, device=device)
     interval = binomial_interval(round(share * len(pack.images)), len(pack.images))
     low, high = map(float, interval)
-    logging.info("%s: accuracy %.4f (%.4f to %.4f), published: %s",
-                 name, share, low, high, expected)  # fmt: skip
-    measured = {"classifier": name, "images": len(pack.images), "accuracy": share,
-                "ci_low": low, "ci_high": high, "expected_accuracy": expected}  # fmt: skip
+    logging.info(
+        "%s: accuracy %.4f (%.4f to %.4f), published: %s", name, share, low, high, expected
+    )
+    measured = {
+        "classifier": name,
+        "images": len(pack.images),
+        "accuracy": share,
+        "ci_low": low,
+        "ci_high": high,
+        "expected_accuracy": expected,
+    }
     write_json(
         snakemake.output[0],
         measured

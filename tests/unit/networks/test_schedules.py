@@ -1,4 +1,4 @@
-"""Timesteps against the authors' values, equation 5, guided_diffusion and root finding."""
+"""Timesteps against the authors' values, guided_diffusion and root finding."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from dds.networks.schedules import build_schedule, cosine_timestep
+from dds.networks.schedules import build_schedule
 
 CIFAR = build_schedule("cosine", 4000, rescale_timesteps=True)
 IMAGENET = build_schedule("linear", 1000)
@@ -37,7 +37,7 @@ def test_alpha_bar_equals_guided_diffusion(name):
 
 
 @given(st.floats(0.02, 5.0))
-def test_closed_form_agrees_with_root_finding(sigma):
+def test_exact_timestep_agrees_with_root_finding(sigma):
     steps, s = 4000, 0.008
 
     def excess(t):
@@ -46,7 +46,6 @@ def test_closed_form_agrees_with_root_finding(sigma):
         return f - 1 / (1 + (2 * sigma) ** 2)
 
     root = brentq(excess, 0, steps - 2)
-    assert cosine_timestep(sigma, steps) == pytest.approx(root, abs=1e-6)
     assert CIFAR.timestep(sigma, "exact").t == pytest.approx(root, abs=2e-3)
 
 

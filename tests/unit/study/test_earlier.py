@@ -108,5 +108,5 @@ def test_an_entry_takes_over_what_an_earlier_one_means(tmp_path):
     path.write_text(text.split("tables:")[0])
     experiments = load_study(load_config({"study": str(path)}), ROOT).experiments
     assert experiments["ablation_multi_step"].plan == "curtailed"
-    assert experiments["ablation_multi_step"].method == "multi_step"
+    assert experiments["ablation_multi_step"].steps == 10
     assert experiments["plan_sequential"].plan == "sequential"

@@ -138,16 +138,6 @@ def test_the_configuration_is_completed():
     }
 
 
-@pytest.mark.parametrize(
-    ("denoiser", "steps", "method"),
-    [("none", 1, "none"), ("digits_unet", 1, "one_shot"), ("digits_unet", "all", "multi_step")],
-)
-def test_the_method_follows_from_denoiser_and_steps(load, denoiser, steps, method):
-    prefix = "experiments.undefended"
-    study = load({f"{prefix}.denoiser": denoiser, f"{prefix}.steps": steps})
-    assert study.experiments["undefended"].method == method
-
-
 def test_numbers_may_be_written_with_an_exponent(project):
     path = project / "config/studies/digits.yaml"
     text = path.read_text()

@@ -1,7 +1,7 @@
 """Diffusion denoised smoothing: certified robustness from off-the-shelf models.
 
-The names below are the library's front door. Each is imported when it is first asked
-for, so that statistics, logs and tables never wait for, or need, PyTorch.
+The names below are the library's public names. Each is imported when it is first asked
+for, so that statistics and logs never wait for, or need, PyTorch.
 """
 
 from importlib import import_module

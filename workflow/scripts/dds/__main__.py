@@ -49,16 +49,25 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("accuracy", help="print certified accuracy (%%)")
     command.add_argument("file", type=Path, help="certificates, a log or a folder of logs")
-    command.add_argument("--radii", type=float, nargs="+", default=[0, 0.25, 0.5, 0.75, 1],
-                         metavar="R", help="in [0,1] pixel units")  # fmt: skip
+    command.add_argument(
+        "--radii",
+        type=float,
+        nargs="+",
+        default=[0, 0.25, 0.5, 0.75, 1],
+        metavar="R",
+        help="in [0,1] pixel units",
+    )
     _add_sigma(command)
     command.set_defaults(run=_print_accuracy)
     return parser
 
 
 def _add_sigma(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--sigma", type=float, help="noise level of the logs, in [0,1] pixel "
-                         "units; by default from paths like sigma_0.25")  # fmt: skip
+    command.add_argument(
+        "--sigma",
+        type=float,
+        help="noise level of the logs, in [0,1] pixel units; by default from paths like sigma_0.25",
+    )
 
 
 def _import_logs(options: argparse.Namespace) -> None:
@@ -77,8 +86,10 @@ def _print_accuracy(options: argparse.Namespace) -> None:
     certificates = _read_any(options.file, options.sigma)
     accuracy = certified_accuracy(certificates, options.radii)
     percent = 100 * accuracy[["accuracy", "low", "high"]]
-    accuracy["cell"] = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in
-                        percent.itertuples(index=False)]  # fmt: skip
+    accuracy["cell"] = [
+        f"{value:.1f} [{low:.1f}, {high:.1f}]"
+        for value, low, high in percent.itertuples(index=False)
+    ]
     table = accuracy.pivot(index=["classifier", "sigma", "images"], columns="radius", values="cell")
     print("Certified accuracy (%) and its 95% interval, by radius")
     print(table.reset_index().to_string(index=False, na_rep="-"))

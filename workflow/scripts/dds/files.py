@@ -33,6 +33,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     ------
     OSError
         If the folder cannot be made or written to, or the disk is full.
+
+    Examples
+    --------
+    >>> path = Path(tempfile.mkdtemp(), "counts.txt")
+    >>> with atomic_path(path) as temporary:
+    ...     _ = temporary.write_text("980 of 1000")
+    ...     path.exists()
+    False
+    >>> path.read_text()
+    '980 of 1000'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,13 +60,44 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, value: object) -> None:
-    """Write `value` as indented JSON, atomically."""
+    """Write a value as indented JSON, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; see `atomic_path`.
+    value : object
+        What JSON can hold: mappings, lists, text, numbers.
+
+    Raises
+    ------
+    TypeError
+        If JSON cannot hold the value; the file is then untouched.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; it is read in pieces, so it may be large.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> path = Path(tempfile.mkdtemp(), "empty")
+    >>> path.touch()
+    >>> sha256(path)[:16]
+    'e3b0c44298fc1c14'
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -20,9 +20,14 @@ class Keys(BaseModel):
     """Keys of a part of a configuration file; unknown ones are refused, values never guessed."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, populate_by_name=True,
-        validate_default=False, protected_namespaces=(),
-    )  # fmt: skip
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
+        validate_default=False,
+        protected_namespaces=(),
+    )
 
 
 def key(

@@ -28,6 +28,14 @@ class Kinds:
     package : str
         Name of the package whose modules are the kinds. A module whose name begins with
         ``_`` is none.
+
+    Examples
+    --------
+    >>> from dds.statistics.plans import PLANS
+    >>> PLANS.names
+    ('curtailed', 'fixed', 'sequential')
+    >>> PLANS["fixed"].Keys.__doc__
+    'Draw n estimation samples of every image.'
     """
 
     def __init__(self, package: str) -> None:
@@ -70,6 +78,15 @@ def is_file(name: str) -> bool:
 
 def load_file(path: str | Path) -> ModuleType:
     """Import a Python file of the user's own, by its path; the same file is imported once.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of the file, relative to the working directory or full.
+
+    Returns
+    -------
+    module
 
     Raises
     ------

@@ -23,8 +23,21 @@ from dds.names import sigma_name
 from dds.statistics.certificates import ABSTAIN
 
 #: The columns of certificates, as `dds.statistics.certificates.compute_certificates` gives them.
-COLUMNS = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
-           "p_lower", "radius", "correct", "selected", "computed"]  # fmt: skip
+COLUMNS = [
+    "image",
+    "label",
+    "sigma",
+    "classifier",
+    "n0",
+    "n",
+    "prediction",
+    "successes",
+    "p_lower",
+    "radius",
+    "correct",
+    "selected",
+    "computed",
+]
 
 _HEADER = ("idx", "label", "predict", "radius", "correct", "time")
 _SYNONYMS = {
@@ -42,7 +55,7 @@ _SIGMA = {word: re.compile(rf"{word}[_=-]?(\d*\.?\d+)") for word in ("sigma", "n
 def read_log(
     path: str | Path, classifier: str | None = None, sigma: float | None = None
 ) -> pd.DataFrame:
-    """Read a log as certificates.
+    r"""Read a log as certificates.
 
     Parameters
     ----------
@@ -68,6 +81,25 @@ def read_log(
     ValueError
         If the file is no log, ends in the middle of a line, has an image twice or a
         value out of range, or ``correct`` has neither meaning; naming the line.
+
+    References
+    ----------
+    Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via randomized
+    smoothing. ICML: the logs of the released code.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "cnn_sigma_0.25.tsv")
+    >>> _ = path.write_text(
+    ...     "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
+    ...     "0\t3\t3\t0.62\t1\t0:00:01\n"
+    ...     "1\t5\t-1\t0.0\t0\t0:00:01\n"
+    ... )
+    >>> print(read_log(path)[["image", "sigma", "prediction", "radius", "correct"]])
+       image  sigma  prediction  radius  correct
+    0      0   0.25           3    0.62     True
+    1      1   0.25          -1    0.00    False
     """
     path = Path(path)
     lines, table = _read_table(path)
@@ -81,8 +113,11 @@ def read_log(
     return table.assign(
         sigma=np.nan if sigma is None else sigma,
         classifier=path.name.removesuffix(".tsv") if classifier is None else classifier,
-        p_lower=np.nan, correct=hits, computed=table["radius"].notna(), **missing,
-    )[COLUMNS]  # fmt: skip
+        p_lower=np.nan,
+        correct=hits,
+        computed=table["radius"].notna(),
+        **missing,
+    )[COLUMNS]
 
 
 def read_logs(folder: str | Path, sigma: float | None = None) -> pd.DataFrame:
@@ -128,13 +163,24 @@ def read_logs(folder: str | Path, sigma: float | None = None) -> pd.DataFrame:
 
 
 def find_logs(folder: str | Path) -> list[Path]:
-    """Return the logs in a folder and those below it, by the rule of `read_logs`, sorted."""
+    """Return the logs in a folder and those below it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        A folder that does not exist holds none.
+
+    Returns
+    -------
+    list of Path
+        Files that end in ``.tsv``, or begin with a log's header and a row; sorted.
+    """
     files = (path for path in Path(folder).rglob("*") if path.is_file())
     return sorted(path for path in files if path.suffix == ".tsv" or _begins_as_log(path))
 
 
 def write_log(certificates: pd.DataFrame, path: str | Path) -> None:
-    """Write the certificates of one classifier at one noise level as a log, atomically.
+    r"""Write the certificates of one classifier at one noise level as a log, atomically.
 
     Radii are written in full, so that reading them back gives the same numbers;
     ``correct`` is 0 or 1. Certificates have no time an image, so ``time`` is ``nan``.
@@ -150,6 +196,15 @@ def write_log(certificates: pd.DataFrame, path: str | Path) -> None:
     ------
     ValueError
         If an image comes twice.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "sigma_0.25.tsv")
+    >>> columns = ["image", "label", "prediction", "radius", "correct"]
+    >>> write_log(pd.DataFrame([[0, 3, 3, 0.62, True]], columns=columns), path)
+    >>> path.read_text().splitlines()[1].split("\t")
+    ['0', '3', '3', '0.62', '1', 'nan']
     """
     double = certificates.loc[certificates["image"].duplicated(), "image"]
     if len(double):
@@ -169,6 +224,14 @@ def write_log(certificates: pd.DataFrame, path: str | Path) -> None:
 
 def write_logs(certificates: pd.DataFrame, folder: str | Path) -> list[Path]:
     """Write certificates as ``FOLDER/CLASSIFIER/sigma_0.25.tsv``, a log a noise level.
+
+    Parameters
+    ----------
+    certificates : DataFrame
+        As `write_log` takes them, of any classifiers and noise levels, which the columns
+        ``classifier`` and ``sigma`` tell apart.
+    folder : str or Path
+        Where the logs go.
 
     Returns
     -------
@@ -195,6 +258,16 @@ def write_logs(certificates: pd.DataFrame, folder: str | Path) -> list[Path]:
 def read_certificates(path: str | Path) -> pd.DataFrame:
     """Read a certificates file.
 
+    Parameters
+    ----------
+    path : str or Path
+        As `write_certificates` wrote it, or rule compute_certificates.
+
+    Returns
+    -------
+    DataFrame
+        With at least the columns `COLUMNS`.
+
     Raises
     ------
     ValueError
@@ -211,7 +284,15 @@ def read_certificates(path: str | Path) -> pd.DataFrame:
 
 
 def write_certificates(certificates: pd.DataFrame, path: str | Path) -> None:
-    """Write a certificates file, atomically."""
+    """Write a certificates file, atomically.
+
+    Parameters
+    ----------
+    certificates : DataFrame
+        As `read_logs` returns them, or `dds.statistics.certificates.compute_certificates`.
+    path : str or Path
+        The parquet file to write.
+    """
     with atomic_path(path) as temporary:
         certificates.to_parquet(temporary, index=False)
 
@@ -310,9 +391,14 @@ def _check_correct(path: Path, lines: np.ndarray, correct: pd.Series, hits: pd.S
     if exceeds_one:
         counts |= flags
     if not (flags.all() or counts.all()):
-        _refuse(path, lines, ~(counts if exceeds_one else flags), "correct is {}, neither 0/1 "
-                "nor a running count of the images whose prediction is their label",
-                correct)  # fmt: skip
+        _refuse(
+            path,
+            lines,
+            ~(counts if exceeds_one else flags),
+            "correct is {}, neither 0/1 "
+            "nor a running count of the images whose prediction is their label",
+            correct,
+        )
 
 
 def _refuse(path: Path, lines: np.ndarray, wrong: ArrayLike, problem: str, values: Any) -> None:

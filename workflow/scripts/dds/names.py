@@ -23,12 +23,17 @@ def shard_names(images: int, images_per_shard: int) -> list[str]:
     Returns
     -------
     list of str
-        For example ``["images_00000-00499", "images_00500-00999"]``.
+        In the order of the images.
 
     Raises
     ------
     ValueError
         If either number is below 1.
+
+    Examples
+    --------
+    >>> shard_names(images=1200, images_per_shard=500)
+    ['images_00000-00499', 'images_00500-00999', 'images_01000-01199']
     """
     if images < 1 or images_per_shard < 1:
         raise ValueError(
@@ -41,7 +46,28 @@ def shard_names(images: int, images_per_shard: int) -> list[str]:
 
 
 def shard_range(name: str) -> range:
-    """Return the images that the shard `name` holds; the inverse of `shard_names`."""
+    """Return the images that a shard holds.
+
+    Parameters
+    ----------
+    name : str
+        As `shard_names` gives it.
+
+    Returns
+    -------
+    range
+        Indices in the dataset, at least one.
+
+    Raises
+    ------
+    ValueError
+        If it is no shard's name, or its last image comes before its first.
+
+    Examples
+    --------
+    >>> shard_range("images_00500-00999")
+    range(500, 1000)
+    """
     match = _SHARD.fullmatch(name)
     if match is None:
         raise ValueError(f"{name!r} is not a shard; expected a name like images_00000-00499")
@@ -52,5 +78,20 @@ def shard_range(name: str) -> range:
 
 
 def sigma_name(sigma: float) -> str:
-    """Name a noise level for files and folders: ``sigma_name(0.25)`` is ``"sigma_0.25"``."""
+    """Name a noise level for files and folders.
+
+    Parameters
+    ----------
+    sigma : float
+        In [0,1] pixel units; six digits are kept.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> sigma_name(0.25), sigma_name(1)
+    ('sigma_0.25', 'sigma_1')
+    """
     return f"sigma_{float(sigma):g}"

@@ -34,13 +34,25 @@ class Progress:
     """
 
     def __init__(
-        self, total: int | None, label: str, unit: str, *, done: int = 0,
-        log_interval: float = 30.0, scaled: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        total: int | None,
+        label: str,
+        unit: str,
+        *,
+        done: int = 0,
+        log_interval: float = 30.0,
+        scaled: bool = False,
+    ) -> None:
         self._bar = tqdm(
-            total=total, initial=done, desc=label, unit=f" {unit}", dynamic_ncols=True,
-            disable=not sys.stderr.isatty(), leave=False, unit_scale=scaled,
-        )  # fmt: skip
+            total=total,
+            initial=done,
+            desc=label,
+            unit=f" {unit}",
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            leave=False,
+            unit_scale=scaled,
+        )
         self._scaled = scaled
         self._label, self._unit, self._total = label, unit, total
         self._initial = self.done = done
@@ -65,9 +77,15 @@ class Progress:
         self._logged = time.monotonic()
         elapsed = self._logged - self._started
         meter = tqdm.format_meter(
-            self.done, self._total, elapsed, ncols=0, prefix=self._label,
-            unit=f" {self._unit}", initial=self._initial, unit_scale=self._scaled,
-        )  # fmt: skip
+            self.done,
+            self._total,
+            elapsed,
+            ncols=0,
+            prefix=self._label,
+            unit=f" {self._unit}",
+            initial=self._initial,
+            unit_scale=self._scaled,
+        )
         logger.info(meter)
 
 

@@ -39,8 +39,9 @@ def stand_in(script: str | Path, arguments: Sequence[str] | None = None) -> Simp
     )
     parser.add_argument("wildcards", nargs="*", metavar="WILDCARD=VALUE", help="of the rule")
     parser.add_argument("--rule", default=Path(script).stem, help="by default the script's name")
-    parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE",
-                        help="as Snakemake takes it")  # fmt: skip
+    parser.add_argument(
+        "--config", nargs="+", default=[], metavar="KEY=VALUE", help="as Snakemake takes it"
+    )
     options = parser.parse_args(arguments)
     try:
         return _expand(_rule(options.rule, _pairs(options.config)), _pairs(options.wildcards))
@@ -72,7 +73,7 @@ def _rule(name: str, config: dict[str, str]) -> Any:
 
 
 def _expand(rule: Any, values: dict[str, str]) -> SimpleNamespace:
-    from snakemake.io import Wildcards
+    from snakemake.iocontainers import Wildcards
 
     if missing := sorted(rule.wildcard_names - values.keys()):
         raise ValueError(f"rule {rule.name} needs {', '.join(f'{name}=...' for name in missing)}")
@@ -82,7 +83,13 @@ def _expand(rule: Any, values: dict[str, str]) -> SimpleNamespace:
     for path in (*output, *rule.expand_log(wildcards)):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     return SimpleNamespace(
-        rule=rule.name, input=inputs, output=output, wildcards=wildcards, threads=1,
+        rule=rule.name,
+        input=inputs,
+        output=output,
+        wildcards=wildcards,
+        threads=1,
         params=rule.expand_params(wildcards, inputs, output, job)[0],
-        log=rule.expand_log(wildcards), resources=job.resources, config=rule.workflow.config,
-    )  # fmt: skip
+        log=rule.expand_log(wildcards),
+        resources=job.resources,
+        config=rule.workflow.config,
+    )

@@ -52,6 +52,20 @@ def load_checkpoint(
 ) -> tuple[bytes, dict[str, Any]] | None:
     """Read a checkpoint's state and progress, or None where there is no checkpoint.
 
+    Parameters
+    ----------
+    path : str or Path
+        The checkpoint.
+    identity : mapping
+        All that the work's result depends on, as `save_checkpoint` takes it.
+
+    Returns
+    -------
+    state : bytes
+        What to go on from.
+    progress : dict
+        How far the work had come.
+
     Raises
     ------
     UnusableCheckpoint
@@ -75,6 +89,15 @@ def load_checkpoint(
 def read_progress(path: str | Path) -> dict[str, Any]:
     """Read how far the work of a checkpoint has come; its state is not looked at.
 
+    Parameters
+    ----------
+    path : str or Path
+        The checkpoint.
+
+    Returns
+    -------
+    dict
+
     Raises
     ------
     UnusableCheckpoint
@@ -90,9 +113,10 @@ def _parse(line: bytes, path: str | Path) -> dict[str, Any]:
     try:
         head = json.loads(line)
         return {
-            "progress": dict(head["progress"]), "identity": dict(head["identity"]),
+            "progress": dict(head["progress"]),
+            "identity": dict(head["identity"]),
             "digest": str(head["digest"]),
-        }  # fmt: skip
+        }
     except (ValueError, TypeError, KeyError, RecursionError):
         raise UnusableCheckpoint(f"checkpoint {path} is damaged") from None
 

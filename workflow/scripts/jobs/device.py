@@ -50,7 +50,18 @@ def _keep_freed_memory() -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """Return what the device calls itself."""
+    """Return what the device calls itself.
+
+    Parameters
+    ----------
+    device : torch.device
+        From `prepare_device`.
+
+    Returns
+    -------
+    str
+        The GPU's name, or the architecture of the CPU and the number of threads.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"

@@ -132,7 +132,15 @@ def download(
 
 
 def link(target: str | Path, path: str | Path) -> None:
-    """Make `path` a relative link to the file `target`, atomically."""
+    """Make a relative symbolic link, atomically.
+
+    Parameters
+    ----------
+    target : str or Path
+        The file it leads to.
+    path : str or Path
+        The link; one that is there is replaced.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.symlink_to(os.path.relpath(target, path.parent))
@@ -295,8 +303,10 @@ def _check(file: Path, path: Path, wanted: Mapping[str, Any]) -> None:
     elif not record.exists():
         logger.info(
             "%s: trust on first use: no hash is published; its sha256 %s is recorded in %s",
-            path, found["sha256"], record,
-        )  # fmt: skip
+            path,
+            found["sha256"],
+            record,
+        )
         record.write_text(f"{found['sha256']}  {path.name}\n", encoding="utf-8")
     elif (recorded := record.read_text(encoding="utf-8").split()[0]) != found["sha256"]:
         raise DownloadError(
@@ -314,6 +324,4 @@ def _digests(path: Path) -> dict[str, Any]:
         while block := file.read(_BLOCK):
             sha256.update(block)
             md5.update(block)
-    return {
-        "bytes": path.stat().st_size, "sha256": sha256.hexdigest(), "md5": md5.hexdigest()
-    }  # fmt: skip
+    return {"bytes": path.stat().st_size, "sha256": sha256.hexdigest(), "md5": md5.hexdigest()}

@@ -13,7 +13,7 @@ _PROCESSORS = Path("/sys/class/powercap")
 
 
 class EnergyMeter:
-    """Adds up what a device's own counters say, from now on.
+    """Adds up what a device's own counters say, from the moment it is made.
 
     The counters are of the whole device: of a GPU by NVML (from Volta on), else of all
     processors (RAPL). What else runs there is counted, too.

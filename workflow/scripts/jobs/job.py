@@ -49,9 +49,13 @@ def job(namespace: dict[str, Any]) -> Iterator[Any]:
     logging.raiseExceptions = False  # a full disk is reported once, not for each line
     try:
         logging.basicConfig(
-            filename=log_file, filemode="w", force=True, level=logging.INFO,
-            format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S",
-        )  # fmt: skip
+            filename=log_file,
+            filemode="w",
+            force=True,
+            level=logging.INFO,
+            format="%(asctime)s %(message)s",
+            datefmt="%Y-%m-%d %H:%M:%S",
+        )
     except OSError as error:
         _end(snakemake, f"cannot write the log: {error}", 1)
     logging.captureWarnings(True)

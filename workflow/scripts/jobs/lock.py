@@ -17,8 +17,8 @@ from typing import IO, Any
 
 from dds.progress import Interrupted
 
-#: Seconds between the signs of life of a holder, after how many without one it counts
-#: as dead, between two looks at a lock that is waited for, and to wait for squeue.
+#: Seconds between two heartbeats of a lock holder, after how many without one the lock is
+#: stale, between two looks at a lock that is waited for, and to wait for squeue.
 HEARTBEAT = 15.0
 STALE_AFTER = 120.0
 LOOK = 5.0
@@ -60,10 +60,10 @@ class Lock:
 def hold(path: str | Path, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Lock]:
     """Hold a lock for the length of the block; wait while another live job holds it.
 
-    A holder that died does not block: one on this host whose process is gone, an
-    earlier run of this SLURM job, one whose SLURM job does not run any more, or one
-    that has shown no sign of life for `STALE_AFTER` seconds. Should such a holder live
-    after all, `Lock.verify` stops it.
+    A stale lock does not block: its holder is a process of this host that is gone, an
+    earlier run of this SLURM job, a SLURM job that does not run any more, or one without a
+    heartbeat for `STALE_AFTER` seconds. Should such a holder live after all, `Lock.verify`
+    stops it.
 
     Parameters
     ----------
@@ -116,12 +116,18 @@ def hold(path: str | Path, *, stop: Callable[[], bool] = lambda: False) -> Itera
 
 
 def read_owner(path: str | Path) -> dict[str, Any]:
-    """Read who holds a lock: host, pid, process_started, slurm_job, since, token.
+    """Read who holds a lock.
+
+    Parameters
+    ----------
+    path : str or Path
+        The lock file.
 
     Returns
     -------
     dict
-        Empty if the file does not say, as after a power failure.
+        ``host``, ``pid``, ``process_started``, ``slurm_job``, ``since`` and ``token``; empty
+        if the file does not say, as after a power failure.
 
     Raises
     ------
@@ -136,7 +142,17 @@ def read_owner(path: str | Path) -> dict[str, Any]:
 
 
 def describe(owner: dict[str, Any]) -> str:
-    """Say who an owner is, in a few words."""
+    """Say who holds a lock, in a few words.
+
+    Parameters
+    ----------
+    owner : dict
+        From `read_owner`.
+
+    Returns
+    -------
+    str
+    """
     if not owner:
         return "an unknown job"
     job = f"SLURM job {owner['slurm_job']}, " if owner["slurm_job"] else ""
@@ -146,10 +162,13 @@ def describe(owner: dict[str, Any]) -> str:
 def _myself() -> dict[str, Any]:
     pid = os.getpid()
     return {
-        "host": socket.gethostname(), "pid": pid, "process_started": _process_start(pid),
-        "slurm_job": os.environ.get("SLURM_JOB_ID"), "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "host": socket.gethostname(),
+        "pid": pid,
+        "process_started": _process_start(pid),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         "token": uuid.uuid4().hex,
-    }  # fmt: skip
+    }
 
 
 def _create(path: Path, owner: dict[str, Any]) -> IO[str] | None:
@@ -177,8 +196,8 @@ def _create(path: Path, owner: dict[str, Any]) -> IO[str] | None:
 def _remove(path: Path, owner: dict[str, Any]) -> None:
     """Remove the lock if it is still `owner`'s.
 
-    It is moved away first, so that of two jobs that find the same dead holder one
-    removes it, and is looked at again, in case the other was quicker by a whole turn.
+    It is moved away first, so that of two jobs that find the same stale lock one removes
+    it, and is read again, in case the other has removed it and made one of its own.
     """
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
@@ -216,10 +235,21 @@ def _slurm_runs(job: str) -> bool | None:
     """Tell whether a SLURM job runs, and does not wait for a new start; None if unknown."""
     try:
         answer = subprocess.run(
-            ["squeue", "--noheader", "--states", "RUNNING,SUSPENDED,COMPLETING",
-             "--jobs", job, "--format", "%T"],
-            capture_output=True, text=True, check=False, timeout=PATIENCE,
-        )  # fmt: skip
+            [
+                "squeue",
+                "--noheader",
+                "--states",
+                "RUNNING,SUSPENDED,COMPLETING",
+                "--jobs",
+                job,
+                "--format",
+                "%T",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     if answer.returncode != 0:
@@ -228,7 +258,7 @@ def _slurm_runs(job: str) -> bool | None:
 
 
 def _age(path: Path) -> float:
-    """Seconds since the holder's last sign of life, by the file system's own clock."""
+    """Seconds since the holder's last heartbeat, by the file system's own clock."""
     probe = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
         probe.touch()

@@ -24,6 +24,9 @@ def load_denoiser(
     `steps` is that of an experiment: a whole number, or ``"all"``.
     """
     return registry.load_denoiser(
-        model["description"], path, **model["layout"], timestep=timestep,
+        model["description"],
+        path,
+        **model["layout"],
+        timestep=timestep,
         steps=0 if steps == "all" else steps,
-    )  # fmt: skip
+    )

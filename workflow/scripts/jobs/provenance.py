@@ -13,9 +13,18 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = (
-    "torch", "torchvision", "timm", "transformers", "guided-diffusion-sdk", "numpy", "scipy",
-    "pandas", "pyarrow", "scikit-learn", "snakemake",
-)  # fmt: skip
+    "torch",
+    "torchvision",
+    "timm",
+    "transformers",
+    "guided-diffusion-sdk",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "snakemake",
+)
 
 
 class Provenance:
@@ -129,8 +138,11 @@ def _commit() -> str | None:
     root = Path(__file__).parent
     answer = subprocess.run(
         ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
-        cwd=root, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return answer.stdout.strip() or None
 
 

@@ -255,9 +255,13 @@ class ShardJob:
 
             try:
                 smoothed.count_votes(
-                    self._pack.pixels(self._images), self._labels, self._images,
-                    classes=len(self._pack.classes), votes=kept.votes, after_batch=after_batch,
-                )  # fmt: skip
+                    self._pack.pixels(self._images),
+                    self._labels,
+                    self._images,
+                    classes=len(self._pack.classes),
+                    votes=kept.votes,
+                    after_batch=after_batch,
+                )
             finally:
                 kept.save()
         return {"batch_size": smoothed.batch_size}
@@ -272,11 +276,17 @@ class ShardJob:
         names = depends["classifiers"]
         classifiers = {name: load_classifier(models[name], inputs[name]) for name in names}
         return SmoothedClassifier(
-            classifiers, denoiser, self._sigma, self._plan, depends["seed"],
+            classifiers,
+            denoiser,
+            self._sigma,
+            self._plan,
+            depends["seed"],
             batch_size=self._snakemake.params.batch_size,
-            deterministic=depends["deterministic"], noise=depends["noise"],
-            precision=self.metadata["precision"], device=self.device,
-        )  # fmt: skip
+            deterministic=depends["deterministic"],
+            noise=depends["noise"],
+            precision=self.metadata["precision"],
+            device=self.device,
+        )
 
     @property
     def _labels(self) -> list[int]:
@@ -301,8 +311,19 @@ class ShardJob:
 def certify(snakemake: Any) -> None:
     """Do the work of rule certify_shard, or keep its result where that is still right.
 
-    Counts are right when all that they say of themselves is what would be said of them now:
-    a moved or copied project draws no sample again.
+    Counts are right when their metadata are those that would be written: a moved or copied
+    project draws no sample again.
+
+    Parameters
+    ----------
+    snakemake : object
+        The object Snakemake gives the script, with ``params.depends`` from
+        `study.depends.votes`.
+
+    Raises
+    ------
+    Interrupted
+        If the job was asked to end; its votes are saved.
     """
     stop = defer_signals()
     shard = ShardJob(snakemake, stop)

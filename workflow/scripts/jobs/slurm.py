@@ -21,7 +21,7 @@ from typing import Any
 PLUGIN = "snakemake_executor_plugin_slurm"
 
 _PAUSE = 5.0  # seconds between two questions
-_PATIENCE = 600.0  # seconds that a submission waits; what fails then is retried as ever
+_PATIENCE = 600.0  # seconds that a submission waits for an answer; then it fails, and is retried
 _UNKNOWN = 2  # checks in a row at which SLURM does not know a job, until it is given up
 
 # Why SLURM, not a person, holds a job that could not be started.

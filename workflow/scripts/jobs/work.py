@@ -143,6 +143,15 @@ def resume(
         Asked while another job holds the lock; when true, waiting ends.
     meter : EnergyMeter, optional
         Of the device that works.
+
+    Yields
+    ------
+    Work
+
+    Raises
+    ------
+    Interrupted
+        If the wait for the lock was stopped.
     """
     output = Path(output)
     with hold(output.with_suffix(".lock"), stop=stop) as lock:

@@ -1,1 +1,1 @@
-"""The paper's furniture: tables, figures, literature, checks, costs."""
+"""What a paper is made of: tables, figures, published numbers, checks, costs."""

@@ -57,6 +57,12 @@ def check_experiment(
         How many images the experiment has: 0 to `images` - 1.
     alpha : float
         Error probability of each certificate.
+
+    Returns
+    -------
+    list of Check
+        Counts add up; every image is there once at every sigma; certificates follow from
+        the counts, to the last bit; no radius exceeds what its samples allow.
     """
     return [
         _counts_add_up(name, counts, metadata),
@@ -196,7 +202,22 @@ def _curtailed_like_fixed(
 
 
 def failures(checks: Sequence[Check]) -> str:
-    """Return what failed in one line; empty where all passed."""
+    """Return what failed, in one line.
+
+    Parameters
+    ----------
+    checks : sequence of Check
+
+    Returns
+    -------
+    str
+        Empty where all passed.
+
+    Examples
+    --------
+    >>> failures([Check("counts add up", True, "20 rows"), Check("radii fall", False, "at 0.5")])
+    '1 of 2 checks failed: radii fall (at 0.5)'
+    """
     failed = [check for check in checks if not check.passed]
     if not failed:
         return ""

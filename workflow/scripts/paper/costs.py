@@ -296,7 +296,20 @@ def denoiser_flops(entry: Any, shape: Sequence[int]) -> int:
 
 
 def classifier_flops(entry: Any, shape: Sequence[int]) -> int:
-    """Count the FLOP of a classifier on one image, as `denoiser_flops` does."""
+    """Count the FLOP of a classifier on one image.
+
+    Parameters
+    ----------
+    entry : ClassifierKeys or mapping
+        What `dds.networks.registry.build_classifier` takes.
+    shape : sequence of int
+        Channels, height and width of the image, before the classifier resizes it.
+
+    Returns
+    -------
+    int
+        As of `denoiser_flops`.
+    """
     return _count(_Hashable("classifier", entry), tuple(shape))
 
 

@@ -27,7 +27,7 @@ _LINKS = ("table", "row", "radius", "sigma", "repository", "commit", "path", "by
 
 
 def read_published(path: str | Path) -> pd.DataFrame:
-    """Read published certified accuracies.
+    r"""Read published certified accuracies.
 
     Parameters
     ----------
@@ -47,6 +47,19 @@ def read_published(path: str | Path) -> pd.DataFrame:
     ValueError
         If a column is missing or unknown, a value is not allowed, a cell comes twice,
         or a number stands where none was printed; naming the line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "published.csv")
+    >>> _ = path.write_text(
+    ...     "table,row,off_the_shelf,extra_data,sigma,radius,certified_accuracy,clean_accuracy,"
+    ...     "status\n"
+    ...     "3,RS,none,no,,0.5,43.0,75.0,printed\n"
+    ... )
+    >>> cells = published_cells(read_published(path), "3", "RS")
+    >>> cells[["radius", "certified_accuracy"]].to_numpy().tolist()
+    [[0.5, 43.0]]
     """
     published = _read_csv(path, _PUBLISHED)
     for column, allowed in _CHOICES.items():
@@ -72,19 +85,32 @@ def published_cells(
     table: str,
     row: str | None = None,
     *,
-    sigma: float | None = None,
-    radius: float | None = None,
     extra_data: str | None = None,
 ) -> pd.DataFrame:
     """Return the cells of a table that fit all arguments given.
+
+    Parameters
+    ----------
+    published : DataFrame
+        From `read_published`.
+    table : str
+        The table's name, such as ``"3"`` or ``"4a"``.
+    row : str, optional
+        The row's name as printed; by default all rows.
+    extra_data : {"yes", "no"}, optional
+        Tells apart rows of the same name.
+
+    Returns
+    -------
+    DataFrame
+        The rows of `published` that fit, at least one.
 
     Raises
     ------
     ValueError
         If none does.
     """
-    asked = {"table": table, "row": row, "sigma": sigma, "radius": radius}
-    asked["extra_data"] = extra_data
+    asked = {"table": table, "row": row, "extra_data": extra_data}
     wanted = {column: value for column, value in asked.items() if value is not None}
     cells = published
     for column, value in wanted.items():
@@ -137,6 +163,11 @@ def recompute_published(links: str | Path, folder: str | Path) -> pd.DataFrame:
     DataFrame
         ``table``, ``row``, ``sigma``, ``radius``, ``images``, ``certified_accuracy``
         and ``clean_accuracy`` (percent) of the cells whose log is at hand.
+
+    Raises
+    ------
+    ValueError
+        If the CSV file or a log that it names is damaged, naming the line.
     """
     wanted = _read_csv(links, _LINKS)
     for column in ("radius", "sigma"):

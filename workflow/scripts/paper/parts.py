@@ -88,6 +88,19 @@ def read_entry(kinds: Kinds, keys: Mapping[str, Any]) -> Entry:
 def select_certificates(
     certificates: Mapping[str, pd.DataFrame], experiment: str, classifier: str
 ) -> pd.DataFrame:
-    """Return the certificates of one classifier, from those of all experiments by name."""
+    """Return the certificates of one classifier.
+
+    Parameters
+    ----------
+    certificates : mapping of str to DataFrame
+        By experiment, as `dds.statistics.certificates.compute_certificates` returns them.
+    experiment, classifier : str
+        Which of them.
+
+    Returns
+    -------
+    DataFrame
+        Some of its rows, at all noise levels.
+    """
     rows = certificates[experiment]
     return rows[rows["classifier"] == classifier]

@@ -58,6 +58,7 @@ def to_markdown(sheets: Sequence[Sheet], caption: str) -> str:
     Parameters
     ----------
     sheets : sequence of Sheet
+        The panels of the table, in order.
     caption : str
         Stands above them.
 
@@ -98,6 +99,18 @@ def to_markdown(sheets: Sequence[Sheet], caption: str) -> str:
 def to_text(sheets: Sequence[Sheet], caption: str) -> str:
     """Write sheets as aligned plain text, for a terminal.
 
+    Parameters
+    ----------
+    sheets : sequence of Sheet
+        The panels of the table, in order.
+    caption : str
+        Stands above them.
+
+    Returns
+    -------
+    str
+        With the notes of all sheets below, each once.
+
     Examples
     --------
     >>> rows = [[Cell("σ = 0.25"), Cell("76.0")], [Cell("σ = 0.5"), Cell("8.1")]]
@@ -132,7 +145,28 @@ def to_text(sheets: Sequence[Sheet], caption: str) -> str:
 
 
 def to_latex(sheets: Sequence[Sheet], caption: str) -> str:
-    """Write sheets as one LaTeX table environment; needs booktabs and wasysym."""
+    r"""Write sheets as one LaTeX table environment.
+
+    Parameters
+    ----------
+    sheets : sequence of Sheet
+        The panels of the table, in order.
+    caption : str
+        Stands below them, before the notes.
+
+    Returns
+    -------
+    str
+        For a document with the packages booktabs and wasysym.
+
+    Examples
+    --------
+    >>> row = [Cell("σ = 0.25"), Cell("76.0", raised="81.5", bold=True)]
+    >>> lines = to_latex([Sheet("", ["Noise", "ε = 0.5"], [row])], "Accuracy.").splitlines()
+    >>> print(lines[5], lines[7], sep="\n")
+    Noise & $\varepsilon$ = 0.5 \\
+    $\sigma$ = 0.25 & \textsuperscript{(81.5)}\textbf{76.0} \\
+    """
 
     def cell(cell: Cell) -> str:
         text = _latex(cell.text)
@@ -154,7 +188,20 @@ def to_latex(sheets: Sequence[Sheet], caption: str) -> str:
 
 
 def to_html(sheets: Sequence[Sheet], caption: str) -> str:
-    """Write sheets as an HTML page that needs no other file."""
+    """Write sheets as an HTML page that needs no other file.
+
+    Parameters
+    ----------
+    sheets : sequence of Sheet
+        The panels of the table, in order.
+    caption : str
+        Stands above them.
+
+    Returns
+    -------
+    str
+        A whole document.
+    """
 
     def cell(cell: Cell) -> str:
         text = html.escape(cell.text)
@@ -173,7 +220,21 @@ def to_html(sheets: Sequence[Sheet], caption: str) -> str:
 
 
 def to_json(sheets: Sequence[Sheet], caption: str) -> dict[str, Any]:
-    """Return sheets as plain data, for the typesetting of the paper."""
+    """Return sheets as plain data, for the typesetting of the paper.
+
+    Parameters
+    ----------
+    sheets : sequence of Sheet
+        The panels of the table, in order.
+    caption : str
+        Of the whole table.
+
+    Returns
+    -------
+    dict
+        ``caption``; ``sheets``, the fields of each `Sheet` and `Cell`; ``notes`` of all sheets,
+        each once. Values are those that JSON can hold.
+    """
     return {
         "caption": caption,
         "sheets": [asdict(sheet) for sheet in sheets],

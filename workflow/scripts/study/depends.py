@@ -39,9 +39,19 @@ _OF_A_CHECKPOINT = ("key", "strip_prefix")
 #: are is in the shards' names, certificates are computed from the votes afterwards, and batches
 #: leave the samples unchanged.
 _OF_VOTES = (
-    "dataset", "split", "denoiser", "steps", "timestep", "classifiers", "n0", "n", "noise",
-    "precision", "deterministic", "plan",
-)  # fmt: skip
+    "dataset",
+    "split",
+    "denoiser",
+    "steps",
+    "timestep",
+    "classifiers",
+    "n0",
+    "n",
+    "noise",
+    "precision",
+    "deterministic",
+    "plan",
+)
 
 #: What of its experiments nothing shows.
 _NOT_SHOWN = {"experiments": {"__all__": {"batch_size"}}}
@@ -214,17 +224,23 @@ def shown(study: Study) -> dict[str, Any]:
 
 
 def _dump(
-    keys: Keys, *, without: set[str] | dict[str, Any] | None = None,
-    only: set[str] | None = None, defaults: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+    keys: Keys,
+    *,
+    without: set[str] | dict[str, Any] | None = None,
+    only: set[str] | None = None,
+    defaults: bool = False,
+) -> dict[str, Any]:
     """Return keys as JSON can hold them; those at their default are left out unless asked for.
 
     Left out, a default written down, or a key that is added, makes nothing again.
     """
     return keys.model_dump(
-        mode="json", by_alias=True, include=only, exclude=without,
+        mode="json",
+        by_alias=True,
+        include=only,
+        exclude=without,
         exclude_defaults=not defaults,
-    )  # fmt: skip
+    )
 
 
 def _code(rule: str, *programs: str | Path) -> str:

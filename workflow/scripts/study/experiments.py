@@ -177,13 +177,6 @@ class Experiment(Kinded):
         return self
 
     @property
-    def method(self) -> Literal["one_shot", "multi_step", "none"]:
-        """How images are denoised, which follows from the denoiser and the steps."""
-        if self.denoiser == "none":
-            return "none"
-        return "one_shot" if self.steps == 1 else "multi_step"
-
-    @property
     def models(self) -> list[str]:
         """The classifiers and, if there is one, the denoiser."""
         return [*self.classifiers, *([] if self.denoiser == "none" else [self.denoiser])]

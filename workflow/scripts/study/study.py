@@ -34,7 +34,7 @@ class StudyKeys(Keys):
     )
     experiments: Experiments = key("What to certify, by name; at least one.", paper="4")
     tables: dict[Name, SerializeAsAny[Table]] = key(
-        "The tables by name. Each name is a target: `snakemake --cores all table_4`. No table may "
+        "The tables by name. Each name is a target: `snakemake table_4`. No table may "
         "have the name of a figure or of a rule.",
         {},
         paper="4.1",

@@ -98,6 +98,16 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
     Links are followed, but for those that lead back to a folder above them. Of a tar archive,
     devices and pipes are left out.
 
+    Parameters
+    ----------
+    path : str or Path
+        What it is, is told from its content.
+
+    Yields
+    ------
+    Archive
+        To be read within the block.
+
     Raises
     ------
     FileNotFoundError

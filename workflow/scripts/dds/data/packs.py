@@ -71,12 +71,31 @@ class Pack:
             raise ValueError(f"labels must lie in 0 to {len(self.classes) - 1}")
 
     def pixels(self, indices: Sequence[int]) -> np.ndarray:
-        """Return images as float32 in [0,1], shape (indices, channels, height, width)."""
+        """Return images as networks take them.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Which images.
+
+        Returns
+        -------
+        ndarray of float32, shape (indices, channels, height, width)
+            In [0,1].
+        """
         return self.images[np.asarray(indices)].astype(np.float32) / 255
 
 
 def write_pack(path: str | Path, pack: Pack) -> None:
-    """Write a pack, atomically."""
+    """Write a pack, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file (.npz), for `read_pack`.
+    pack : Pack
+        What to write.
+    """
     with atomic_path(path) as temporary:
         np.savez(
             temporary, images=pack.images, labels=pack.labels, ids=pack.ids, classes=pack.classes
@@ -86,10 +105,21 @@ def write_pack(path: str | Path, pack: Pack) -> None:
 def read_pack(path: str | Path) -> Pack:
     """Read a pack.
 
+    Parameters
+    ----------
+    path : str or Path
+        As `write_pack` wrote it.
+
+    Returns
+    -------
+    Pack
+
     Raises
     ------
-    FileNotFoundError, ValueError
-        If there is none, or the file is no pack.
+    FileNotFoundError
+        If there is no file.
+    ValueError
+        If it is no pack.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:

@@ -52,11 +52,39 @@ class Denoiser(Protocol):
         ...
 
     def noise_sigma(self, sigma: float) -> float:
-        """Return the standard deviation of the noise to add for the nominal `sigma`."""
+        """Return the noise to add for a nominal noise level.
+
+        Parameters
+        ----------
+        sigma : float
+            What certificates are computed with, in [0,1] pixel units.
+
+        Returns
+        -------
+        float
+            Standard deviation in [0,1] pixel units. Certificates are sound where it is at
+            least `sigma`.
+        """
         ...
 
     def denoise(self, noisy: Tensor, sigma: float, normal: Normal | None = None) -> Tensor:
-        """Remove noise of level `sigma` from images around [0,1]."""
+        """Remove noise from images.
+
+        Parameters
+        ----------
+        noisy : Tensor, shape (batch, channels, height, width)
+            Images in [0,1] plus Gaussian noise of ``noise_sigma(sigma)``.
+        sigma : float
+            Nominal noise level in [0,1] pixel units.
+        normal : callable, optional
+            ``normal(step)`` gives standard normal noise shaped like `noisy`, from a stream
+            for each step 1, 2, ...; a denoiser that needs random numbers takes these alone.
+
+        Returns
+        -------
+        Tensor, shape (batch, channels, height, width)
+            In [0,1].
+        """
         ...
 
 
@@ -102,8 +130,10 @@ class DiffusionDenoiser(nn.Module):
 
     References
     ----------
-    Carlini et al. (2023): (Certified!!) Adversarial robustness for free! ICLR. Section 3.
-    Ho, Jain and Abbeel (2020): Denoising diffusion probabilistic models. NeurIPS.
+    Carlini et al. (2023): (Certified!!) Adversarial robustness for free! ICLR. Section 3,
+    equations 6 and 7.
+    Ho, Jain and Abbeel (2020): Denoising diffusion probabilistic models. NeurIPS. Equations 6,
+    7 and 15.
 
     Examples
     --------
@@ -144,7 +174,13 @@ class DiffusionDenoiser(nn.Module):
         return self.steps or len(self.schedule.alpha_bar)
 
     def noise_sigma(self, sigma: float) -> float:
-        """Return the noise level to draw for the nominal `sigma`, both in [0,1] units."""
+        """Return the noise to add for a nominal noise level; see `Denoiser.noise_sigma`.
+
+        Raises
+        ------
+        ValueError
+            If the schedule never reaches `sigma`.
+        """
         return self.schedule.timestep(sigma, self.timestep).noise_sigma
 
     def denoise(self, noisy: Tensor, sigma: float, normal: Normal | None = None) -> Tensor:

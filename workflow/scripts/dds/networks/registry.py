@@ -50,6 +50,19 @@ def build_classifier(entry: ClassifierKeys | Mapping[str, Any]) -> Classifier:
     ValueError
         If a key is missing or has a wrong value, there is no such network, it is no
         classifier, or it takes no such arguments.
+
+    Examples
+    --------
+    >>> from dds import build_classifier
+    >>> entry = {
+    ...     "network": "wide_resnet",
+    ...     "arguments": {"depth": 10, "width": 1.0},
+    ...     "input": {"channels": 3, "size": 32, "mean": [0.5], "std": [0.5]},
+    ...     "classes": ["cat", "dog"],
+    ... }
+    >>> classifier = build_classifier(entry)
+    >>> sum(parameter.numel() for parameter in classifier.parameters())
+    77330
     """
     entry = _described(ClassifierKeys, entry, "classifier")
     shape = {"classes": len(entry.classes), "channels": entry.input.channels}
@@ -81,6 +94,20 @@ def build_denoiser(
     ------
     ValueError
         As in `build_classifier`.
+
+    Examples
+    --------
+    >>> from dds import build_denoiser
+    >>> size = {"image_size": 8, "in_channels": 1, "out_channels": 2, "model_channels": 32}
+    >>> blocks = {"num_res_blocks": 1, "attention_resolutions": [], "channel_mult": [1]}
+    >>> entry = {
+    ...     "network": "guided_diffusion_unet",
+    ...     "arguments": size | blocks,
+    ...     "input": {"channels": 1, "size": 8},
+    ...     "schedule": {"name": "cosine", "steps": 4000, "rescale_timesteps": True},
+    ... }
+    >>> build_denoiser(entry).schedule.timestep(0.25).t
+    1158
     """
     entry = _described(DenoiserKeys, entry, "denoiser")
     own = _own_function(entry.network)
@@ -131,7 +158,26 @@ def load_denoiser(
     key: str | None = None,
     strip_prefix: str = "",
 ) -> DiffusionDenoiser:
-    """Build a denoiser and load its weights; `build_denoiser` and `load_weights` in one."""
+    """Build a denoiser and load its weights.
+
+    Parameters
+    ----------
+    entry : DenoiserKeys or mapping
+        As `build_denoiser` takes it.
+    path, key, strip_prefix
+        The checkpoint, and how the weights lie in it, as `load_weights` takes them.
+    timestep, steps
+        As in `DiffusionDenoiser`.
+
+    Returns
+    -------
+    DiffusionDenoiser
+
+    Raises
+    ------
+    ValueError
+        As in `build_classifier`, or if the checkpoint is of another network.
+    """
     denoiser = build_denoiser(entry, timestep=timestep, steps=steps)
     load_weights(denoiser.network, path, key=key, strip_prefix=strip_prefix)
     return denoiser

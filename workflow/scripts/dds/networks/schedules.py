@@ -73,7 +73,18 @@ class Schedule:
         return tuple(math.sqrt((1 - abar) / abar) / 2 for abar in self.alpha_bar)
 
     def network_time(self, t: float) -> float:
-        """Return what the network is told for timestep `t`."""
+        """Return what the network is told for a timestep.
+
+        Parameters
+        ----------
+        t : float
+            Timestep, 0 to steps - 1; a tensor of them does as well.
+
+        Returns
+        -------
+        float
+            `t`, or ``t * 1000 / steps``.
+        """
         return t * 1000 / self.steps if self.rescale_timesteps else t
 
     def timestep(self, sigma: float, rule: str = "nearest") -> Timestep:
@@ -87,7 +98,7 @@ class Schedule:
             ``"nearest"``: noise at exactly `sigma`, the timestep whose noise level
             is nearest in logarithm. ``"exact"``: noise at exactly `sigma`, a
             fractional timestep (equation 4 solved by interpolating log sigma
-            between timesteps; `cosine_timestep` is the closed form of equation 5).
+            between timesteps; equation 5 is its closed form for the cosine schedule).
             ``"authors"``: the first timestep whose noise level is at least `sigma`,
             and noise at that level, as in the authors' released code; the radius
             still uses the nominal `sigma`, which is the smaller of the two.
@@ -225,41 +236,28 @@ SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
 
 @lru_cache
 def build_schedule(name: str, steps: int, rescale_timesteps: bool = False) -> Schedule:
-    """Build a schedule by its name, a key of `SCHEDULES`.
+    """Build a schedule by its name, as models' entries write it.
+
+    Parameters
+    ----------
+    name : {"linear", "cosine"}
+        See `linear_schedule` and `cosine_schedule`.
+    steps, rescale_timesteps
+        As those take them.
+
+    Returns
+    -------
+    Schedule
+        The same object for the same arguments.
 
     Raises
     ------
     ValueError
-        If there is no such schedule.
+        If there is no such schedule, or it cannot have so few steps.
     """
     if name not in SCHEDULES:
         raise ValueError(f"unknown noise schedule {name!r}; allowed: {', '.join(SCHEDULES)}")
     return SCHEDULES[name](steps, rescale_timesteps=rescale_timesteps)
-
-
-def cosine_timestep(sigma: float, steps: int) -> float:
-    """Solve for the timestep of the cosine schedule in closed form (equation 5).
-
-    Parameters
-    ----------
-    sigma : float
-        Noise level in [0,1] pixel units.
-    steps : int
-        Timesteps of the schedule, the paper's T.
-
-    Returns
-    -------
-    float
-        The fractional timestep, counted from 0 as in `Schedule` (the paper's t*,
-        at which the curve f is evaluated, less one).
-
-    References
-    ----------
-    Carlini et al. (2023): (Certified!!) Adversarial robustness for free! ICLR. Equation 5.
-    """
-    s = _COSINE_OFFSET
-    inverse = math.sin(math.pi / (2 + 2 * s)) / math.sqrt(1 + (2 * sigma) ** 2)
-    return steps * (1 - 2 * (1 + s) * math.asin(inverse) / math.pi) - 1
 
 
 def _cosine_curve(fraction: float) -> float:

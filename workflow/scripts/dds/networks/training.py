@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,6 +54,17 @@ class Recipe:
         horizontal flips.
     precision : {"float32", "bfloat16"}
         Of matrix products and convolutions; weights stay in float32.
+
+    References
+    ----------
+    Loshchilov and Hutter (2019): Decoupled weight decay regularization. ICLR. AdamW.
+    Loshchilov and Hutter (2017): SGDR: Stochastic gradient descent with warm restarts. ICLR.
+    Section 3, the cosine; here without restarts.
+
+    Examples
+    --------
+    >>> Recipe(iterations=2000, batch_size=64, learning_rate=0.003, ema=0.995).optimizer
+    'adamw'
     """
 
     iterations: int
@@ -64,12 +75,6 @@ class Recipe:
     ema: float = 0.0
     augmentation: str = "none"
     precision: str = "float32"
-
-    @classmethod
-    def from_entry(cls, entry: Mapping[str, Any]) -> Recipe:
-        """Pick the recipe's keys out of a registry entry's ``train`` or ``finetune``."""
-        names = {field.name for field in fields(cls)}
-        return cls(**{key: value for key, value in entry.items() if key in names})
 
 
 class Resume(Protocol):
@@ -146,10 +151,29 @@ def train_denoiser(
     ------
     Interrupted
         If `resume` says to stop; the state is saved.
+    ValueError
+        If the recipe names an optimiser or an augmentation that there is not.
 
     References
     ----------
     Ho, Jain and Abbeel (2020): Denoising diffusion probabilistic models. NeurIPS.
+    Equation 14.
+
+    Examples
+    --------
+    A network of one layer that is not told the time, on images of noise:
+
+    >>> from dds import DiffusionDenoiser, cosine_schedule
+    >>> class Network(nn.Conv2d):
+    ...     def forward(self, x, time):
+    ...         return super().forward(x)
+    >>> denoiser = DiffusionDenoiser(Network(1, 1, 3, padding=1), cosine_schedule(1000))
+    >>> images = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), np.uint8)
+    >>> recipe = Recipe(iterations=5, batch_size=10, learning_rate=0.01)
+    >>> before = denoiser.network.weight.clone()
+    >>> train_denoiser(denoiser, images, recipe, seed=1, label="example")
+    >>> torch.equal(denoiser.network.weight, before)
+    False
     """
     alpha_bars = torch.tensor(denoiser.schedule.alpha_bar, dtype=torch.float32, device=device)
     data = torch.from_numpy(images).to(device)
@@ -198,11 +222,14 @@ def train_classifier(
     ------
     Interrupted
         If `resume` says to stop; the state is saved.
+    ValueError
+        If the recipe names an optimiser or an augmentation that there is not.
 
     References
     ----------
     Cohen, Rosenfeld and Kolter (2019): Certified adversarial robustness via randomized
     smoothing. ICML. Section 3.3.
+    Carlini et al. (2023): (Certified!!) Adversarial robustness for free! ICLR. Section 4.1.
     """
     data = torch.from_numpy(images).to(device)
     targets = torch.from_numpy(labels).to(device)
@@ -218,12 +245,46 @@ def train_classifier(
 
 
 def gaussian(sigma: float) -> Corruption:
-    """Return the corruption that adds Gaussian noise of `sigma`, in [0,1] units."""
+    """Return the corruption that adds Gaussian noise.
+
+    Parameters
+    ----------
+    sigma : float
+        Noise level in [0,1] pixel units.
+
+    Returns
+    -------
+    callable
+        For `train_classifier` and `accuracy`: from images (batch, channels, height, width)
+        and a torch generator to noisy images.
+
+    References
+    ----------
+    Cohen, Rosenfeld and Kolter (2019): Certified adversarial robustness via randomized
+    smoothing. ICML. Section 3.3.
+    """
     return lambda images, generator: images + sigma * _normal_like(images, generator)
 
 
 def denoised(denoiser: Denoiser, sigma: float) -> Corruption:
-    """Return the corruption that adds noise of `sigma` and removes it with `denoiser`."""
+    """Return the corruption that adds noise and removes it with a denoiser.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        As in certification; it is not trained.
+    sigma : float
+        Nominal noise level in [0,1] pixel units.
+
+    Returns
+    -------
+    callable
+        As of `gaussian`.
+
+    References
+    ----------
+    Carlini et al. (2023): (Certified!!) Adversarial robustness for free! ICLR. Section 4.1.
+    """
     noise_sigma = denoiser.noise_sigma(sigma)
 
     @torch.no_grad()
@@ -260,6 +321,19 @@ def accuracy(
         Images the networks see at a time.
     device : str or torch.device, optional
         Where the networks run; the classifier is moved there.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Examples
+    --------
+    Which of two pixels is brighter? A network that hands them on as its logits:
+
+    >>> images = np.array([[[[10, 200]]], [[[90, 80]]]], np.uint8)
+    >>> accuracy(nn.Flatten(), images, labels=np.array([1, 1]))
+    0.5
     """
     classifier.to(device).eval()
     generator = torch.Generator(device).manual_seed(0)

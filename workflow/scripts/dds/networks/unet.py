@@ -73,6 +73,15 @@ def guided_diffusion_unet(
     ----------
     Nichol and Dhariwal (2021): Improved denoising diffusion probabilistic models. ICML.
     Dhariwal and Nichol (2021): Diffusion models beat GANs on image synthesis. NeurIPS.
+
+    Examples
+    --------
+    >>> from dds import guided_diffusion_unet
+    >>> size = {"image_size": 8, "in_channels": 1, "out_channels": 2, "model_channels": 32}
+    >>> blocks = {"num_res_blocks": 1, "attention_resolutions": [], "channel_mult": [1]}
+    >>> unet = guided_diffusion_unet(**size, **blocks)
+    >>> unet(torch.zeros(5, 1, 8, 8), torch.zeros(5)).shape
+    torch.Size([5, 2, 8, 8])
     """
     with warnings.catch_warnings():  # of how it names parts of PyTorch that have moved
         warnings.simplefilter("ignore", FutureWarning)

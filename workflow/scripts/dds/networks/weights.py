@@ -21,6 +21,17 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
         Whose weights to write.
     path : str or Path
         Where to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dds import load_weights, save_weights
+    >>> path = Path(tempfile.mkdtemp(), "weights.pt")
+    >>> trained, untrained = nn.Linear(4, 10), nn.Linear(4, 10)
+    >>> save_weights(trained, path)
+    >>> load_weights(untrained, path)
+    >>> torch.equal(trained.weight, untrained.weight)
+    True
     """
     with Path(path).open("wb") as file:  # given a name, torch would write it into the file
         torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, file)
@@ -51,6 +62,20 @@ def load_weights(
         checkpoint.
     FileNotFoundError
         If there is no such file.
+
+    Examples
+    --------
+    A checkpoint that was saved in the middle of training, with what else it held:
+
+    >>> import tempfile
+    >>> from dds import load_weights
+    >>> path = Path(tempfile.mkdtemp(), "checkpoint.pt")
+    >>> state = {f"module.{name}": p for name, p in nn.Linear(4, 10).state_dict().items()}
+    >>> torch.save({"epoch": 90, "state_dict": state}, path)
+    >>> load_weights(nn.Linear(4, 10), path, key="state_dict", strip_prefix="module.")
+    >>> load_weights(nn.Linear(4, 2), path, key="state_dict", strip_prefix="module.")
+    Traceback (most recent call last):
+    ValueError: ...checkpoint.pt: weight has shape (10, 4), the network needs (2, 4)
     """
     state = _read_state(Path(path))
     if key is not None:
@@ -64,17 +89,17 @@ def load_weights(
 
 
 def current_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of a checkpoint to what their library calls them by now.
+    """Rename the tensors of a checkpoint to what the installed library calls them.
 
-    The transformers library has renamed the layers of its networks since most of their
-    checkpoints were published, and knows the old names.
+    The transformers library renames layers of its networks between versions, and knows the
+    names that published checkpoints have.
 
     Parameters
     ----------
     network : Module
         The network that the checkpoint is for; of other libraries' nothing is renamed.
     state : mapping of str to Tensor
-        The checkpoint, in old or new names.
+        The checkpoint, in the names of any version.
 
     Returns
     -------

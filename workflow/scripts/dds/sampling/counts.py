@@ -39,11 +39,19 @@ _OF_A_SHARD = ("sigma", "models")
 #: Metadata that names things and decides nothing.
 _NAMES = ("study", "experiment")
 
-#: What files of version 0.1 say of what their votes depend on, in the same words as today.
+#: What files of version 0.1 say of what their votes depend on, under the names of `depends`.
 _SETTINGS = (
-    "dataset", "split", "denoiser", "timestep", "classifiers", "n0", "n", "noise", "precision",
+    "dataset",
+    "split",
+    "denoiser",
+    "timestep",
+    "classifiers",
+    "n0",
+    "n",
+    "noise",
+    "precision",
     "deterministic",
-)  # fmt: skip
+)
 
 #: How many small tables are kept until they become one, as each takes kilobytes beside its rows.
 _TABLES_AT_ONCE = 1000
@@ -64,6 +72,17 @@ def write_counts(path: str | Path, counts: pd.DataFrame, metadata: Mapping[str, 
         What all rows share: protocol, study, experiment, dataset, sigma, seed, n0, n,
         plan, precision, backend, num_classes, models, data, depends (what the votes depend
         on). Values that JSON can hold.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> row = {"image": 0, "label": 1, "sigma": 0.25, "classifier": "cnn"}
+    >>> votes = {"selection": [1, 9], "estimation": [20, 980]}
+    >>> path = Path(tempfile.mkdtemp(), "images_00000-00000.parquet")
+    >>> write_counts(path, pd.DataFrame([row | votes]), {"seed": 2023})
+    >>> counts, metadata = read_counts(path)
+    >>> counts["estimation"][0].tolist(), metadata
+    ([20, 980], {'seed': 2023})
     """
     table = pa.Table.from_pandas(counts, schema=_SCHEMA, preserve_index=False)
     table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(metadata).encode()})
@@ -73,6 +92,18 @@ def write_counts(path: str | Path, counts: pd.DataFrame, metadata: Mapping[str, 
 
 def read_counts(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read class counts and what they share; the inverse of `write_counts`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The parquet file.
+
+    Returns
+    -------
+    counts : DataFrame
+        One row an image, sigma and classifier.
+    metadata : dict
+        What all rows share.
 
     Raises
     ------
@@ -143,6 +174,10 @@ def counts_differ(metadata: Mapping[str, Any], other: Mapping[str, Any]) -> Diff
     ----------
     metadata, other : mapping
         As `write_counts` takes them.
+
+    Returns
+    -------
+    Difference or None
     """
     first, second = _comparable(metadata), _comparable(other)
     if "depends" not in metadata or "depends" not in other:
@@ -154,6 +189,11 @@ def counts_differ(metadata: Mapping[str, Any], other: Mapping[str, Any]) -> Diff
 
 def check_counts(counts: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
     """Make sure that counts are complete and add up.
+
+    Parameters
+    ----------
+    counts, metadata
+        As `write_counts` takes them.
 
     Raises
     ------
@@ -184,7 +224,17 @@ def check_counts(counts: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
 
 
 def stack(lists: pd.Series) -> np.ndarray:
-    """Return class counts, kept as lists of equal length, as an array (rows, classes)."""
+    """Return a column of class counts as an array.
+
+    Parameters
+    ----------
+    lists : Series of array_like of int
+        One list a row, all of equal length, as `read_counts` returns them.
+
+    Returns
+    -------
+    ndarray of int, shape (rows, classes)
+    """
     return np.stack(lists.to_numpy())
 
 
@@ -223,7 +273,7 @@ def _check_expected(
 
 
 def _comparable(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides votes, in the words of today."""
+    """Return what decides votes, under the same names whichever version wrote the file."""
     kept = {key: value for key, value in metadata.items() if key not in _NAMES}
     settings = kept.pop("settings", {})  # of version 0.1
     plan = dict(kept.get("plan", {}))

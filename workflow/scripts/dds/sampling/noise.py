@@ -31,15 +31,36 @@ class NoiseSource:
         self._last: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def images(self, batch: list[Segment], rows: int) -> Tensor:
-        """Return the image of every sample, and zeros up to `rows` samples."""
+        """Return the image of every sample.
+
+        Parameters
+        ----------
+        batch : list of Segment
+            The samples.
+        rows : int
+            How many the tensor shall hold; what lies beyond the batch is 0.
+
+        Returns
+        -------
+        Tensor, shape (rows, channels, height, width)
+        """
         images = [self._images[s.row].expand(s.length, -1, -1, -1) for s in batch]
         return pad(torch.cat(images), rows)
 
     def normal(self, batch: list[Segment], rows: int, step: int = 0) -> Tensor:
-        """Return the noise of every sample, and zeros up to `rows` samples.
+        """Return the standard normal noise of every sample.
 
-        Step 0 is the noise that is certified against; 1, 2, ... are the reverse steps
-        of a multi-step denoiser.
+        Parameters
+        ----------
+        batch, rows
+            As in `images`.
+        step : int, optional
+            0 for the noise that is certified against; 1, 2, ... for the reverse steps of a
+            multi-step denoiser.
+
+        Returns
+        -------
+        Tensor, shape (rows, channels, height, width)
         """
         noise = [self._block(segment, step)[segment.inside] for segment in batch]
         return pad(torch.cat(noise), rows)

@@ -53,7 +53,17 @@ class Votes:
 
     @classmethod
     def none(cls, images: int, classifiers: int, classes: int) -> Votes:
-        """Return the votes before the first sample."""
+        """Return the votes before the first sample.
+
+        Parameters
+        ----------
+        images, classifiers, classes : int
+            How many of each.
+
+        Returns
+        -------
+        Votes
+        """
         return cls(
             np.zeros((images, classifiers, classes), np.int64),
             np.zeros((images, classifiers, classes), np.int64),
@@ -61,7 +71,18 @@ class Votes:
         )
 
     def wanting(self, row: int) -> np.ndarray:
-        """Return the classifiers that still want samples of image `row`."""
+        """Return the classifiers that still want samples of an image.
+
+        Parameters
+        ----------
+        row : int
+            Position of the image among those sampled.
+
+        Returns
+        -------
+        ndarray of int
+            Positions of classifiers; empty where the image is finished.
+        """
         goals = self.goals[row]
         return np.flatnonzero((goals == _UNKNOWN) | (self.estimation[row].sum(axis=1) < goals))
 
@@ -205,7 +226,14 @@ def length(batch: list[Segment]) -> int:
 
 
 def split(batch: list[Segment], size: int) -> list[list[Segment]]:
-    """Cut a batch into parts of at most `size` samples, in the same order."""
+    """Cut a batch into parts of at most `size` samples, in the same order.
+
+    Examples
+    --------
+    >>> batch = [Segment(0, SELECTION, 0, 30, (0,)), Segment(1, SELECTION, 0, 10, (0,))]
+    >>> [[(s.row, s.start, s.stop) for s in part] for part in split(batch, 25)]
+    [[(0, 0, 25)], [(0, 25, 30), (1, 0, 10)]]
+    """
     parts: list[list[Segment]] = [[]]
     for segment in batch:
         while segment.length:
@@ -220,7 +248,14 @@ def split(batch: list[Segment], size: int) -> list[list[Segment]]:
 
 
 def places(batch: list[Segment], classifier: int) -> list[slice]:
-    """Return where in a batch the samples lie that a classifier counts."""
+    """Return where in a batch the samples lie that a classifier counts.
+
+    Examples
+    --------
+    >>> batch = [Segment(0, SELECTION, 0, 30, (0,)), Segment(1, SELECTION, 0, 10, (0, 1))]
+    >>> places(batch, classifier=1)
+    [slice(30, 40, None)]
+    """
     found, column = [], 0
     for segment in batch:
         if classifier in segment.wanted:

@@ -80,7 +80,15 @@ def read_data(paths: Sequence[str | Path]) -> dict[str, Any]:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure atomically, in the format of the path's suffix, without a date."""
+    """Write a figure, atomically and without a date, so that equal figures are equal files.
+
+    Parameters
+    ----------
+    figure : Figure
+        From `draw_figure`.
+    path : str or Path
+        Its suffix is the format: ``.pdf``, ``.png``.
+    """
     metadata = {"CreationDate": None} if Path(path).suffix == ".pdf" else None
     with atomic_path(path) as temporary, styled():
         figure.savefig(temporary, metadata=metadata)

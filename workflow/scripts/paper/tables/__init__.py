@@ -87,7 +87,18 @@ def lay_out(entry: Entry | str, table: pd.DataFrame) -> list[Sheet]:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a table that was written as CSV; an empty field is a missing value."""
+    """Read a table that was written as CSV.
+
+    Parameters
+    ----------
+    path : str or Path
+        Such as ``results/digits/tables/table_4.csv``.
+
+    Returns
+    -------
+    DataFrame
+        As `build_table` returned it; an empty field is a missing value.
+    """
     import pandas as pd
 
     text = dict.fromkeys(_TEXT, str)

@@ -137,6 +137,13 @@ def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
     ------
     ValueError
         If the plan is unknown, or its settings are missing or out of range.
+
+    Examples
+    --------
+    >>> from dds import make_plan
+    >>> settings = {"plan": "sequential", "n0": 100, "n": 1000, "alpha": 0.001, "radii": [0.25]}
+    >>> make_plan(settings, sigma=0.25).looks
+    (100, 200, 300, 400, 700, 1000)
     """
     name = _name(settings)
     kind = _kind(name)

@@ -24,7 +24,12 @@ def default_looks(n: int) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
-        For example ``(100, 200, 300, 400, 700, 1000)`` for 1,000 samples.
+        Rising, each once.
+
+    Examples
+    --------
+    >>> default_looks(1000)
+    (100, 200, 300, 400, 700, 1000)
     """
     looks, look = {n}, n / _GROWTH
     while look >= BLOCK / 2:

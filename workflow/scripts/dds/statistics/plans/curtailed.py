@@ -53,6 +53,17 @@ class Curtailed:
         Noise level in [0,1] pixel units.
     alpha : float
         The largest error probability that certificates will be asked for.
+
+    Examples
+    --------
+    Of 1,000 samples 877 must be hits to certify radius 0.25, so an image goes on after 100
+    misses in 300 samples, and stops after 124:
+
+    >>> import numpy as np
+    >>> plan = Curtailed(100, 1000, lowest_radius=0.25, sigma=0.25, alpha=0.001)
+    >>> selection = np.array([80, 20])
+    >>> plan.goal(0, selection, np.array([200, 100])), plan.goal(0, selection, np.array([176, 124]))
+    (400, 300)
     """
 
     n0: int

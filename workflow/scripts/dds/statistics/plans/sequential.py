@@ -100,6 +100,17 @@ class Sequential:
         Share of alpha kept for the last look; the others split the rest evenly.
     futility : float, optional
         The most decisions that giving up early may cost, as a fraction.
+
+    Examples
+    --------
+    An image stops at the first look, after 100 samples, where radius 0.25 is certified or
+    hopeless, and else goes on to the second:
+
+    >>> import numpy as np
+    >>> plan = Sequential(100, 1000, radii=[0.25], sigma=0.25, alpha=0.001)
+    >>> selection = np.array([80, 20])
+    >>> [plan.goal(0, selection, np.array([hits, 100 - hits])) for hits in (100, 90, 60)]
+    [100, 200, 100]
     """
 
     n0: int
