@@ -138,8 +138,9 @@ with job(globals()) as snakemake:
         template = Path(shutil.copy(inputs.template, folder))
         shutil.copy(inputs.references, folder)
         data = {
-            "title": "(Certified!!) Adversarial Robustness for Free!",
-            "subtitle": f"Rebuilt from scratch: study “{study.name}”",
+            "title": study.title or f"Certified accuracy: study “{study.name}”",
+            "subtitle": f"Study “{study.name}”" if study.title else "",
+            "authors": study.authors,
             "experiments": experiments(study),
             "tables": tables(map(Path, inputs.tables), study.tables),
             "figures": figures(map(Path, inputs.figures), study.figures, folder),

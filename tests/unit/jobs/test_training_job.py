@@ -23,7 +23,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["torch"])
 CLASSES = ["0", "1", "2"]
 CNN = {
-    "network": "wide_resnet", "arguments": {"depth": 10, "base": 8},
+    "network": "wide_resnet", "arguments": {"depth": 10, "width": 1, "base": 8},
     "input": {"channels": 1, "size": 8, "mean": [0.3], "std": [0.4]}, "classes": CLASSES,
 }  # fmt: skip
 UNET = {

@@ -48,8 +48,8 @@ class StudyKeys(Keys):
         allowed="list of names",
     )
     checks: list[Check] = key("What must hold of the results, beside what holds of any.", [])
-    title: str = key("What the study is called where its results are shown.", "")
-    authors: list[Text] = key("Who made the study.", [])
+    title: str = key("Title of `paper.pdf`; without one, the study's name is.", "")
+    authors: list[Text] = key("Authors of the study, in `paper.pdf`.", [])
 
 
 class Study(StudyKeys):
