@@ -7,5 +7,6 @@
 
 include: "workflow/Snakefile"
 
+
 # What plain `snakemake` makes; an included file does not say it.
 workflow.default_target = "all"

@@ -23,6 +23,7 @@ from safetensors.torch import save
 from samples import CIFAR10, cifar10_archive, imagenet_flat, imagenet_folders
 
 from dds.networks.registry import build_classifier, build_denoiser
+from project import written_out
 
 pytestmark = pytest.mark.slow
 
@@ -113,8 +114,7 @@ def path_of(url: str) -> str:
 
 def publish_data(files: dict[str, bytes], folder: Path) -> dict[str, dict]:
     """Publish CIFAR-10 and ImageNet, made up; return the entries of the datasets."""
-    study = yaml.safe_load((ROOT / "config/studies/paper.yaml").read_text())
-    datasets = study["datasets"]
+    datasets = written_out("paper")["datasets"]
     archive = folder / "cifar-10-python.tar.gz"
     cifar10_archive(archive, images=40)
     source = datasets["cifar10"]["files"]["images"]
@@ -212,7 +212,7 @@ def rehearsal(publishers, tmp_path_factory):
     (archives := project.folder / "made").mkdir()
     datasets = publish_data(publishers.files, archives)
     models = publish_models(publishers.files)
-    paper = yaml.safe_load((ROOT / "config/studies/paper.yaml").read_text())
+    paper = written_out("paper")
     project.study = rehearse(paper, datasets, models)
     project.results = project.folder / "results" / "rehearsal"
     (project.folder / "rehearsal.yaml").write_text(yaml.safe_dump(project.study, sort_keys=False))

@@ -35,7 +35,9 @@ for dataset, entry in STUDY.datasets.items():
                     url=origin.url,
                     # What else is known of the file does not make it another one. Snakemake
                     # compares no parameter that is derived from outputs.
-                    source=lambda wildcards, output, origin=origin: origin.download.model_dump(),
+                    source=lambda wildcards, output, origin=origin: origin.download.model_dump(
+                        exclude_none=True
+                    ),
                 script:
                     "../scripts/download_data.py"
 

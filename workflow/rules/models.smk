@@ -39,7 +39,7 @@ for model, entry in STUDY.models.items():
                 # What else is known of the file does not make it another one. Snakemake
                 # compares no parameter that is derived from outputs.
                 model=lambda wildcards, output, entry=entry: entry.model_dump(
-                    mode="json", by_alias=True
+                    mode="json", by_alias=True, exclude_none=True
                 ),
             script:
                 "../scripts/download_model.py"
