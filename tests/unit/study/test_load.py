@@ -111,7 +111,7 @@ def test_defaults_are_filled_in(load):
     assert not hasattr(experiment, "last_share")
     assert study.tables["table_1"].rows[0].extra_data is False
     assert study.models["digits_unet"].weights.train.optimizer == "adamw"
-    assert (study.title, study.authors) == ("", [])
+    assert study.authors == []
 
 
 def test_a_study_needs_no_more_than_seed_datasets_and_experiments(load):

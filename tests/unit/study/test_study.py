@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -72,13 +71,6 @@ def test_reading_studies_imports_nothing_heavy():
     command = [sys.executable, "-c", LIGHT, *SHIPPED]
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout == "[]\n"
-
-
-def test_reading_the_paper_takes_well_under_half_a_second():
-    load("paper")  # imports the kinds that it names
-    start = time.perf_counter()
-    load("paper")
-    assert time.perf_counter() - start < 0.5
 
 
 def test_there_is_noise_for_the_largest_numbers_of_samples_and_steps_and_no_more():
