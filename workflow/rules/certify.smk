@@ -3,19 +3,15 @@
 #        counts of some images at one sigma, with their provenance in .json beside.
 
 
-def smoothed_models(wildcards):
-    """Return the weights of an experiment's classifiers and denoiser, by their names."""
-    names = STUDY.experiments[wildcards.experiment].models
-    return {name: PATHS.weights(name, float(wildcards.sigma)) for name in names}
-
-
 # Outputs flagged `update` are kept until the job writes them: votes that are there and still right
 # are taken over, however many of the shard's images they hold.
 rule certify_shard:
     """Count the votes of the smoothed classifiers on some images at one sigma."""
     input:
-        unpack(smoothed_models),
-        pack=lambda wildcards: pack_of(wildcards.experiment),
+        unpack(
+            lambda wildcards: INPUTS.smoothed_models(wildcards.experiment, float(wildcards.sigma))
+        ),
+        pack=lambda wildcards: INPUTS.images(wildcards.experiment),
     output:
         counts=update(f"{RESULTS}/counts/{{experiment}}/sigma_{{sigma}}/{{shard}}.parquet"),
         provenance=update(f"{RESULTS}/counts/{{experiment}}/sigma_{{sigma}}/{{shard}}.json"),

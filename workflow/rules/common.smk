@@ -43,9 +43,8 @@ ROOT = project_folder()
 # whatever else is installed or on the path.
 SCRIPTS = str(ROOT / "workflow" / "scripts")
 sys.path.insert(0, SCRIPTS)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    dict.fromkeys([SCRIPTS, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
-)
+inherited = filter(None, os.getenv("PYTHONPATH", "").split(os.pathsep))
+os.environ.update(PYTHONPATH=os.pathsep.join(dict.fromkeys([SCRIPTS, *inherited])))
 
 from snakemake.logging import logger
 
@@ -53,6 +52,7 @@ from jobs.slurm import outlive_faults
 from study import depends
 from study.checks import check_files_exist
 from study.errors import StudyError
+from study.inputs import Inputs
 from study.load import load_config, load_study
 from study.paths import Paths
 
@@ -71,20 +71,15 @@ logger.addFilter(lambda record: "no backup found" not in record.getMessage())
 PATHS = Paths(STUDY)
 RESULTS = PATHS.results
 
-# Files of this project that rules read: relative where Snakemake runs in it, so that results
-# stay right when the project is moved.
-SOURCES = Path() if ROOT == Path.cwd() else ROOT
+# Paths to files of this project are relative where Snakemake runs in it, so that results stay
+# right when the project is moved.
+HERE = Path() if ROOT == Path.cwd() else ROOT
+INPUTS = Inputs(STUDY, PATHS, HERE, CONFIG.published_logs)
 
 
 def one_of(names):
     """Return a wildcard constraint that matches the names alone."""
     return "|".join(map(re.escape, names)) or "(?!)"
-
-
-def pack_of(experiment):
-    """Return the prepared images that an experiment certifies."""
-    settings = STUDY.experiments[experiment]
-    return PATHS.pack(settings.dataset, settings.split)
 
 
 def weights_pattern(models):

@@ -3,20 +3,6 @@
 # Makes: results/STUDY/data/DATASET/SPLIT.npz, packs of uint8 images, labels and source ids.
 
 
-def prepared_from(dataset):
-    """Return the files that a dataset is made from: those with an address, and those there are.
-
-    A file of the user's own that is missing is no input, so that a study can be planned where
-    its data are not; nor is a folder, which changes whenever somebody puts a file into it.
-    """
-    origins = STUDY.datasets[dataset].origins
-    return [
-        path
-        for name, path in PATHS.data_files(dataset).items()
-        if origins[name].url or Path(path).is_file()
-    ]
-
-
 for dataset, entry in STUDY.datasets.items():
     for file, origin in entry.origins.items():
         if origin.url:
@@ -45,7 +31,7 @@ for dataset, entry in STUDY.datasets.items():
         name:
             f"prepare_data_{dataset}"
         input:
-            prepared_from(dataset),
+            INPUTS.dataset(dataset),
         output:
             [PATHS.pack(dataset, split) for split in entry.splits],
         log:

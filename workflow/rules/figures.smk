@@ -2,33 +2,19 @@
 # Makes: results/STUDY/figures/NAME.pdf and .png; where it comes from in .json.
 
 
-def pictured(wildcards):
-    """Return the experiment whose images a figure shows."""
-    return STUDY.figures[wildcards.figure].experiment
-
-
-def figure_inputs(wildcards):
-    """Return what a figure is drawn from: its pictures, or certificates."""
-    entry = STUDY.figures[wildcards.figure]
-    if entry.shows_pictures:
-        return [PATHS.pictures(wildcards.figure)]
-    return [PATHS.certificates(experiment) for experiment in entry.experiments]
-
-
-PICTURES = [name for name, entry in STUDY.figures.items() if entry.shows_pictures]
-
-
 rule draw_pictures:
     """Add noise to some images at each sigma, and remove it again, for a figure."""
     input:
-        pack=lambda wildcards: pack_of(pictured(wildcards)),
-        denoiser=lambda wildcards: PATHS.weights(STUDY.experiments[pictured(wildcards)].denoiser),
+        pack=lambda wildcards: INPUTS.images(STUDY.figures[wildcards.figure].experiment),
+        denoiser=lambda wildcards: PATHS.weights(
+            STUDY.experiments[STUDY.figures[wildcards.figure].experiment].denoiser
+        ),
     output:
         PATHS.pictures("{figure}"),
     log:
         f"{RESULTS}/logs/draw_pictures/{{figure}}.log",
     wildcard_constraints:
-        figure=one_of(PICTURES),
+        figure=one_of(STUDY.pictures),
     conda:
         "../../envs/torch.yaml"
     threads: 1
@@ -45,10 +31,8 @@ rule draw_pictures:
 rule render_figure:
     """Draw one of the paper's figures."""
     input:
-        data=figure_inputs,
-        provenance=lambda wildcards: [
-            PATHS.summary(experiment) for experiment in STUDY.figures[wildcards.figure].experiments
-        ],
+        data=lambda wildcards: INPUTS.figure(wildcards.figure),
+        provenance=lambda wildcards: INPUTS.summaries(STUDY.figures[wildcards.figure].experiments),
     output:
         pdf=PATHS.figure("{figure}", "pdf"),
         png=report(

@@ -4,22 +4,6 @@
 #        NAME.accuracy.json, the accuracy of classifiers whose accuracy is published.
 
 
-def measured_models():
-    """Return the classifiers whose accuracy is published, and so is measured."""
-    return [
-        name
-        for name, entry in STUDY.models.items()
-        if entry.kind == "classifier" and entry.expected_accuracy is not None
-    ]
-
-
-def measured_on(wildcards):
-    """Return the images that a classifier's accuracy is measured on: its first experiment's."""
-    model = model_of(wildcards)
-    users = [name for name, e in STUDY.experiments.items() if model in e.classifiers]
-    return pack_of(users[0])
-
-
 for model, entry in STUDY.models.items():
     if entry.weights.download:
 
@@ -49,13 +33,13 @@ rule measure_accuracy:
     """Measure a classifier's accuracy on clean images, beside the published one."""
     input:
         weights=lambda wildcards: PATHS.weights(model_of(wildcards), sigma_of(wildcards)),
-        pack=measured_on,
+        pack=lambda wildcards: INPUTS.measured_images(model_of(wildcards)),
     output:
         f"{RESULTS}/models/{{weights}}.accuracy.json",
     log:
         f"{RESULTS}/logs/measure_accuracy/{{weights}}.log",
     wildcard_constraints:
-        weights=weights_pattern(measured_models()),
+        weights=weights_pattern(STUDY.measured_models),
     conda:
         "../../envs/torch.yaml"
     threads: 1

@@ -2,18 +2,13 @@
 # Makes: results/STUDY/notebooks/NAME.ipynb, executed.
 
 
-def notebook_file(wildcards):
-    """Return the notebook that is executed."""
-    return SOURCES / "notebooks" / f"{wildcards.notebook}.ipynb"
-
-
 rule run_notebook:
     """Execute a notebook on the study's results."""
     input:
-        notebook=lambda wildcards: str(notebook_file(wildcards)),
+        notebook=lambda wildcards: str(INPUTS.notebook(wildcards.notebook)),
         tables=[PATHS.table(table, "csv") for table in STUDY.tables],
-        certificates=[PATHS.certificates(experiment) for experiment in STUDY.experiments],
-        pictures=[PATHS.pictures(figure) for figure in PICTURES],
+        certificates=INPUTS.certificates(STUDY.experiments),
+        pictures=[PATHS.pictures(figure) for figure in STUDY.pictures],
     output:
         f"{RESULTS}/notebooks/{{notebook}}.ipynb",
     log:
@@ -27,6 +22,6 @@ rule run_notebook:
         mem_mb=4000,
         runtime=60,
     params:
-        depends=lambda wildcards: depends.notebook(STUDY, notebook_file(wildcards)),
+        depends=lambda wildcards: depends.notebook(STUDY, INPUTS.notebook(wildcards.notebook)),
     script:
         "../scripts/run_notebook.py"

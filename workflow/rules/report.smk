@@ -2,28 +2,15 @@
 # Makes: results/STUDY/paper.pdf and checks.json.
 
 
-def accuracy_paths():
-    """Return the measured accuracies of the study's classifiers, each once."""
-    measured = set(measured_models())
-    paths = [
-        PATHS.accuracy(model, sigma)
-        for experiment in STUDY.experiments.values()
-        for model in experiment.classifiers
-        if model in measured
-        for sigma in experiment.sigmas
-    ]
-    return list(dict.fromkeys(paths))
-
-
 rule render_paper:
     """Typeset the study's paper."""
     input:
-        template=str(SOURCES / "workflow" / "report" / "paper.typ"),
-        references=str(SOURCES / "workflow" / "report" / "references.yaml"),
+        template=INPUTS.report("paper.typ"),
+        references=INPUTS.report("references.yaml"),
         tables=[PATHS.table(table, "csv") for table in STUDY.tables],
         figures=[PATHS.figure(figure, "pdf") for figure in STUDY.figures],
-        provenance=[PATHS.summary(experiment) for experiment in STUDY.experiments],
-        accuracies=accuracy_paths(),
+        provenance=INPUTS.summaries(STUDY.experiments),
+        accuracies=INPUTS.accuracies(),
     output:
         report(
             f"{RESULTS}/paper.pdf",
@@ -49,7 +36,7 @@ rule check_results:
     """Make sure that the results are complete and say what they must."""
     input:
         counts=[PATHS.counts(experiment) for experiment in STUDY.experiments],
-        certificates=[PATHS.certificates(experiment) for experiment in STUDY.experiments],
+        certificates=INPUTS.certificates(STUDY.experiments),
         tables=[PATHS.table(table, "csv") for table in STUDY.tables],
     output:
         report(

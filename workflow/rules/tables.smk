@@ -4,30 +4,6 @@
 #        from in .json.
 
 
-def published_values(wildcards):
-    """Return the published values, and where their logs are, for a table that shows some."""
-    if not STUDY.tables[wildcards.table].shows_published:
-        return {}
-    literature = SOURCES / "config" / "literature"
-    return {
-        "published": str(literature / "published.csv"),
-        "links": str(literature / "logs.csv"),
-        "logs": published_logs(),
-    }
-
-
-def published_logs():
-    """Return the logs of other authors that are at hand."""
-    folder = Path(CONFIG.published_logs) if CONFIG.published_logs else None
-    return sorted(map(str, folder.rglob("*.tsv"))) if folder else []
-
-
-def estimates(wildcards):
-    """Return the estimates for a table that shows some."""
-    gpu = getattr(STUDY.tables[wildcards.table], "gpu", None)
-    return {"estimates": f"{RESULTS}/costs/{gpu}.json"} if gpu else {}
-
-
 rule estimate_costs:
     """Estimate what certifying the study takes, without running it."""
     output:
@@ -51,15 +27,12 @@ rule estimate_costs:
 rule render_table:
     """Compute one of the paper's tables and lay it out."""
     input:
-        unpack(published_values),
-        unpack(estimates),
-        certificates=lambda wildcards: [
-            PATHS.certificates(experiment)
-            for experiment in STUDY.tables[wildcards.table].experiments
-        ],
-        provenance=lambda wildcards: [
-            PATHS.summary(experiment) for experiment in STUDY.tables[wildcards.table].experiments
-        ],
+        unpack(lambda wildcards: INPUTS.published(wildcards.table)),
+        unpack(lambda wildcards: INPUTS.estimates(wildcards.table)),
+        certificates=lambda wildcards: INPUTS.certificates(
+            STUDY.tables[wildcards.table].experiments
+        ),
+        provenance=lambda wildcards: INPUTS.summaries(STUDY.tables[wildcards.table].experiments),
     output:
         csv=PATHS.table("{table}", "csv"),
         md=PATHS.table("{table}", "md"),

@@ -57,6 +57,28 @@ class Study(StudyKeys):
 
     name: Text = key("What its results are called: they lie in results/NAME.")
 
+    def models_by(self, kind: str, origin: str) -> list[str]:
+        """Return the models of a kind whose weights have an origin, such as ``"train"``."""
+        return [
+            name
+            for name, model in self.models.items()
+            if model.kind == kind and model.weights.origin == origin
+        ]
+
+    @property
+    def measured_models(self) -> list[str]:
+        """The classifiers whose accuracy is published, and so is measured."""
+        return [
+            name
+            for name, model in self.models.items()
+            if getattr(model, "expected_accuracy", None) is not None
+        ]
+
+    @property
+    def pictures(self) -> list[str]:
+        """The figures that are drawn from images, instead of certificates."""
+        return [name for name, figure in self.figures.items() if figure.shows_pictures]
+
     def to_json(self) -> dict[str, Any]:
         """Return the study as mappings, lists, text and numbers, every default filled in.
 

@@ -1,0 +1,132 @@
+"""Which files each result of a study is made from.
+
+Beside `study.paths`, which says where they lie, and `study.depends`, which says what else
+decides a result. Apart from the rules, as Snakemake's linter wants functions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from study.paths import Paths
+from study.study import Study
+
+
+class Inputs:
+    """The inputs of the rules of a study.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    paths : Paths
+        Where its files lie.
+    project : Path
+        The folder of this project, with literature, notebooks and the paper's template.
+    published_logs : str
+        The folder with other authors' logs; empty for none.
+    """
+
+    def __init__(self, study: Study, paths: Paths, project: Path, published_logs: str) -> None:
+        self._study, self._paths, self._project = study, paths, project
+        self._published_logs = published_logs
+
+    # Images and models
+
+    def dataset(self, name: str) -> list[str]:
+        """Return the files that a dataset is made from: those with an address, and those there are.
+
+        A file of the user's own that is missing is no input, so that a study can be planned
+        where its data are not; nor is a folder, which changes whenever somebody puts a file
+        into it.
+        """
+        origins = self._study.datasets[name].origins
+        return [
+            path
+            for file, path in self._paths.data_files(name).items()
+            if origins[file].url or Path(path).is_file()
+        ]
+
+    def images(self, experiment: str) -> str:
+        """Return the prepared images that an experiment certifies."""
+        settings = self._study.experiments[experiment]
+        return self._paths.pack(settings.dataset, settings.split)
+
+    def training_images(self, model: str) -> dict[str, str]:
+        """Return the images that a model is trained and validated on."""
+        dataset = self._study.models[model].weights.recipe.dataset
+        return {split: self._paths.pack(dataset, split) for split in ("train", "validation")}
+
+    def tuning_start(self, model: str) -> str:
+        """Return the weights that tuning a classifier starts from."""
+        return self._paths.weights(self._study.models[model].weights.recipe.from_)
+
+    def tuning_denoiser(self, model: str) -> str:
+        """Return the weights of the denoiser whose output a classifier is tuned to."""
+        return self._paths.weights(self._study.models[model].weights.recipe.denoiser)
+
+    def measured_images(self, model: str) -> str:
+        """Return the images that a classifier's accuracy is measured on: its first experiment's."""
+        users = [name for name, e in self._study.experiments.items() if model in e.classifiers]
+        return self.images(users[0])
+
+    def accuracies(self) -> list[str]:
+        """Return the measured accuracies of the study's classifiers, each once."""
+        measured = set(self._study.measured_models)
+        paths = [
+            self._paths.accuracy(model, sigma)
+            for experiment in self._study.experiments.values()
+            for model in experiment.classifiers
+            if model in measured
+            for sigma in experiment.sigmas
+        ]
+        return list(dict.fromkeys(paths))
+
+    # Votes and certificates
+
+    def smoothed_models(self, experiment: str, sigma: float) -> dict[str, str]:
+        """Return the weights of an experiment's classifiers and denoiser, by their names."""
+        models = self._study.experiments[experiment].models
+        return {name: self._paths.weights(name, sigma) for name in models}
+
+    def certificates(self, experiments: list[str]) -> list[str]:
+        """Return the certificates of experiments."""
+        return [self._paths.certificates(experiment) for experiment in experiments]
+
+    def summaries(self, experiments: list[str]) -> list[str]:
+        """Return where the counts of experiments come from."""
+        return [self._paths.summary(experiment) for experiment in experiments]
+
+    # Tables, figures, notebooks
+
+    def published(self, table: str) -> dict[str, str | list[str]]:
+        """Return published values, and where their logs are, for a table that shows some."""
+        if not self._study.tables[table].shows_published:
+            return {}
+        literature = self._project / "config" / "literature"
+        logs = Path(self._published_logs).rglob("*.tsv") if self._published_logs else ()
+        return {
+            "published": str(literature / "published.csv"),
+            "links": str(literature / "logs.csv"),
+            "logs": sorted(map(str, logs)),
+        }
+
+    def estimates(self, table: str) -> dict[str, str]:
+        """Return the estimated costs for a table that shows some."""
+        gpu = getattr(self._study.tables[table], "gpu", None)
+        return {"estimates": f"{self._paths.results}/costs/{gpu}.json"} if gpu else {}
+
+    def figure(self, name: str) -> list[str]:
+        """Return what a figure is drawn from: its pictures, or certificates."""
+        entry = self._study.figures[name]
+        if entry.shows_pictures:
+            return [self._paths.pictures(name)]
+        return self.certificates(entry.experiments)
+
+    def notebook(self, name: str) -> Path:
+        """Return the notebook that is executed."""
+        return self._project / "notebooks" / f"{name}.ipynb"
+
+    def report(self, name: str) -> str:
+        """Return a file of the paper's: its template or its references."""
+        return str(self._project / "workflow" / "report" / name)
