@@ -58,6 +58,9 @@ OPERATORS = re.compile(
     "|RemoveDecorator|ZeroIterationForLoop)"
 )
 
+#: Arguments that change no result but make other mistakes show: not mutated.
+PRECAUTIONS = ("strict=", "frozen=", "kw_only=")
+
 #: Slow to import, and never mutated: imported once, before the tests of each mutant are forked.
 PACKAGES = (
     "numpy", "pandas", "pyarrow.parquet", "pydantic", "scipy.special", "scipy.stats", "torch",
@@ -77,18 +80,14 @@ hypothesis.settings.register_profile(
 )
 
 
-class Quickly:
-    """Runs the module's own tests first, and ends all where one goes on for too long."""
+class Limit:
+    """Ends the tests where one computes for too long; what others compute does not count."""
 
-    def __init__(self, module: Path) -> None:
-        self.first = f"test_{names(module)[1]}.py"
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Order the tests."""
-        items.sort(key=lambda item: item.path.name != self.first)
+    def __init__(self) -> None:
+        self.pytest_runtest_setup()  # for what the tests compute while they are imported
 
     def pytest_runtest_setup(self) -> None:
-        """Give a test its time, of computing, so that a busy machine fails none."""
+        """Give the next test its time."""
         signal.setitimer(signal.ITIMER_PROF, SECONDS_A_TEST)
 
 
@@ -104,9 +103,16 @@ def run_pytest(module: Path) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.dup2(nowhere, sys.stderr.fileno())
-    options = ["-x", "-m", "not slow and not conda", "-p", "no:cacheprovider"]
-    tests = [f"tests/unit/{names(module)[0]}", str(module), "--hypothesis-profile=mutants"]
-    os._exit(pytest.main([*options, *tests], plugins=[Quickly(module)]))
+    options = ["-x", "-m", "not slow and not conda", "-p", "no:cacheprovider",
+               "--hypothesis-profile=mutants"]  # fmt: skip
+    room, name, *_ = names(module)
+    tests = Path("tests/unit") / room
+    own = tests / f"test_{name}.py"
+    status = pytest.main([*options, str(own)], plugins=[Limit()]) if own.exists() else 0
+    if status == 0:
+        rest = [str(tests), f"--ignore={own}", str(module)]
+        status = pytest.main([*options, *rest], plugins=[Limit()])
+    os._exit(status)
 
 
 def passes(module: Path) -> bool:
@@ -147,9 +153,10 @@ def modules() -> list[Path]:
 def is_wanted(item: WorkItem, lines: list[str]) -> bool:
     """Tell whether a mutant is one to test."""
     row, column = position(item)
-    # The star before keyword-only parameters is no product.
-    is_star = lines[row - 1][column:].startswith("*,")
-    return bool(OPERATORS.fullmatch(item.mutations[0].operator_name)) and not is_star
+    before, after = lines[row - 1][:column], lines[row - 1][column:]
+    if after.startswith("*,") or before.endswith(PRECAUTIONS):
+        return False  # the star before keyword-only parameters is no product
+    return bool(OPERATORS.fullmatch(item.mutations[0].operator_name))
 
 
 def prepare(module: Path, db: WorkDB, mutated: Path) -> None:
