@@ -15,8 +15,8 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
     { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
       --no-install-recommends $(1) > /dev/null; }
 
-.PHONY: help demo test test-conda test-slurm browser lint format reference lock bench costs plan status report \
-    archive clean
+.PHONY: help demo test test-conda test-slurm mutants browser lint format reference lock bench costs plan \
+    status report archive clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ test-slurm: $(READY) ## run the tests that need a SLURM cluster, on one of their
 
 test-conda: $(READY) ## run a study in its conda environments, which are installed anew
 	@$(BIN)/pytest tests/workflow/test_conda.py -m conda
+
+mutants: $(READY) ## break the library in small ways and say what no test notices (MODULES="bounds votes")
+	@nice $(BIN)/python tools/mutants.py $(MODULES) $(if $(MINUTES),--minutes $(MINUTES)) \
+	    $(if $(AGAIN),--again)
 
 browser: ## install the browser that the tests open the HTML report in
 	@$(call install,chromium)
@@ -90,5 +94,5 @@ archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
 	@$(BIN)/python tools/archive.py $(STUDY)
 
 clean: ## remove the environment and caches; results stay
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .mutants
 	@echo "clean: done"

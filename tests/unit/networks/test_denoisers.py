@@ -256,3 +256,20 @@ def test_group_norm_in_bfloat16_rounds_once():
     exact = norm(x.float().detach()).double()
     assert ours.dtype == torch.bfloat16
     assert ((ours - exact).abs() <= 2**-8 * exact.abs() + 1e-5).all()
+
+
+@pytest.mark.parametrize("steps", [1, 5, 0])
+def test_a_denoiser_says_which_networks_it_runs_and_how_often_at_most(steps):
+    network = Waves()
+    denoiser = DiffusionDenoiser(network, SCHEDULE, steps=steps)
+    assert denoiser.networks == (network,)
+    assert denoiser.runs == (steps or 1_000)
+    for sigma in (0.25, SCHEDULE.sigmas[-1]):
+        network.times.clear()
+        denoiser.denoise(torch.rand(1, 1, 4, 4), sigma)
+        assert len(network.times) <= denoiser.runs
+    assert len(network.times) == denoiser.runs
+
+
+def test_no_denoiser_runs_no_network_and_needs_one_step():
+    assert (NoDenoiser().networks, NoDenoiser().runs) == ((), 1)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from dds.networks.schedules import build_schedule
+from dds.networks.schedules import Schedule, build_schedule, cosine_schedule, linear_schedule
 
 CIFAR = build_schedule("cosine", 4000, rescale_timesteps=True)
 IMAGENET = build_schedule("linear", 1000)
@@ -82,3 +82,35 @@ def test_too_few_linear_steps_are_refused():
     assert build_schedule("linear", 21).steps == 21
     with pytest.raises(ValueError, match="a linear noise schedule needs at least 21 steps, not 20"):
         build_schedule("linear", 20)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule((0.9, 0.5)),
+        linear_schedule(50),
+        cosine_schedule(50),
+        build_schedule("linear", 50),
+        build_schedule("cosine", 50),
+    ],
+)
+def test_a_network_is_told_its_own_timesteps_unless_it_was_trained_with_rescaled_ones(schedule):
+    assert schedule.network_time(1) == 1
+
+
+@pytest.mark.parametrize("schedule", [CIFAR, IMAGENET])
+@pytest.mark.parametrize("rule", ["nearest", "exact", "authors"])
+def test_a_noise_level_of_the_schedule_has_its_own_timestep(schedule, rule):
+    for t in (0, 1, 500, schedule.steps - 2, schedule.steps - 1):
+        step = schedule.timestep(schedule.sigmas[t], rule)
+        assert step.t == t
+        assert step.noise_sigma == schedule.sigmas[t]
+        assert step.alpha_bar == pytest.approx(schedule.alpha_bar[t])
+
+
+@pytest.mark.parametrize("schedule", [CIFAR, IMAGENET])
+def test_a_noise_level_just_off_the_schedule_is_refused_with_the_range_it_has(schedule):
+    low, high = schedule.sigmas[0], schedule.sigmas[-1]
+    for sigma in (low * (1 - 1e-9), high * (1 + 1e-9)):
+        with pytest.raises(ValueError, match=f"covers: {low:.3g} to {high:.3g}$".replace("+", ".")):
+            schedule.timestep(sigma)

@@ -197,3 +197,63 @@ def test_a_denoiser_learns_to_predict_the_noise():
 def test_an_unknown_recipe_is_refused(images, key):
     with pytest.raises(ValueError, match=f"unknown {key} 'none at all'; allowed: "):
         train(images, AVERAGED | {key: "none at all"})
+
+
+class Shade(torch.nn.Module):
+    """Answers 1 where an image is brighter than half, and notes how many it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def forward(self, images):
+        self.sizes.append(len(images))
+        mean = images.mean(dim=(1, 2, 3))
+        return torch.stack([0.5 - mean, mean - 0.5], dim=1)
+
+
+@pytest.mark.parametrize("wrong", range(7))
+def test_accuracy_counts_every_image_once(wrong):
+    labels = np.arange(7) % 2
+    shades = np.where(labels, 140, 120).astype(np.uint8)[:, None, None, None].repeat(2, axis=3)
+    classifier = Shade()
+    assert accuracy(classifier, shades, labels, batch_size=3) == 1
+    assert classifier.sizes == [3, 3, 1]
+    labels[wrong] = 1 - labels[wrong]
+    assert accuracy(classifier, shades, labels, batch_size=3) == pytest.approx(6 / 7)
+
+
+def test_accuracy_is_the_same_in_every_call(images):
+    pixels, labels = images[0][:, :, :1, :1], images[1]
+    noisy = [accuracy(Shade(), pixels, labels, corruption=gaussian(1.0)) for _ in range(2)]
+    assert noisy[0] == noisy[1] < 1
+
+
+def test_a_classifier_is_tuned_to_the_noise_level_that_its_denoiser_is_used_at():
+    """Which is a little above the nominal one, where the schedule's next timestep is."""
+
+    class Rounding(Grey):
+        def noise_sigma(self, sigma):
+            return 2 * sigma
+
+        def denoise(self, noisy, sigma, normal=None):
+            assert sigma == 0.3
+            assert normal(1).shape == noisy.shape
+            return noisy
+
+    images = torch.full((4, 1, 32, 32), 0.5)
+    noisy = denoised(Rounding(), 0.3)(images, torch.Generator().manual_seed(0))
+    assert noisy.mean() == pytest.approx(0.5, abs=0.03)
+    assert noisy.std() == pytest.approx(0.6, abs=0.03)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_recipe_says_in_which_precision_products_are_computed(images, precision):
+    classifier, found = build(), set()
+    for module in classifier.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda module, inputs, output: found.add(output.dtype))
+    recipe = Recipe(iterations=1, batch_size=4, learning_rate=0.1, precision=precision)
+    train_classifier(classifier, *images, recipe, seed=1, label="test")
+    assert found == {getattr(torch, precision)}
+    assert {weight.dtype for weight in classifier.parameters()} == {torch.float32}

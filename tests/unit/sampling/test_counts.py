@@ -210,3 +210,33 @@ def test_earlier_words_mean_what_today_s_do():
     earlier = EARLIER | {"plan": {"plan": "fixed", "curtail": True} | curtailed}
     assert counts_differ(earlier, TODAY | {"plan": {"plan": "curtailed"} | curtailed}) is None
     assert counts_differ(earlier, TODAY).place == "plan.alpha"
+
+
+@pytest.mark.parametrize(
+    ("column", "votes"),
+    [("selection", [-1, 11, 0]), ("estimation", [-1, 91, 10]), ("estimation", [10, 90])],
+)
+def test_counts_that_are_none_or_of_other_classes_are_refused(column, votes):
+    rows = frame([0, 1])
+    rows.at[1, column] = votes
+    if len(votes) != 3:
+        rows[column] = [votes] * 2
+    with pytest.raises(ValueError, match=f"{column} counts must be of 3 classes"):
+        check_counts(rows, METADATA)
+
+
+def test_an_image_may_have_no_estimation_sample_and_a_class_no_vote():
+    rows = frame([0]).assign(label=0, estimation=[[0, 0, 0]])
+    check_counts(rows, METADATA | {"n": 1000, "plan": SEQUENTIAL})
+
+
+def test_nothing_to_merge_is_refused():
+    with pytest.raises(ValueError, match="no counts to merge"):
+        merge_counts([])
+
+
+def test_merged_counts_are_numbered_from_zero(tmp_path):
+    paths = [write(tmp_path, f"{image}.parquet", frame([image])) for image in (2, 0, 1)]
+    counts, _ = merge_counts(paths)
+    assert counts.index.tolist() == [0, 1, 2]
+    assert counts.columns.tolist() == frame([0]).columns.tolist()

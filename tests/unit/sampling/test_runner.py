@@ -144,3 +144,15 @@ def test_what_is_gathered_is_scattered_to_the_same_places():
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         smoothed(classifiers=CLASSIFIERS, **wrong)
+
+
+@pytest.mark.parametrize("batch_size", [1.5, -1, None])
+def test_a_batch_is_of_whole_samples(batch_size):
+    with pytest.raises(ValueError, match=f"must be auto or at least 1, not {batch_size}"):
+        Runner([], NoDenoiser(), batch_size=batch_size)
+
+
+def test_a_batch_may_be_a_single_sample():
+    spy = Spy(0.45, 0.55)
+    count_votes(smoothed("fixed", {"spy": spy}, batch_size=1), rows=[0])
+    assert set(spy.sizes) == {1}

@@ -196,3 +196,15 @@ def test_votes_need_no_torch():
     subprocess.run(
         [sys.executable, "-c", check], check=True, env={"PYTHONPATH": dds.__path__[0] + "/.."}
     )
+
+
+def test_an_image_has_no_goal_until_all_of_its_selection_samples_are_counted():
+    votes = Votes.none(1, 2, CLASSES)
+    queue = Queue(votes, Plan(5, [([], [7])]), [0], one_segment=False)
+    for size in (4, 1):
+        assert votes.goals.tolist() == [[-1, -1]]
+        assert votes.wanting(0).tolist() == [0, 1]
+        batch = queue.next_batch(size)
+        queue.count(batch, answers(batch))
+    assert votes.goals.tolist() == [[0, 7]]
+    assert votes.wanting(0).tolist() == [1]

@@ -109,3 +109,39 @@ def test_mean_interval_is_students(values):
     values = np.array(values)
     interval = ttest_1samp(values, 0).confidence_interval(0.95)
     assert mean_interval(values) == pytest.approx((values.mean(), interval.low, interval.high))
+
+
+def test_the_favourite_class_is_the_most_frequent_one_wherever_it_appears():
+    frame = certificates(1.0, True, selected=[0, 3, 3, 1, 3])
+    assert most_frequent_share(frame)["most_frequent_share"].tolist() == [0.6]
+
+
+def test_a_classifier_that_answers_half_and_half_is_not_nearly_constant():
+    shares = most_frequent_share(certificates(1.0, True, selected=[0, 0, 1, 1]))
+    assert shares["most_frequent_share"].tolist() == [0.5]
+    assert shares["nearly_constant"].tolist() == [False]
+
+
+def test_a_missing_noise_level_is_a_noise_level():
+    """As in published logs, of which some do not say it."""
+    frame = pd.concat([certificates([1.0], [True], sigma=s) for s in (0.5, np.nan)])
+    rows = certified_accuracy(frame, [0.0])
+    assert rows["images"].tolist() == [1, 1]
+    assert rows["sigma"].isna().tolist() == [False, True]
+
+
+def test_an_accuracy_of_no_images_is_refused():
+    with pytest.raises(ValueError, match="there are no certificates"):
+        certified_accuracy(certificates([], []), [0.0])
+
+
+@pytest.mark.parametrize("radius", [float("nan"), float("inf")])
+def test_a_radius_that_is_no_number_is_refused(radius):
+    with pytest.raises(ValueError, match="radii must be numbers of at least 0"):
+        certified_accuracy(certificates([1.0], [True]), [0.5, radius])
+
+
+def test_the_smallest_radius_of_all_images_that_any_is_undecided_below_counts():
+    frame = certificates([0.3, 0.4], [True, True], lowest_radius=[0.1, 0.25])
+    rows = certified_accuracy(frame, [0.2, 0.25])
+    assert rows["accuracy"].isna().tolist() == [True, False]

@@ -145,3 +145,24 @@ def test_a_radius_counts_as_certified_where_it_is_reached_exactly(counts, sigma,
 def test_arguments_out_of_range_are_refused(call, reason):
     with pytest.raises(ValueError, match=reason):
         call()
+
+
+@pytest.mark.parametrize("p_lower", [-0.1, 1.1, float("nan")])
+def test_a_probability_outside_the_unit_interval_has_no_radius(p_lower):
+    with pytest.raises(ValueError, match=r"p_lower must lie in \[0, 1\]"):
+        certified_radius(p_lower, 0.25)
+
+
+@pytest.mark.parametrize("endless", [float("inf"), float("nan")])
+def test_endless_counts_are_refused(endless):
+    with pytest.raises(ValueError, match="n must be whole"):
+        clopper_pearson_lower(5, endless, 0.001)
+
+
+def test_a_bound_of_exactly_one_half_is_no_majority():
+    assert clopper_pearson_lower(1, 1, 0.5) == 0.5
+    assert successes_needed(0.0, 0.25, 1, 0.5) == 2
+
+
+def test_certain_and_impossible_classes_have_radii():
+    assert certified_radius([0.0, 1.0], 0.25).tolist() == [0.0, np.inf]

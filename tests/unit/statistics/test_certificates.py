@@ -156,3 +156,16 @@ def test_every_noise_level_has_certificates_of_its_own_in_one_table():
     pd.testing.assert_frame_equal(
         certificates, pd.concat(alone, ignore_index=True), check_exact=True
     )
+
+
+def test_a_bound_of_exactly_one_half_abstains():
+    rows = certify([[0, 1]], [[0, 1]], [1], alpha=0.5)
+    assert rows["p_lower"].tolist() == [0.5]
+    assert rows["prediction"].tolist() == [ABSTAIN]
+    assert not rows["correct"].any()
+
+
+def test_the_label_has_its_successes_counted_and_none_where_it_is_no_class():
+    estimation = [[700, 200, 100]] * 5
+    rows = certify([[1, 8, 1]] * 5, estimation, [0, 1, 2, -1, 3])
+    assert rows["label_successes"].tolist() == [700, 200, 100, 0, 0]

@@ -475,3 +475,40 @@ def test_impossible_plans_are_refused(call, reason):
 
 def sequential(**changes):
     return Sequential(100, 1_000, **({"radii": [0.25], "sigma": SIGMA, "alpha": ALPHA} | changes))
+
+
+@pytest.mark.parametrize(
+    ("n", "looks"),
+    [
+        (1_000, (100, 200, 300, 400, 700, 1_000)),
+        (120, (100, 120)),
+        (100, (100,)),
+        (99, (99,)),
+        (1, (1,)),
+    ],
+)
+def test_default_looks_grow_by_half_again_in_whole_blocks(n, looks):
+    assert default_looks(n) == looks
+
+
+@pytest.mark.parametrize(
+    "looks", [[], [0, 1_000], [500, 500, 1_000], [-100, 1_000], [1_000, 1_000]]
+)
+def test_looks_that_do_not_rise_from_the_first_block_to_n_are_refused(looks):
+    with pytest.raises(ValueError, match="looks must rise in multiples of 100 and end at n = 1000"):
+        sequential(looks=looks)
+
+
+def test_a_sequential_plan_of_one_sample_has_certificates():
+    plan = Sequential(1, 1, radii=[0.0], sigma=SIGMA, alpha=ALPHA)
+    row = certificate(plan, run(plan, np.array([True])))
+    assert row["computed"]
+    assert row["p_lower"] == pytest.approx(ALPHA)
+
+
+@pytest.mark.parametrize("name", ["curtailed", "curtailed at 0.25"])
+def test_a_hopeless_image_stops_at_the_end_of_its_block(name):
+    """However many samples it has had when the plan is asked."""
+    for drawn in (1_001, 1_050, 1_100, 1_999):
+        goal = PLANS[name].goal(1, counts(100, 100), counts(0, drawn))
+        assert goal == -(-drawn // BLOCK) * BLOCK
