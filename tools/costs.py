@@ -71,7 +71,7 @@ plan that the experiment asks for; curtailed and sequential are simulated on ima
 certain as those of the paper's Table 2, on the radii of the experiment."""
     )
     total = sum(one.expected[one.chosen] for one in estimates)
-    print(f"plan: {study.name} takes about {total:,.4g} GPU-hours as it stands")
+    print(f"costs: {study.name} takes about {total:,.4g} GPU-hours as it stands")
 
 
 if __name__ == "__main__":

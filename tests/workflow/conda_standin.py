@@ -33,10 +33,15 @@ def create(file: str, prefix: str) -> None:
         subprocess.run(["uv", *command, "--quiet"], check=True, env=environment)
 
 
-arguments = sys.argv[1:]
-if " ".join(arguments) in ANSWERS:
-    print(ANSWERS[" ".join(arguments)])
-elif arguments[:2] == ["env", "create"]:
-    create(*(arguments[arguments.index(option) + 1] for option in ("--file", "--prefix")))
-else:
-    sys.exit(f"conda, the stand-in, does not know: {arguments}")
+def main(arguments: list[str]) -> None:
+    """Do what Snakemake asks of conda."""
+    if " ".join(arguments) in ANSWERS:
+        print(ANSWERS[" ".join(arguments)])
+    elif arguments[:2] == ["env", "create"]:
+        create(*(arguments[arguments.index(option) + 1] for option in ("--file", "--prefix")))
+    else:
+        sys.exit(f"conda, the stand-in, does not know: {arguments}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
