@@ -2,82 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-import yaml
-
-from project import written_out
-
-ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "CITATION.cff", "LICENSE", "README.md", "pyproject.toml",
-         "config", "envs", "notebooks", "profiles", "slurm", "tools", "workflow")  # fmt: skip
-
-
-class Project:
-    """A copy of the project's files, and how to run Snakemake in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for part in PARTS:
-            source = ROOT / part
-            if source.is_dir():
-                shutil.copytree(source, folder / part,
-                                ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
-            else:
-                shutil.copy(source, folder / part)
-        self.study = written_out("digits")
-        self.results = folder / "results" / "small"
-
-    def write_study(self) -> None:
-        """Write the study as a file of the user's own."""
-        (self.folder / "small.yaml").write_text(yaml.safe_dump(self.study, sort_keys=False))
-
-    def snakemake(
-        self, *arguments: str, study: str = "small.yaml", check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake on a study."""
-        result = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments,
-             "--config", f"study={study}"],
-            cwd=self.folder, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert not check or result.returncode == 0, result.stdout + result.stderr
-        return result
-
-    def planned_rules(self, *arguments: str) -> list[str]:
-        """Return the rules that a run would execute, sorted, one entry a job."""
-        preview = self.snakemake("--dry-run", *arguments)
-        lines = (preview.stdout + preview.stderr).splitlines()
-        return sorted(line.split()[1].rstrip(":") for line in lines if line.startswith("rule "))
-
-
-def shrink(study: dict) -> None:
-    """Make the digits study small: two classifiers, few images and samples, two sigmas."""
-    for name, experiment in study["experiments"].items():
-        experiment |= {"sigmas": [0.25, 0.5], "n": 200, "images": 30, "images_per_shard": 20}
-        if name.startswith("ablation"):
-            experiment |= {"n": 100, "images": 12, "images_per_shard": 12}
-        if name.startswith("plan"):
-            experiment |= {"images": 12, "images_per_shard": 12}
-        if experiment["steps"] != 1:
-            experiment["steps"] = 3
-    study["checks"] = [check for check in study["checks"] if check["kind"] == "better"]
-    study["checks"][0] |= {"sigmas": [0.5], "radius": 0.0}
-
-
-def shorten(project: Project) -> None:
-    """Train a project's models for a few seconds each."""
-    models = project.folder / "config" / "models.yaml"
-    registry = yaml.safe_load(models.read_text())
-    for entry in registry.values():
-        for recipe in entry["weights"].values():
-            if isinstance(recipe, dict) and "iterations" in recipe:
-                recipe["iterations"] = min(recipe["iterations"], 500)
-    models.write_text(yaml.safe_dump(registry, sort_keys=False))
+from projects import Project, shorten, shrink
 
 
 @pytest.fixture(scope="session")

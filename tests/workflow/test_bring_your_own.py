@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Project
 from PIL import Image
+from projects import ROOT, Project
 from torch import nn
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Project, shorten, shrink
+from projects import Project, shorten, shrink
 
 pytestmark = pytest.mark.conda
 

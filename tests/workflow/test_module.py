@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import PARTS, ROOT, Project
+from projects import PARTS, ROOT, Project
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import yaml
-from conftest import ROOT, Project
+from projects import ROOT, Project
 
 from project import written_out
 

@@ -7,7 +7,7 @@ import json
 import pandas as pd
 import pytest
 import yaml
-from conftest import Project
+from projects import Project
 
 pytestmark = pytest.mark.slow
 

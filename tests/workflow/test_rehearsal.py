@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Project
+from projects import ROOT, Project
 from safetensors.torch import save
 from samples import CIFAR10, cifar10_archive, imagenet_flat, imagenet_folders
 

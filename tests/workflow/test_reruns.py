@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 import yaml
-from conftest import ROOT, Project
+from projects import ROOT, Project
 
 from bench_scale import MAKE_OUTPUTS
 
