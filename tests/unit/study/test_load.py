@@ -186,6 +186,16 @@ def test_models_tell_whether_they_have_weights_for_each_sigma(load):
     assert per_sigma == {"digits_cnn_finetuned", "digits_vit_finetuned", "digits_cnn_gaussian"}
 
 
+def test_a_network_of_ones_own_must_be_python(load, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = {"like": "digits_cnn", "network": "mine.py:build", "arguments": {},
+           "weights": {"file": "mine.py"}}  # fmt: skip
+    changes = {"models": {"mine": own}, "experiments.denoised.classifiers.1": "mine"}
+    (tmp_path / "mine.py").write_text("import torch\n\ndef build(classes:\n")
+    reason = "models.mine.network: mine.py is no valid Python: line 3: "
+    assert reason in refusal(load, changes)
+
+
 def test_a_study_may_add_models_of_its_own(load, tmp_path):
     file = tmp_path / "my.pt"
     file.touch()

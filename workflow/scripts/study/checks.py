@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -208,13 +209,23 @@ def _check_normalisation(model: Classifier, at: Place) -> None:
 
 
 def _check_files_of(model: Model, at: Place) -> None:
-    """Check that the files of the user's own that a model is made from are there."""
+    """Check that the files of the user's own that a model is made from are there, and Python."""
     file = model.weights.file
     if file is not None and not Path(file).is_file():
         raise StudyError(f"{at / 'weights' / 'file'}: there is no file {file}")
-    code = re.fullmatch(r"(.+\.py)(:\w+)?", model.network)
-    if code and not Path(code[1]).is_file():
-        raise StudyError(f"{at / 'network'}: there is no file {code[1]}")
+    if code := re.fullmatch(r"(.+\.py)(:\w+)?", model.network):
+        _check_is_python(code[1], at / "network")
+
+
+def _check_is_python(file: str, at: Place) -> None:
+    if not Path(file).is_file():
+        raise StudyError(f"{at}: there is no file {file}")
+    try:
+        ast.parse(Path(file).read_bytes())
+    except (SyntaxError, ValueError) as error:
+        where = f"line {error.lineno}: " if getattr(error, "lineno", None) else ""
+        reason = getattr(error, "msg", None) or error
+        raise StudyError(f"{at}: {file} is no valid Python: {where}{reason}") from error
 
 
 def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Place) -> None:
