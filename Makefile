@@ -43,8 +43,8 @@ test-conda: $(READY) ## run a study in its conda environments, which are install
 	@$(BIN)/pytest tests/workflow/test_conda.py -m conda
 
 mutants: $(READY) ## break the library in small ways and say what no test notices (MODULES="bounds votes")
-	@nice $(BIN)/python tools/mutants.py $(MODULES) $(if $(MINUTES),--minutes $(MINUTES)) \
-	    $(if $(AGAIN),--again)
+	@nice $(BIN)/python tools/mutants.py $(MODULES) $(if $(MOST),--most $(MOST)) \
+	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(AGAIN),--again)
 
 browser: ## install the browser that the tests open the HTML report in
 	@$(call install,chromium)

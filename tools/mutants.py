@@ -190,12 +190,12 @@ def test_mutant(item: WorkItem) -> WorkResult:
     )
 
 
-def run(module: Path, *, again: bool, end: float) -> tuple[int, int, int]:
-    """Test a module's mutants until the time is up; return how many are killed, survive, wait."""
+def run(module: Path, *, again: bool, most: int | None, end: float) -> tuple[int, int, int]:
+    """Test `most` more of a module's mutants; return how many are killed, survive, and wait."""
     name = ".".join(names(module))
     with use_db(STATE / f"{name}.sqlite") as db:
         prepare(module, db, STATE / f"{name}.py")
-        waiting = list(db.pending_work_items)
+        waiting = list(db.pending_work_items)[:most]  # they come in a random order
         if again:
             waiting += [item for item, result in db.completed_work_items
                         if result.test_outcome == TestOutcome.SURVIVED]  # fmt: skip
@@ -228,6 +228,7 @@ def main() -> None:
     """Test the mutants and say how many there are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="parts of modules' paths; by default all modules")
+    parser.add_argument("--most", type=int, help="of each module, so many more, drawn at random")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--again", action="store_true", help="also those that survived before")
     arguments = parser.parse_args()
@@ -238,7 +239,7 @@ def main() -> None:
     end = time.monotonic() + 60 * arguments.minutes
     chosen = [module for module in modules()
               if any(name in str(module) for name in arguments.names or [""])]  # fmt: skip
-    counts = [run(module, again=arguments.again, end=end) for module in chosen]
+    counts = [run(module, again=arguments.again, most=arguments.most, end=end) for module in chosen]
     print("mutants: " + say(*map(sum, zip(*counts, strict=True))))
 
 

@@ -63,3 +63,7 @@ def test_batches_are_filled_up_with_zeros():
         assert (padded[:140] != 0).any()
     samples = torch.ones(2, 3)
     assert pad(samples, 2) is samples
+
+
+def test_the_noise_that_is_certified_against_is_step_0():
+    assert torch.equal(source().normal(BATCH, 140), source().normal(BATCH, 140, step=0))

@@ -156,3 +156,38 @@ def test_a_batch_may_be_a_single_sample():
     spy = Spy(0.45, 0.55)
     count_votes(smoothed("fixed", {"spy": spy}, batch_size=1), rows=[0])
     assert set(spy.sizes) == {1}
+
+
+@pytest.mark.parametrize(("deterministic", "size"), [(False, 37), (True, 100)])
+def test_an_automatic_batch_size_is_found_by_trying_whole_batches(deterministic, size, monkeypatch):
+    tried = []
+
+    def fastest_batch_size(run):
+        run(37)
+        tried.extend(spy.sizes)
+        return 37
+
+    monkeypatch.setattr(runner, "fastest_batch_size", fastest_batch_size)
+    spy = Spy(0.45, 0.55)
+    smooth = smoothed("fixed", {"spy": spy}, batch_size="auto", deterministic=deterministic)
+    votes = count_votes(smooth)
+    assert smooth.batch_size == size
+    assert tried == ([] if deterministic else [37])
+    assert same(votes, count_votes(smoothed("fixed", {"spy": spy})))
+
+
+def test_a_log_says_which_batch_size_is_too_large_and_which_comes_next(caplog):
+    count_votes(smoothed("fixed", {"greedy": Greedy(70)}, batch_size=200))
+    assert [record.getMessage() for record in caplog.records] == [
+        "out of memory at batch size 200; going on with 100",
+        "out of memory at batch size 100; going on with 50",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("device", "deterministic", "compiled", "ahead"),
+    [("cpu", False, False, 0), ("cuda", False, True, 1), ("cuda", True, False, 1)],
+)
+def test_by_default_a_gpu_compiles_and_is_kept_busy(device, deterministic, compiled, ahead):
+    made = Runner([], NoDenoiser(), device=device, deterministic=deterministic)
+    assert (made.compiled, made.ahead) == (compiled, ahead)

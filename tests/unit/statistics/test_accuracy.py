@@ -145,3 +145,15 @@ def test_the_smallest_radius_of_all_images_that_any_is_undecided_below_counts():
     frame = certificates([0.3, 0.4], [True, True], lowest_radius=[0.1, 0.25])
     rows = certified_accuracy(frame, [0.2, 0.25])
     assert rows["accuracy"].isna().tolist() == [True, False]
+
+
+def test_the_best_of_several_classifiers_are_numbered_by_classifier_and_radius():
+    images = [("b", 0.5, 0.6), ("b", 0.25, 0.3), ("a", 0.5, 0.2), ("a", 0.25, 0.3)]
+    frame = pd.concat(certificates([r], [True], sigma=s, classifier=c) for c, s, r in images)
+    best = best_over_sigma(certified_accuracy(frame, [0.25, 0.5]), certified_accuracy(frame, [0.0]))
+    assert best.index.tolist() == [0, 1, 2, 3]
+    assert best["classifier"].tolist() == ["a", "a", "b", "b"]
+    assert best["radius"].tolist() == [0.25, 0.5, 0.25, 0.5]
+    assert best["accuracy"].tolist() == [1.0, 0.0, 1.0, 1.0]
+    assert best["sigma"].tolist()[0] == 0.25
+    assert best["sigma"].tolist()[3] == 0.5

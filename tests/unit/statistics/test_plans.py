@@ -512,3 +512,8 @@ def test_a_hopeless_image_stops_at_the_end_of_its_block(name):
     for drawn in (1_001, 1_050, 1_100, 1_999):
         goal = PLANS[name].goal(1, counts(100, 100), counts(0, drawn))
         assert goal == -(-drawn // BLOCK) * BLOCK
+
+
+def test_a_study_file_cannot_ask_for_no_looks():
+    with pytest.raises(ValidationError, match="looks"):
+        KINDS["sequential"].Keys(radii=[0.0], looks=[])
