@@ -54,7 +54,7 @@ OPERATORS = re.compile(
     "(Eq_NotEq|NotEq_Eq|Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Is_IsNot|IsNot_Is)"
     "|ReplaceUnaryOperator_(USub_UAdd|Delete_Not|Delete_Invert)"
     "|AddNot|NumberReplacer|ReplaceTrueWithFalse|ReplaceFalseWithTrue|ReplaceAndWithOr"
-    "|ReplaceOrWithAnd|ReplaceBreakWithContinue|ReplaceContinueWithBreak|ExceptionReplacer"
+    "|ReplaceOrWithAnd|ReplaceBreakWithContinue|ReplaceContinueWithBreak"
     "|RemoveDecorator|ZeroIterationForLoop)"
 )
 

@@ -240,3 +240,18 @@ def test_merged_counts_are_numbered_from_zero(tmp_path):
     counts, _ = merge_counts(paths)
     assert counts.index.tolist() == [0, 1, 2]
     assert counts.columns.tolist() == frame([0]).columns.tolist()
+
+
+def of_two_classifiers(images):
+    return pd.concat([frame(images), frame(images).assign(classifier="b")], ignore_index=True)
+
+
+def test_counts_of_several_classifiers_are_complete_with_a_row_for_each():
+    check_counts(of_two_classifiers([0, 1, 2]), METADATA)
+    with pytest.raises(ValueError, match=r"image 2 at sigma 0.5 by b is missing"):
+        check_counts(of_two_classifiers([0, 1, 2]).iloc[:-1], METADATA)
+
+
+def test_the_first_row_that_is_wrong_is_named():
+    with pytest.raises(ValueError, match="image 4 at sigma 0.5 by c was counted twice"):
+        check_counts(frame([3, 4, 4, 5, 5]), METADATA)
