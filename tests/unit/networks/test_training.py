@@ -18,7 +18,7 @@ from dds.networks.training import (
     train_denoiser,
 )
 from dds.networks.wide_resnet import WideResNet
-from dds.progress import Interrupted
+from dds.progress import Interrupted, Progress
 
 torch.set_num_threads(1)
 
@@ -257,3 +257,22 @@ def test_a_recipe_says_in_which_precision_products_are_computed(images, precisio
     train_classifier(classifier, *images, recipe, seed=1, label="test")
     assert found == {getattr(torch, precision)}
     assert {weight.dtype for weight in classifier.parameters()} == {torch.float32}
+
+
+def test_accuracy_shows_black_as_0_and_white_as_1():
+    class Spy(Shade):
+        def forward(self, images):
+            self.shades = images.flatten().tolist()
+            return super().forward(images)
+
+    spy = Spy()
+    black_and_white = np.array([0, 255], np.uint8)[:, None, None, None]
+    assert accuracy(spy, black_and_white, np.array([0, 1])) == 1
+    assert spy.shades == [0.0, 1.0]
+
+
+def test_a_training_counts_every_iteration_as_done(images, monkeypatch):
+    done = []
+    monkeypatch.setattr(Progress, "advance", lambda self, units: done.append(units))
+    train(images, AVERAGED, iterations=5)
+    assert sum(done) == 5
