@@ -79,6 +79,8 @@ def _each_once(values: list[Item]) -> list[Item]:
     return values
 
 
+#: Refuses a list that holds a value twice.
+each_once = AfterValidator(_each_once)
 #: A whole number.
 Whole = Annotated[int, BeforeValidator(_whole)]
 #: A whole number of at least 1.
@@ -86,17 +88,15 @@ Count = Annotated[Whole, Field(ge=1)]
 #: An l2 radius in [0,1] pixel units.
 Radius = Annotated[float, Field(ge=0)]
 #: Radii, each once, at least one.
-Radii = Annotated[list[Radius], Field(min_length=1), AfterValidator(_each_once)]
+Radii = Annotated[list[Radius], Field(min_length=1), each_once]
 #: Noise levels in [0,1] pixel units, each once, at least one.
-Sigmas = Annotated[
-    list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(_each_once)
-]
+Sigmas = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), each_once]
 #: A number above 0 and below 1.
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 #: Text that is not empty.
 Text = Annotated[str, Field(min_length=1)]
 #: Names, each once, at least one.
-Names = Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)]
+Names = Annotated[list[str], Field(min_length=1), each_once]
 
 
 @cache

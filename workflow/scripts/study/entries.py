@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, get_args
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     Field,
@@ -14,16 +14,12 @@ from pydantic import (
     model_validator,
 )
 
-from dds.keys import Keys, Names, combined, refuse
+from dds.keys import Keys, combined, refuse
 from dds.kinds import Kinds, is_file
 from study.errors import NAME, missing_key, refuse_at, show, suggestion
 
 #: The name of an entry, part of the paths and targets that are named by it.
 Name = Annotated[str, Field(pattern=NAME)]
-
-
-#: Refuses a list that holds a value twice.
-each_once = get_args(Names)[-1]
 
 
 def or_else(reason: str) -> WrapValidator:

@@ -18,11 +18,10 @@ from pydantic import (
 )
 
 from dds import keys
-from dds.keys import Count, Keys, key, refuse
+from dds.keys import Count, Keys, each_once, key, refuse
 from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
 from dds.networks.families import FAMILIES
 from dds.origins import Download
-from study.entries import each_once
 from study.errors import NAME, missing_key, refuse_at, show, suggestion
 from study.experiments import TimestepRule
 

@@ -17,13 +17,13 @@ import yaml
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
-from dds.keys import Keys
+from dds.keys import Keys, each_once
 from dds.networks.families import FAMILIES
 from dds.origins import DataFile
 from study.artefacts import Check, Figure, Table
 from study.config import Config
 from study.datasets import Dataset
-from study.entries import Kinded, each_once
+from study.entries import Kinded
 from study.errors import NAME, alternatives, bounds, extras, is_keys, names_of, number
 from study.experiments import Experiment
 from study.models import (

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, SerializeAsAny
 
-from dds.keys import Keys, Text, Whole, key
+from dds.keys import Keys, Text, Whole, each_once, key
 from study.artefacts import Check, Figure, Table
 from study.datasets import Dataset
-from study.entries import Name, each_once
+from study.entries import Name
 from study.experiments import Experiment
 from study.models import Model, ModelName
 
