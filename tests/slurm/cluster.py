@@ -281,9 +281,12 @@ class Cluster:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, number)
 
-    def kill_node(self, name: str) -> None:
-        """Let a node die: its slurmd and all that runs on it."""
-        while processes := self.processes(name):
+    def kill_node(self, name: str, spared: Iterable[int] = ()) -> None:
+        """Let a node die: its slurmd and all that runs on it, but processes that are spared.
+
+        Looked for again until there are none: one may have been born meanwhile.
+        """
+        while processes := set(self.processes(name)).difference(spared):
             self.kill(processes)
 
     def break_nodes(self, broken: bool = True) -> None:
