@@ -48,6 +48,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join(dict.fromkeys([SCRIPTS, *inherited]
 
 from snakemake.logging import logger
 
+from jobs.records import heed_records
 from jobs.slurm import outlive_faults
 from study import depends
 from study.checks import check_files_exist
@@ -64,6 +65,8 @@ except StudyError as error:
 
 config.update(CONFIG.model_dump())  # so that every job sees the defaults
 outlive_faults()
+if workflow.is_main_process:
+    heed_records()
 
 # Snakemake says this of every failed job whose output, flagged `update`, was not there before.
 logger.addFilter(lambda record: "no backup found" not in record.getMessage())

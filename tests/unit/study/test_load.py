@@ -480,6 +480,10 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "tables.table_1.radii[0]: 0.125 is below the radii that experiment denoised decides"),
         ({"experiments.denoised.plan": "sequential", "experiments.denoised.radii": [0.125, 0.25]},
          "tables.table_1.radii[2]: 0.375 is none of the radii that experiment denoised decides"),
+        ({"figures.figure_2.panels.0.experiment": "plan_sequential",
+          "figures.figure_2.panels.0.classifier": "digits_cnn"},
+         "figures.figure_2.panels[0].experiment: plan_sequential decides single radii, and a "
+         "curve shows all; allowed is an experiment with a plan other than sequential"),
         (AGAINST_SIGMA,
          "figures.figure_2.radii[1]: 0.3 is none of the radii that experiment plan_sequential"),
         ({"models": {"digits_cnn": {"like": "digits_vit"}}},

@@ -11,6 +11,7 @@ from typing import Any
 
 from dds.data.sources import SOURCES
 from dds.networks.schedules import build_schedule
+from dds.statistics.plans import PLANS
 from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.artefacts import Artefact, Check, sourced_parts
@@ -295,7 +296,7 @@ def _check_radius(radius: float, name: str, experiment: Experiment, at: Place) -
     radii = getattr(experiment, "radii", None)
     if not radii:
         return
-    if experiment.plan == "sequential" and radius not in radii:
+    if getattr(PLANS[experiment.plan], "ONLY_ITS_RADII", False) and radius not in radii:
         raise StudyError(
             f"{at}: {radius:g} is none of the radii that experiment {name} decides; "
             f"allowed: {_numbers(radii)}"
