@@ -76,17 +76,35 @@ def check_inputs(snakemake: Any) -> None:
     ValueError
         Naming, in one line, the file, what is wrong, and the cure.
     """
+    if wrong := next(input_faults(snakemake), None):
+        raise ValueError(wrong)
+
+
+def input_faults(snakemake: Any, *, thorough: bool = False) -> Iterator[str]:
+    """Yield what is wrong with what a job reads, each in one line.
+
+    Parameters
+    ----------
+    snakemake : object
+        The object Snakemake gives the script, with ``params.depends``.
+    thorough : bool, optional
+        Whether to miss records, too, and to follow them to what the results were made from.
+    """
     depends, top = _depends(snakemake), _results(snakemake)
     if depends is None or top is None:
         return
+    made_from = depends.get("made_from", {})
     for path in _read_by(snakemake):
-        if not path.is_relative_to(top) or (record := _read(record_path(path))) is None:
+        if not path.is_relative_to(top):
             continue
-        wanted = depends.get("made_from", {}).get(_name(path, top))
-        if wanted is not None and fingerprint(record["depends"]) != wanted:
-            raise ValueError(f"{path} was made for other settings than the study's; {_REMEDY}")
-        if altered := _altered(path, record):
-            raise ValueError(altered)
+        record = _read(record_path(path))
+        wanted = made_from.get(path.relative_to(top).with_suffix("").as_posix())
+        if record and wanted and fingerprint(record["depends"]) != wanted:
+            yield f"{path} was made for other settings than the study's; {_REMEDY}"
+        elif thorough and (wrong := fault(path)):
+            yield wrong
+        elif record and (altered := _altered(path, record)):
+            yield altered
 
 
 def fault(result: str | Path, depends: Mapping[str, Any] | None = None) -> str | None:
@@ -97,12 +115,14 @@ def fault(result: str | Path, depends: Mapping[str, Any] | None = None) -> str |
     result : str or Path
         One of its files.
     depends : mapping, optional
-        What it must depend on; by default anything.
+        What it must depend on, from `study.depends`; by default anything.
     """
     path = Path(result)
     if not path.is_file():
         return f"there is no {path}; run the study to its end"
     if (record := _read(record_path(path))) is None:
+        if depends is not None and not _is_cheap(depends):
+            return None
         return f"{path} has no record of what it was made from; {_REMEDY}"
     if depends is not None and (other := _difference(record, depends)):
         return (
@@ -113,6 +133,12 @@ def fault(result: str | Path, depends: Mapping[str, Any] | None = None) -> str |
         if Path(source).exists() and _content(Path(source)) != content:
             return f"{path} was made from another {source}; {_REMEDY}"
     return _altered(path, record)
+
+
+def sources(result: str | Path) -> list[Path]:
+    """Return the files that a result was made from and that no job has made."""
+    record = _read(record_path(result))
+    return [Path(source) for source in record["sources"]] if record else []
 
 
 def heed_records() -> None:
@@ -145,12 +171,21 @@ def _is_out_of_date(job: Any, is_remembered: Callable[[Any], bool]) -> bool:
     if depends is None or not any(Path(path).exists() for path in job.output):
         return False
     records = {path: _read(path) for path in map(record_path, job.output)}
-    if None in records.values():  # of an earlier version; what is dear says itself what it is
-        return "code" in depends and not is_remembered(job)
+    if None in records.values():
+        return _is_cheap(depends) and not is_remembered(job)
     return any(
         _difference(record, depends) or _has_other_sources(path, record)
         for path, record in records.items()
     )
+
+
+def _is_cheap(depends: Mapping[str, Any]) -> bool:
+    """Tell whether a result must have a record.
+
+    Dear ones, which depend on a protocol, may be older than records: they say themselves what
+    they are, and whoever reads them compares.
+    """
+    return "code" in depends and "protocol" not in depends
 
 
 def _has_other_sources(path: Path, record: dict[str, Any]) -> bool:
@@ -186,11 +221,6 @@ def _top(path: Path) -> Path | None:
     """Return the folder that is called ``results/STUDY``, of the path of a result."""
     parts = path.parts
     return Path(*parts[: parts.index("results") + 2]) if "results" in parts else None
-
-
-def _name(path: Path, top: Path) -> str:
-    """Return what a result is called in `study.depends`: ``counts/denoised``."""
-    return path.relative_to(top).with_suffix("").as_posix()
 
 
 def _read_by(job: Any) -> Iterator[Path]:

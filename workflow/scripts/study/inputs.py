@@ -114,7 +114,7 @@ class Inputs:
     def estimates(self, table: str) -> dict[str, str]:
         """Return the estimated costs for a table that shows some."""
         gpu = getattr(self._study.tables[table], "gpu", None)
-        return {"estimates": f"{self._paths.results}/costs/{gpu}.json"} if gpu else {}
+        return {"estimates": self._paths.costs(gpu)} if gpu else {}
 
     def figure(self, name: str) -> list[str]:
         """Return what a figure is drawn from: its pictures, or certificates."""
