@@ -269,9 +269,11 @@ class Cluster:
             }.isdisjoint(environment)  # fmt: skip
         # slurmstepd writes its title over its environment, but keeps its node's log open.
         logs = str(self.run / f"slurmd.{node or '*'}.log")
-        return any(
-            fnmatch.fnmatchcase(os.readlink(opened), logs) for opened in (process / "fd").iterdir()
-        )
+        for opened in (process / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                if fnmatch.fnmatchcase(os.readlink(opened), logs):
+                    return True
+        return False
 
     def kill(self, processes: Iterable[int]) -> None:
         """Kill processes all at once: stopped first, none sees another one die."""
