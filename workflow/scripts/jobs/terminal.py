@@ -1,0 +1,146 @@
+"""What a person sees while Snakemake works: a live line on a terminal, and lines short enough.
+
+Snakemake reports that a job began and that it ended. What a job is at in between, it says itself,
+in its progress file (`jobs.progress`); here that becomes one line at the foot of the terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from snakemake_interface_logger_plugins.common import LogEvent
+from tqdm import tqdm
+
+from jobs.progress import read_record
+
+#: Seconds between two looks at what runs.
+LOOK = 1.0
+
+#: Most characters of the reason for a job.
+LONGEST_REASON = 200
+
+_CLEAR = "\r\x1b[K"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job that Snakemake has started."""
+
+    rule: str
+    wildcards: tuple[str, ...]
+    outputs: tuple[Path, ...]
+    started: float = field(default_factory=time.monotonic)
+
+    def __str__(self) -> str:
+        name = " ".join([self.rule, "/".join(self.wildcards)]).strip()
+        for output in self.outputs:
+            if record := read_record(output):
+                return f"{name} {meter(record)}"
+        return f"{name} {tqdm.format_interval(time.monotonic() - self.started)}"
+
+
+class Terminal(logging.Filter):
+    """Follows a run of Snakemake by what it logs; a filter of its logger.
+
+    Parameters
+    ----------
+    stream : file object, optional
+        Where the live line goes, if that is a terminal; by default standard error.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__()
+        self._stream = stream or sys.stderr
+        self._running: dict[int, Running] = {}
+        self._steps = ""
+        self._interrupted = False
+        self._ended = threading.Event()
+        self._drawing: threading.Thread | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Note what happens, and shorten what is logged of it; say whether it is logged."""
+        match getattr(record, "event", None):
+            case LogEvent.JOB_INFO:
+                record.reason = shortened(record.reason)
+                self._running[record.jobid] = Running(
+                    record.rule_name,
+                    tuple(map(str, record.wildcards)),
+                    tuple(map(Path, record.output)),
+                )
+            case LogEvent.JOB_FINISHED:
+                self._running.pop(record.job_id, None)
+            case LogEvent.JOB_ERROR:
+                self._running.pop(record.jobid, None)
+            case LogEvent.PROGRESS:
+                self._steps = f"{record.done} of {record.total} steps"
+        message = record.getMessage()
+        self._interrupted |= message.startswith("Terminating processes on user request")
+        # Said of every failed job whose output, flagged `update`, was not there before.
+        return "no backup found" not in message
+
+    def start(self, logger: logging.Logger) -> None:
+        """Draw the live line from here on, where there is a terminal."""
+        if not self._stream.isatty():
+            return
+        for handler in logger.handlers:  # whatever it prints starts on a clear line
+            if getattr(handler, "stream", None) is self._stream:
+                handler.addFilter(self._clear)
+        self._drawing = threading.Thread(target=self._draw, daemon=True)
+        self._drawing.start()
+
+    def stop(self) -> None:
+        """End the live line; say how to go on, if the run was interrupted."""
+        self._ended.set()
+        if self._drawing:
+            self._drawing.join()
+            self._clear()
+        if self._interrupted:
+            print("interrupted; run the same again to go on", file=self._stream)
+
+    def line(self, width: int) -> str:
+        """Return the live line: the steps that are done, and each running job."""
+        parts = [self._steps, *map(str, list(self._running.values()))]
+        return joined(filter(None, parts), width)
+
+    def _draw(self) -> None:
+        while not self._ended.wait(LOOK):
+            width = shutil.get_terminal_size().columns
+            # The cursor goes back: what a job itself prints starts at the line's beginning.
+            self._write(f"{_CLEAR}{self.line(width - 1)}\r")
+
+    def _clear(self, record: Any = None) -> bool:
+        self._write(_CLEAR)
+        return True
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:  # the terminal is gone; the work goes on
+            self._ended.set()
+
+
+def shortened(reason: str) -> str:
+    """Cut the reason for a job, which may name every parameter, to what can be read."""
+    if len(reason) <= LONGEST_REASON:
+        return reason
+    return f"{reason[:LONGEST_REASON].rstrip()} ... (docs/reruns.md says what makes a job run)"
+
+
+def joined(parts: Iterable[str], width: int) -> str:
+    """Join as many parts as a line of so many characters holds, and say how many more there are."""
+    parts = list(parts)
+    for kept in range(len(parts), 0, -1):
+        hidden = [f"{len(parts) - kept} more"] if kept < len(parts) else []
+        line = " | ".join(parts[:kept] + hidden)
+        if len(line) <= width:
+            return line
+    return line[:width] if parts else ""
