@@ -1,7 +1,7 @@
 """What a person sees while Snakemake works: a live line on a terminal, and lines short enough.
 
 Snakemake reports that a job began and that it ended. What a job is at in between, it says itself,
-in its progress file (`jobs.progress`); here that becomes one line at the foot of the terminal.
+in its record (`jobs.running`); here that becomes one line at the foot of the terminal.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TextIO
 
 from snakemake_interface_logger_plugins.common import LogEvent
 from tqdm import tqdm
 
-from jobs.progress import read_record
+from jobs.running import Running, read_record, record_path
 
 #: Seconds between two looks at what runs.
 LOOK = 1.0
@@ -31,20 +30,19 @@ _CLEAR = "\r\x1b[K"
 
 
 @dataclass(frozen=True)
-class Running:
+class Started:
     """A job that Snakemake has started."""
 
-    rule: str
-    wildcards: tuple[str, ...]
-    outputs: tuple[Path, ...]
-    started: float = field(default_factory=time.monotonic)
+    name: str
+    log: str | None
+    at: float = field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
-        name = " ".join([self.rule, "/".join(self.wildcards)]).strip()
-        for output in self.outputs:
-            if record := read_record(output):
-                return f"{name} {meter(record)}"
-        return f"{name} {tqdm.format_interval(time.monotonic() - self.started)}"
+        record = read_record(record_path(self.log)) if self.log else None
+        waiting = f", waiting for {record.waits_for}" if record and record.waits_for else ""
+        so_far = tqdm.format_interval(time.monotonic() - self.at)
+        # What changes comes first: a name may be cut where the line ends.
+        return f"{progress(record) if record and record.unit else so_far} {self.name}{waiting}"
 
 
 class Terminal(logging.Filter):
@@ -59,7 +57,7 @@ class Terminal(logging.Filter):
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__()
         self._stream = stream or sys.stderr
-        self._running: dict[int, Running] = {}
+        self._started: dict[int, Started] = {}
         self._steps = ""
         self._interrupted = False
         self._ended = threading.Event()
@@ -70,24 +68,23 @@ class Terminal(logging.Filter):
         match getattr(record, "event", None):
             case LogEvent.JOB_INFO:
                 record.reason = shortened(record.reason)
-                self._running[record.jobid] = Running(
-                    record.rule_name,
-                    tuple(map(str, record.wildcards)),
-                    tuple(map(Path, record.output)),
-                )
+                name = " ".join([record.rule_name, "/".join(map(str, record.wildcards.values()))])
+                log = record.log[0] if record.log else None
+                self._started[record.jobid] = Started(name.strip(), log)
             case LogEvent.JOB_FINISHED:
-                self._running.pop(record.job_id, None)
+                self._started.pop(record.job_id, None)
             case LogEvent.JOB_ERROR:
-                self._running.pop(record.jobid, None)
+                self._started.pop(record.jobid, None)
             case LogEvent.PROGRESS:
-                self._steps = f"{record.done} of {record.total} steps"
+                self._steps = f"{record.done}/{record.total}"
         message = record.getMessage()
         self._interrupted |= message.startswith("Terminating processes on user request")
         # Said of every failed job whose output, flagged `update`, was not there before.
         return "no backup found" not in message
 
-    def start(self, logger: logging.Logger) -> None:
-        """Draw the live line from here on, where there is a terminal."""
+    def start(self, logger: logging.Logger, steps: int) -> None:
+        """Draw the live line of a run of so many steps from here on, where there is a terminal."""
+        self._steps = f"0/{steps}"
         if not self._stream.isatty():
             return
         for handler in logger.handlers:  # whatever it prints starts on a clear line
@@ -107,8 +104,8 @@ class Terminal(logging.Filter):
 
     def line(self, width: int) -> str:
         """Return the live line: the steps that are done, and each running job."""
-        parts = [self._steps, *map(str, list(self._running.values()))]
-        return joined(filter(None, parts), width)
+        before = f"{self._steps} | " if self._steps else ""
+        return before + joined(map(str, list(self._started.values())), width - len(before))
 
     def _draw(self) -> None:
         while not self._ended.wait(LOOK):
@@ -128,6 +125,18 @@ class Terminal(logging.Filter):
             self._ended.set()
 
 
+def progress(job: Running) -> str:
+    """Say in a few words how far a job is: ``45% 1.25k samples/s 02:10 left,``."""
+    words = []
+    if job.done is not None and job.total:
+        words.append(f"{job.done / job.total:.0%}")
+    if job.rate:
+        words.append(f"{tqdm.format_sizeof(job.rate)} {job.unit}/s")
+    if job.seconds_left is not None:
+        words.append(f"{tqdm.format_interval(job.seconds_left)} left,")
+    return " ".join(words)
+
+
 def shortened(reason: str) -> str:
     """Cut the reason for a job, which may name every parameter, to what can be read."""
     if len(reason) <= LONGEST_REASON:
@@ -136,11 +145,14 @@ def shortened(reason: str) -> str:
 
 
 def joined(parts: Iterable[str], width: int) -> str:
-    """Join as many parts as a line of so many characters holds, and say how many more there are."""
+    """Join what a line of so many characters holds of the parts, and say how many more there are.
+
+    Where not even the first fits, it is cut.
+    """
     parts = list(parts)
     for kept in range(len(parts), 0, -1):
-        hidden = [f"{len(parts) - kept} more"] if kept < len(parts) else []
-        line = " | ".join(parts[:kept] + hidden)
-        if len(line) <= width:
-            return line
-    return line[:width] if parts else ""
+        more = f" | {len(parts) - kept} more" if kept < len(parts) else ""
+        line = " | ".join(parts[:kept])
+        if len(line) + len(more) <= width or kept == 1:
+            return line[: max(width - len(more), 0)] + more
+    return ""
