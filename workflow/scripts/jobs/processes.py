@@ -11,6 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+#: Seconds between two signs of life that a job gives in its files, and after how many without
+#: one it is taken for dead by whoever cannot see its process.
+HEARTBEAT = 15.0
+STALE_AFTER = 120.0
+
 #: Seconds to wait for squeue. Whoever asks heeds no signal meanwhile, and SLURM kills a job
 #: 30 s after it has told it to end (KillWait).
 PATIENCE = 15.0

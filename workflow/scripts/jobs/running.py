@@ -21,13 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from dds.progress import current
-from jobs.processes import is_alive, names_a_process, this_process
+from jobs.processes import HEARTBEAT, STALE_AFTER, is_alive, names_a_process, this_process
 
-#: Seconds between two looks at how far a job is, between two writes where nothing changes, and
-#: after how many without one a job that cannot be seen from here is taken for dead.
+#: Seconds between two looks at how far a job is.
 INTERVAL = 1.0
-HEARTBEAT = 15.0
-STALE_AFTER = 120.0
 
 _facts: dict[str, Any] = {}
 
