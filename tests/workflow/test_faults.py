@@ -178,7 +178,7 @@ def test_ctrl_c_on_a_terminal(shaken):
             time.sleep(0.1)
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does
     reading.join()
-    assert re.search(rb"0/1 \| \d+% [\d.]+k? samples/s [\d:]+ left, certify_shard shaken/", screen)
+    assert re.search(rb"0/1 \| \d+% [\d,.]+ samples/s [\d:]+ left, certify_shard shaken/", screen)
     assert b"interrupted; run the same again to go on" in screen
     assert running.returncode != 0
     assert shaken.certify().returncode == 0

@@ -6,7 +6,7 @@ import logging
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from jobs.terminal import Terminal, joined, shortened
+from jobs.terminal import Terminal, clock, joined, shortened
 
 
 class Screen(io.StringIO):
@@ -44,7 +44,7 @@ def test_the_line_names_what_runs_and_how_many_steps_are_done(logger):
     logger.info("Finished", extra={"event": LogEvent.JOB_FINISHED, "job_id": 1})
     logger.info(None, extra={"event": LogEvent.PROGRESS, "done": 1, "total": 65})
     line = logger.terminal.line(200)
-    assert line.startswith("1/65 | 00:0")
+    assert line.startswith("1/65 | 0:0")
     assert line.endswith(" certify_shard plain/0.25/images_00000-00049")
     assert line.count("certify_shard") == 1
 
@@ -89,3 +89,9 @@ def test_a_line_holds_what_fits(width, line):
 def test_a_reason_is_short_enough_to_read():
     assert shortened("Code has changed") == "Code has changed"
     assert len(shortened("Params have changed: " + "x" * 13_000)) < 300
+
+
+def test_times_are_written_short():
+    assert [clock(s) for s in (4, 130, 3730, 3 * 86_400 + 3730)] == [
+        "0:04", "2:10", "1:02:10", "3 days, 1:02:10",
+    ]  # fmt: skip

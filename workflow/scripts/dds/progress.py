@@ -6,8 +6,6 @@ import logging
 import sys
 import time
 
-from tqdm import tqdm
-
 logger = logging.getLogger(__name__)
 
 _current: Progress | None = None
@@ -45,6 +43,8 @@ class Progress:
         log_interval: float = 30.0,
         scaled: bool = False,
     ) -> None:
+        from tqdm import tqdm  # Snakemake, which reads progress, does without
+
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -108,7 +108,7 @@ class Progress:
 
     def _log(self) -> None:
         self._logged = time.monotonic()
-        meter = tqdm.format_meter(
+        meter = self._bar.format_meter(
             self.done,
             self.total,
             self._logged - self._started,

@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TextIO
 
 from snakemake_interface_logger_plugins.common import LogEvent
-from tqdm import tqdm
 
 from jobs.running import Running, read_record, record_path
 
@@ -40,7 +40,7 @@ class Started:
     def __str__(self) -> str:
         record = read_record(record_path(self.log)) if self.log else None
         waiting = f", waiting for {record.waits_for}" if record and record.waits_for else ""
-        so_far = tqdm.format_interval(time.monotonic() - self.at)
+        so_far = clock(time.monotonic() - self.at)
         # What changes comes first: a name may be cut where the line ends.
         return f"{progress(record) if record and record.unit else so_far} {self.name}{waiting}"
 
@@ -126,15 +126,20 @@ class Terminal(logging.Filter):
 
 
 def progress(job: Running) -> str:
-    """Say in a few words how far a job is: ``45% 1.25k samples/s 02:10 left,``."""
+    """Say in a few words how far a job is: ``45% 1,250 samples/s 2:10 left,``."""
     words = []
     if job.done is not None and job.total:
         words.append(f"{job.done / job.total:.0%}")
     if job.rate:
-        words.append(f"{tqdm.format_sizeof(job.rate)} {job.unit}/s")
+        words.append(f"{job.rate:,.{0 if job.rate > 10 else 2}f} {job.unit}/s")
     if job.seconds_left is not None:
-        words.append(f"{tqdm.format_interval(job.seconds_left)} left,")
+        words.append(f"{clock(job.seconds_left)} left,")
     return " ".join(words)
+
+
+def clock(seconds: float) -> str:
+    """Write a time as ``2:10``, ``1:02:10`` or ``2 days, 1:02:10``."""
+    return str(timedelta(seconds=round(seconds))).removeprefix("0:").removeprefix("0")
 
 
 def shortened(reason: str) -> str:
