@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from dds.progress import Interrupted
 from jobs.alone import stand_in
 from jobs.records import check_inputs, write_records
+from jobs.running import recorded
 
 #: Exit status of a job that was asked to stop and has saved what it had done.
 INTERRUPTED = 75
@@ -33,6 +34,7 @@ def job(namespace: dict[str, Any], *, trusting: bool = False) -> Iterator[Any]:
     where the job runs. When the block raises, the log gets the traceback and, as its
     last line, the reason; standard error gets the reason and the log's name. The job
     exits with status 1, or with `INTERRUPTED` when the block raises `Interrupted`.
+    Meanwhile a record of how far it is lies beside the log (`jobs.running`).
 
     Parameters
     ----------
@@ -67,10 +69,11 @@ def job(namespace: dict[str, Any], *, trusting: bool = False) -> Iterator[Any]:
     logging.captureWarnings(True)
     _log.info("%s on %s", snakemake.rule, whereabouts())
     try:
-        if not trusting:
-            check_inputs(snakemake)
-        yield snakemake
-        write_records(snakemake)
+        with recorded(snakemake.rule, log_file):
+            if not trusting:
+                check_inputs(snakemake)
+            yield snakemake
+            write_records(snakemake)
     except Interrupted as interruption:
         _log.info("interrupted: %s", interruption)
         _end(snakemake, str(interruption), INTERRUPTED)

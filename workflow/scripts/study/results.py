@@ -24,14 +24,10 @@ def results(study: Study, project: Path) -> dict[str, dict[str, Any]]:
     project : Path
         The folder that holds ``notebooks``.
     """
-    return {
-        path: needs for paths, needs in _made(study, Paths(study), project) for path in paths
-    }
+    return {path: needs for paths, needs in _made(study, Paths(study), project) for path in paths}
 
 
-def _made(
-    study: Study, paths: Paths, project: Path
-) -> Iterator[tuple[list[str], dict[str, Any]]]:
+def _made(study: Study, paths: Paths, project: Path) -> Iterator[tuple[list[str], dict[str, Any]]]:
     """Yield what each job makes, and what that depends on."""
     for name in study.experiments:
         for shard in paths.shards(name):
