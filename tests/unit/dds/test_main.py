@@ -13,7 +13,8 @@ def undecided(tmp_path):
     pd.DataFrame(
         {
             "image": range(4), "label": 1, "sigma": 0.25, "classifier": "cnn", "n0": 100,
-            "n": 1000, "prediction": 1, "successes": 900, "p_lower": 0.9, "selected": 1, "label_successes": 900, "computed": True,
+            "n": 1000, "prediction": 1, "successes": 900, "p_lower": 0.9, "selected": 1,
+            "label_successes": 900, "computed": True,
             "radius": [0.3, 0.3, 0.55, 0.55], "correct": True, "lowest_radius": 0.25,
             "decided_radii": "0.25 0.5",
         }
