@@ -56,9 +56,15 @@ from study.inputs import Inputs
 from study.load import load_config, load_study
 from study.paths import Paths
 
+# Paths to files of this project are relative where Snakemake runs in it, so that results stay
+# right when the project is moved.
+HERE = Path() if ROOT == Path.cwd() else ROOT
+
 try:
     CONFIG = load_config(config)
     STUDY = load_study(CONFIG, ROOT)
+    PATHS = Paths(STUDY)
+    INPUTS = Inputs(STUDY, PATHS, HERE, CONFIG.published_logs)
 except StudyError as error:
     sys.exit(f"error: {error}")
 
@@ -68,13 +74,7 @@ outlive_faults()
 # Snakemake says this of every failed job whose output, flagged `update`, was not there before.
 logger.addFilter(lambda record: "no backup found" not in record.getMessage())
 
-PATHS = Paths(STUDY)
 RESULTS = PATHS.results
-
-# Paths to files of this project are relative where Snakemake runs in it, so that results stay
-# right when the project is moved.
-HERE = Path() if ROOT == Path.cwd() else ROOT
-INPUTS = Inputs(STUDY, PATHS, HERE, CONFIG.published_logs)
 
 
 def one_of(names):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paper.linked_logs import find_linked_logs
+from study.errors import CONFIG, StudyError
 from study.paths import Paths
 from study.study import Study
 
@@ -25,11 +27,16 @@ class Inputs:
         The folder of this project, with literature, notebooks and the paper's template.
     published_logs : str
         The folder with other authors' logs; empty for none.
+
+    Raises
+    ------
+    StudyError
+        If that is no folder, or holds no log that config/literature links: in one line.
     """
 
     def __init__(self, study: Study, paths: Paths, project: Path, published_logs: str) -> None:
         self._study, self._paths, self._project = study, paths, project
-        self._published_logs = published_logs
+        self._logs = self._find_logs(published_logs)
 
     # Images and models
 
@@ -103,13 +110,24 @@ class Inputs:
         """Return published values, and where their logs are, for a table that shows some."""
         if not self._study.tables[table].shows_published:
             return {}
-        literature = self._project / "config" / "literature"
-        logs = Path(self._published_logs).rglob("*.tsv") if self._published_logs else ()
         return {
-            "published": str(literature / "published.csv"),
-            "links": str(literature / "logs.csv"),
-            "logs": sorted(map(str, logs)),
+            "published": str(self._literature / "published.csv"),
+            "links": str(self._literature / "logs.csv"),
+            "logs": self._logs,
         }
+
+    @property
+    def _literature(self) -> Path:
+        return self._project / "config" / "literature"
+
+    def _find_logs(self, folder: str) -> list[str]:
+        if not folder:
+            return []
+        try:
+            logs = find_linked_logs(self._literature / "logs.csv", folder)
+        except (OSError, ValueError) as error:
+            raise StudyError(f"{CONFIG / 'published_logs'}: {error}") from error
+        return sorted(map(str, logs.values()))
 
     def estimates(self, table: str) -> dict[str, str]:
         """Return the estimated costs for a table that shows some."""
