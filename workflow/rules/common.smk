@@ -52,19 +52,14 @@ from jobs.slurm import outlive_faults
 from study import depends
 from study.checks import check_files_exist
 from study.errors import StudyError
-from study.inputs import Inputs
+from study.inputs import Inputs, find_published_logs
 from study.load import load_config, load_study
 from study.paths import Paths
-
-# Paths to files of this project are relative where Snakemake runs in it, so that results stay
-# right when the project is moved.
-HERE = Path() if ROOT == Path.cwd() else ROOT
 
 try:
     CONFIG = load_config(config)
     STUDY = load_study(CONFIG, ROOT)
-    PATHS = Paths(STUDY)
-    INPUTS = Inputs(STUDY, PATHS, HERE, CONFIG.published_logs)
+    PUBLISHED_LOGS = find_published_logs(CONFIG, ROOT)
 except StudyError as error:
     sys.exit(f"error: {error}")
 
@@ -74,7 +69,13 @@ outlive_faults()
 # Snakemake says this of every failed job whose output, flagged `update`, was not there before.
 logger.addFilter(lambda record: "no backup found" not in record.getMessage())
 
+PATHS = Paths(STUDY)
 RESULTS = PATHS.results
+
+# Paths to files of this project are relative where Snakemake runs in it, so that results stay
+# right when the project is moved.
+HERE = Path() if ROOT == Path.cwd() else ROOT
+INPUTS = Inputs(STUDY, PATHS, HERE, PUBLISHED_LOGS)
 
 
 def one_of(names):

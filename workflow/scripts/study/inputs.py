@@ -9,9 +9,37 @@ from __future__ import annotations
 from pathlib import Path
 
 from paper.linked_logs import find_linked_logs
+from study.config import Config
 from study.errors import CONFIG, StudyError
 from study.paths import Paths
 from study.study import Study
+
+_LITERATURE = Path("config", "literature")
+_LINKS = _LITERATURE / "logs.csv"
+
+
+def find_published_logs(config: Config, root: Path) -> list[str]:
+    """Return the logs of published rows that are at hand.
+
+    Parameters
+    ----------
+    config : Config
+        ``published_logs`` says where to look; empty for nowhere.
+    root : Path
+        The folder that holds ``config``.
+
+    Raises
+    ------
+    StudyError
+        If that is no folder, or holds no log that is linked: in one line.
+    """
+    if not config.published_logs:
+        return []
+    try:
+        logs = find_linked_logs(root / _LINKS, config.published_logs)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{CONFIG / 'published_logs'}: {error}") from error
+    return sorted(map(str, logs.values()))
 
 
 class Inputs:
@@ -25,18 +53,13 @@ class Inputs:
         Where its files lie.
     project : Path
         The folder of this project, with literature, notebooks and the paper's template.
-    published_logs : str
-        The folder with other authors' logs; empty for none.
-
-    Raises
-    ------
-    StudyError
-        If that is no folder, or holds no log that config/literature links: in one line.
+    logs : list of str
+        The logs of published rows that are at hand, from `find_published_logs`.
     """
 
-    def __init__(self, study: Study, paths: Paths, project: Path, published_logs: str) -> None:
+    def __init__(self, study: Study, paths: Paths, project: Path, logs: list[str]) -> None:
         self._study, self._paths, self._project = study, paths, project
-        self._logs = self._find_logs(published_logs)
+        self._logs = logs
 
     # Images and models
 
@@ -111,23 +134,10 @@ class Inputs:
         if not self._study.tables[table].shows_published:
             return {}
         return {
-            "published": str(self._literature / "published.csv"),
-            "links": str(self._literature / "logs.csv"),
+            "published": str(self._project / _LITERATURE / "published.csv"),
+            "links": str(self._project / _LINKS),
             "logs": self._logs,
         }
-
-    @property
-    def _literature(self) -> Path:
-        return self._project / "config" / "literature"
-
-    def _find_logs(self, folder: str) -> list[str]:
-        if not folder:
-            return []
-        try:
-            logs = find_linked_logs(self._literature / "logs.csv", folder)
-        except (OSError, ValueError) as error:
-            raise StudyError(f"{CONFIG / 'published_logs'}: {error}") from error
-        return sorted(map(str, logs.values()))
 
     def estimates(self, table: str) -> dict[str, str]:
         """Return the estimated costs for a table that shows some."""

@@ -233,7 +233,9 @@ def difference_interval(
     >>> print(low.round(4), high.round(4))
     0.0524 0.3339
     """
-    share, other = np.asarray(share, dtype=float), np.asarray(other, dtype=float)
+    share, other, correlation = (
+        np.asarray(values, dtype=float) for values in (share, other, correlation)
+    )
     low, high = _wilson_interval(share, n, level)
     other_low, other_high = _wilson_interval(other, m, level)
 
