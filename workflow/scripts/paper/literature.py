@@ -153,8 +153,8 @@ def add_logged(published: pd.DataFrame, links: str | Path) -> pd.DataFrame:
     -------
     DataFrame
         `published` with the columns ``logged_accuracy`` and ``logged_clean_accuracy``
-        (percent), NaN where no public log is known, and ``logged_otherwise``: whether one
-        of the two, rounded as the row is, is not what is printed.
+        (percent), and ``logged_otherwise``: whether one of the two, rounded as the row is,
+        is not what is printed; all missing where no public log is known.
 
     Raises
     ------
@@ -175,7 +175,8 @@ def add_logged(published: pd.DataFrame, links: str | Path) -> pd.DataFrame:
     merged = published.merge(known, on=_LINKED, how="left")
     apart = [(merged[name] - merged[logged]).abs() for name, logged in names.items()]
     # Logs give two digits, of which the last is rounded.
-    otherwise = pd.concat(apart, axis=1).max(axis=1) > merged["rounding"] + 0.005
+    apart = pd.concat(apart, axis=1).max(axis=1)
+    otherwise = (apart > merged["rounding"] + 0.005).astype("boolean").mask(apart.isna())
     return merged.assign(logged_otherwise=otherwise)
 
 
