@@ -54,13 +54,14 @@ from jobs.terminal import Terminal
 from study import depends
 from study.checks import check_files_exist
 from study.errors import StudyError
-from study.inputs import Inputs
+from study.inputs import Inputs, find_published_logs
 from study.load import load_config, load_study
 from study.paths import Paths
 
 try:
     CONFIG = load_config(config)
     STUDY = load_study(CONFIG, ROOT)
+    PUBLISHED_LOGS = find_published_logs(CONFIG, ROOT)
 except StudyError as error:
     sys.exit(f"error: {error}")
 
@@ -98,7 +99,7 @@ RESULTS = PATHS.results
 # Paths to files of this project are relative where Snakemake runs in it, so that results stay
 # right when the project is moved.
 HERE = Path() if ROOT == Path.cwd() else ROOT
-INPUTS = Inputs(STUDY, PATHS, HERE, CONFIG.published_logs)
+INPUTS = Inputs(STUDY, PATHS, HERE, PUBLISHED_LOGS)
 
 
 def one_of(names):

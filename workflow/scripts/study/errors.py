@@ -77,6 +77,10 @@ class Place:
         return f"{self.file}: {path.removeprefix('.')}" if path else self.file
 
 
+#: The configuration of the workflow.
+CONFIG = Place("config/config.yaml or --config")
+
+
 def conform(value: Any, wanted: type[Checked], at: Place) -> Checked:
     """Check a part of a configuration file and complete it by the defaults.
 

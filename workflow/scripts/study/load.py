@@ -10,12 +10,11 @@ from typing import Any
 from study.checks import check_name, check_study, needed_models
 from study.config import Config
 from study.earlier import read_earlier
-from study.errors import Place, StudyError, conform, suggestion
+from study.errors import CONFIG, Place, StudyError, conform, suggestion
 from study.models import Model, ModelName
 from study.study import Study, StudyKeys
 from study.yaml_files import read_yaml
 
-_CONFIG = Place("config/config.yaml or --config")
 _REGISTRY = "config/models.yaml"
 _LONGEST_CHAIN = 50
 
@@ -36,7 +35,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     StudyError
         Naming, in one line, the key and what is allowed.
     """
-    return conform(dict(mapping), Config, _CONFIG)
+    return conform(dict(mapping), Config, CONFIG)
 
 
 def load_study(config: Config, root: Path) -> Study:
@@ -85,7 +84,7 @@ def study_file(study: str, root: Path) -> Path:
 
 def _find_study(study: str, root: Path) -> tuple[Path, str]:
     """Return where the study file is, and what to call it in errors."""
-    at = _CONFIG / "study"
+    at = CONFIG / "study"
     shipped = {path.stem: path for path in sorted(root.glob("config/studies/*.yaml"))}
     if study in shipped:
         return shipped[study], f"config/studies/{study}.yaml"
