@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from dds.data.sources import SOURCES
+from dds.data.splits import most_at_random, most_images
 from dds.networks.schedules import build_schedule
+from dds.seeds import MOST_STEPS
 from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.artefacts import Artefact, Check, sourced_parts
+from study.datasets import Dataset
 from study.errors import Place, StudyError, number, show, suggestion
-from study.experiments import MOST_STEPS, Experiment
+from study.experiments import Experiment
 from study.models import Classifier, Denoiser, Finetune, Model
 from study.study import Study
 
@@ -39,6 +42,8 @@ def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place
     StudyError
         Naming, in one line, the file, the key and what is allowed.
     """
+    for name, dataset in study.datasets.items():
+        _check_splits(dataset, at / "datasets" / name / "splits")
     for name, experiment in study.experiments.items():
         _check_parts_exist(experiment, study, at / "experiments" / name)
     for name in needed_models(study):
@@ -137,14 +142,26 @@ def _check_tuned_for(name: str, experiment: Experiment, study: Study, at: Place)
 
 
 def _check_images(experiment: Experiment, study: Study, at: Place) -> None:
-    """Check that the split of an experiment has so many images, where the study says it."""
-    rule = study.datasets[experiment.dataset].splits[experiment.split]
-    size = rule if isinstance(rule, int) else rule.images
+    """Check that the split of an experiment has so many images, where that is known."""
+    dataset = study.datasets[experiment.dataset]
+    size = most_images(dataset.splits[experiment.split], _total(dataset))
     if size is not None and experiment.images > size:
         raise StudyError(
             f"{at}: {experiment.images} is out of range; split {experiment.split} of dataset "
             f"{experiment.dataset} has {size} images"
         )
+
+
+def _check_splits(dataset: Dataset, at: Place) -> None:
+    """Check that there are as many images as the splits get, where that is known."""
+    total, wanted = _total(dataset), most_at_random(dataset.splits)
+    if total is not None and wanted > total:
+        raise StudyError(f"{at}: {wanted:,} images are more than the {total:,} that there are")
+
+
+def _total(dataset: Dataset) -> int | None:
+    """Return how many images there are; a source of the user's own need not say it."""
+    return getattr(SOURCES[dataset.source].images(dataset), "total", None)
 
 
 def _check_schedule(denoiser: str, study: Study, sigmas: Sequence[float], at: Place) -> None:
@@ -372,7 +389,7 @@ def _check_split(split: str, dataset: str, study: Study, at: Place) -> None:
 def _check_fit(name: str, dataset: str, study: Study, at: Place) -> None:
     """Check that a model takes the images of a dataset and knows their classes."""
     model, entry = study.models[name], study.datasets[dataset]
-    classes, channels, _ = SOURCES[entry.source].images(entry)
+    classes, channels, *_ = SOURCES[entry.source].images(entry)
     if model.input.channels != channels:
         raise StudyError(
             f"{at}: {name} takes images of {model.input.channels} channels, "

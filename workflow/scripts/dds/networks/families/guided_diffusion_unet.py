@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, model_validator
 
 from dds import keys
-from dds.keys import Count, Whole, key, refuse
+from dds.keys import Count, Pixels, Whole, key, refuse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,13 +20,13 @@ _GROUPS = 32
 #: Probability of dropping a unit.
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 #: A factor on a number of channels.
-Factor = Annotated[float, Field(gt=0)]
+Factor = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Keys(keys.Keys):
     """The UNet of Nichol and Dhariwal (2021) and Dhariwal and Nichol (2021)."""
 
-    image_size: Count = key("Height and width in pixels that it was trained on.", paper="4")
+    image_size: Pixels = key("Height and width in pixels that it was trained on.", paper="4")
     in_channels: Count = key("Channels of the images.")
     out_channels: Count = key(
         "Channels of the output, of which the first are the noise; twice as many as those of the "
@@ -39,7 +39,7 @@ class Keys(keys.Keys):
         "A factor on the channels for each level; every level halves height and width."
     )
     num_heads: Count = key("Attention heads.", 1)
-    num_head_channels: Annotated[Whole, Field(ge=-1)] = key(
+    num_head_channels: Annotated[Whole, Field(ge=-1, le=100_000)] = key(
         "Channels of an attention head, from which their number follows; -1 for num_heads.", -1
     )
     dropout: Dropout = key("Probability of dropping a unit while training.", 0.0)
