@@ -11,6 +11,7 @@ from dds.kinds import Kinds
 from dds.names import sigma_name
 from dds.seeds import MOST_SAMPLES, MOST_STEPS
 from dds.statistics.plans import PLANS
+from dds.statistics.reach import largest_radius, samples_needed
 from study.entries import Kinded, or_else
 from study.errors import refuse_at
 
@@ -161,6 +162,22 @@ class Experiment(Kinded):
             key, _, _ = str(error).partition(" ")
             raise refuse_at(str(error), key if key in plan.Keys.model_fields else "plan") from error
         return self
+
+    @model_validator(mode="after")
+    def _check_samples(self) -> Self:
+        if largest_radius(self.n, self.last_alpha, 1.0) is None:
+            needed = samples_needed(0.0, self.last_alpha, 1.0)
+            raise refuse_at(
+                f"{self.n} certifies nothing at alpha = {self.alpha:g}; must be at least {needed}",
+                "n",
+            )
+        return self
+
+    @property
+    def last_alpha(self) -> float:
+        """Error probability of the bound after all n samples."""
+        share = getattr(PLANS[self.plan], "LAST_SHARE", None)
+        return self.alpha * (getattr(self, share) if share else 1)
 
     @property
     def models(self) -> list[str]:

@@ -56,7 +56,9 @@ class Keys(dds.keys.Keys):
 
 def images(keys: Keys) -> Images:
     """Return what is known of the images: 1,000 classes, colour, as large as `crop`."""
-    return Images(classes=CLASSES, channels=3, size=(keys.crop, keys.crop), total=CLASSES * IMAGES_PER_CLASS)
+    return Images(
+        classes=CLASSES, channels=3, size=(keys.crop, keys.crop), total=CLASSES * IMAGES_PER_CLASS
+    )
 
 
 def prepare(keys: Keys, files: Mapping[str, str | Path], *, seed: int) -> dict[str, Pack]:

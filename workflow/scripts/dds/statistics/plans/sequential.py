@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPENDS_ALPHA = True
+LAST_SHARE = "last_share"
 
 
 class Keys(typed.Keys):
