@@ -302,7 +302,7 @@ ABOUT_KEYS = {
     "experiments.denoised.sigmas.1": (float("inf"), "experiments.denoised.sigmas[1]: inf is not a "
                                                     "finite number"),
     "experiments.denoised.sigmas.2": (0, "experiments.denoised.sigmas[2]: 0 is out of range; must "
-                                         "be above 0"),
+                                         "be at least 0.001 and at most 10"),
     "experiments.denoised.classifiers": ([], "experiments.denoised.classifiers: is empty"),
     "experiments.denoised.precision": ("float16", "experiments.denoised.precision: float16 is not "
                                                   "allowed; did you mean bfloat16? allowed"),
@@ -398,13 +398,13 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
             "n0: 26214401 is out of range; must be at least 1 and at most 26,214,",
         ),
         ({"denoiser": "none", "steps": 10}, "steps: 10 is for experiments with a denoiser alone"),
-        ({"steps": "every"}, "steps: every must be a whole number of at least 2, or all"),
-        ({"steps": -1}, "steps: -1 must be a whole number of at least 2, or all"),
+        ({"steps": "every"}, "steps: every must be a whole number from 2 to 8,192, or all"),
+        ({"steps": -1}, "steps: -1 must be a whole number from 2 to 8,192, or all"),
         (
             {"steps": 1000},
             "steps: 1000 is more steps than timesteps below sigma 0.125; must be at most 598, or",
         ),
-        ({"batch_size": 0}, "batch_size: 0 must be a whole number of at least 1, or auto"),
+        ({"batch_size": 0}, "batch_size: 0 must be a whole number from 1 to 100,000, or auto"),
         (
             {"timestep": "exact"},
             "timestep: exact is not the timestep that digits_cnn_finetuned is ",
@@ -415,13 +415,13 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
         ({"classifiers": ["digits_cn"]}, "classifiers[0]: digits_cn is no classifier; did you me"),
         ({"sigmas": [0.25, 0.001]}, "sigmas[1]: denoiser digits_unet: sigma 0.001 is"),
         (
-            {"sigmas": [0.25, 50000]},
-            "sigmas[1]: denoiser digits_unet: sigma 50000 is outside what the noise schedule "
+            {"sigmas": [0.25, 0.001]},
+            "sigmas[1]: denoiser digits_unet: sigma 0.001 is outside what the noise schedule "
             "covers: 0.00157 to 4.06e+04",
         ),
         (
             {"denoiser": "none", "sigmas": [1e300]},
-            "sigmas[0]: 1e+300 is out of range; must be at m",
+            "sigmas[0]: 1e+300 is out of range; must be at least 0.001 and at most 10",
         ),
         ({"sigmas": [0.1234567]}, "sigmas[0]: 0.1234567 has more than the six digits"),
         ({"plan": "sequential"}, "radii is missing"),

@@ -6,13 +6,15 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dds.keys import Count, Keys, key, refuse
+from dds.keys import Keys, Whole, key, refuse
 
 #: What only a file with an address can have.
 _OF_AN_ADDRESS = ("mirrors", "bytes", "sha256", "md5")
 
 Address = Annotated[str, Field(pattern=r"^(https?|file)://[^/]*/.*[^/]$")]
 SHA256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+#: A size of a file; none of a thousand terabytes is meant.
+Bytes = Annotated[Whole, Field(ge=1, le=10**15)]
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
@@ -21,7 +23,7 @@ class Download(Keys):
 
     url: Address = key("Address of the file.", allowed="https, http or file")
     mirrors: list[str] = key("Other addresses of the same file, to try in turn.", [])
-    bytes: Count | None = key("Size that the file must have.", None)
+    bytes: Bytes | None = key("Size that the file must have.", None)
     sha256: SHA256 | None = key(
         "Checksum that the file must have.", None, allowed="64 hexadecimal digits"
     )
@@ -41,7 +43,7 @@ class DataFile(Keys):
     obtain: str | None = key("With `file`: how to get it, for the error when there is none.", None)
     url: Address | None = key("Address of the file.", None, allowed="https, http or file")
     mirrors: list[str] = key("Other addresses of the same file, to try in turn.", [])
-    bytes: Count | None = key("Size that the file must have.", None)
+    bytes: Bytes | None = key("Size that the file must have.", None)
     sha256: SHA256 | None = key(
         "Checksum that the file must have.", None, allowed="64 hexadecimal digits"
     )

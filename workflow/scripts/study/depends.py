@@ -26,7 +26,12 @@ from dds.differences import fingerprint
 from dds.keys import Keys
 from dds.kinds import Kinds, is_file
 from dds.networks.families import FAMILIES
-from dds.protocol import DATA_PROTOCOL, PROTOCOL, TRAINING_PROTOCOL
+from dds.protocol import (
+    DATA_PROTOCOL,
+    INTEGER_NOISE_PROTOCOL,
+    PROTOCOL,
+    TRAINING_PROTOCOL,
+)
 from dds.statistics.plans import PLANS
 from paper.figures import FIGURES
 from paper.tables import TABLES
@@ -137,7 +142,7 @@ def votes(study: Study, experiment: str) -> dict[str, Any]:
     plan = PLANS[settings.plan]
     keys = [*_OF_VOTES, *plan.Keys.model_fields, *(["alpha"] if plan.SPENDS_ALPHA else [])]
     return {
-        "protocol": PROTOCOL,
+        "protocol": INTEGER_NOISE_PROTOCOL if settings.noise == "integer" else PROTOCOL,
         "seed": study.seed,
         **_dump(settings, only=set(keys), defaults=True),
         "models": {name: model(study, name) for name in settings.models},

@@ -12,6 +12,8 @@ It holds
 - ``ONLY_ITS_RADII``, where it is True: ``keys.radii`` are all the radii that it decides;
 - ``make(keys, *, n0, n, alpha, sigma)``: returns the `Plan`. ``keys`` has the attributes
   of ``Keys``; ``alpha`` may be None where ``SPENDS_ALPHA`` is False;
+- ``LAST_SHARE``, where the bound after all ``n`` samples does not have the whole of alpha: the
+  key that says which share it has;
 - ``check(keys, n)``, where the types of ``Keys`` do not say it all: raises ValueError for
   keys that do not fit ``n`` samples.
 """

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SPENDS_ALPHA = True
 ONLY_ITS_RADII = True
+LAST_SHARE = "last_share"
 
 
 class Keys(typed.Keys):
@@ -27,7 +28,7 @@ class Keys(typed.Keys):
     radii: typed.Radii = key(
         "The radii that the plan decides. Tables, checks and figures may use no others."
     )
-    looks: Annotated[list[typed.Count], Field(min_length=1)] | None = key(
+    looks: Annotated[list[typed.Samples], Field(min_length=1)] | None = key(
         "After how many samples to decide whether to stop. They rise in multiples of 100 and "
         "end at `n`. When left out: n, n / 1.5, n / 1.5², ...",
         None,
