@@ -14,8 +14,8 @@ from dds.data.sources import SOURCES
 from dds.data.splits import most_at_random, most_images
 from dds.networks.families import CONTRACT, FAMILIES
 from dds.networks.schedules import build_schedule
-from dds.statistics.plans import PLANS
 from dds.seeds import MOST_STEPS
+from dds.statistics.plans import PLANS
 from dds.statistics.reach import largest_radius, samples_needed
 from paper.figures import FIGURES
 from paper.tables import TABLES
