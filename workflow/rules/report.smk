@@ -40,6 +40,7 @@ rule check_results:
         certificates=INPUTS.certificates(STUDY.experiments),
         tables=[path for table in STUDY.tables for path in PATHS.table_files(table)],
         figures=[path for figure in STUDY.figures for path in PATHS.figure_files(figure)],
+        published=INPUTS.published_to_check(),
     output:
         report(
             f"{RESULTS}/checks.json",

@@ -15,9 +15,11 @@ from paper.checks import (
     check_comparison,
     check_curtailment,
     check_experiment,
+    check_published,
     check_table,
     failures,
 )
+from paper.literature import read_published
 from paper.tables import read_table
 from study.study import Study
 
@@ -43,8 +45,12 @@ with job(globals(), trusting=True) as snakemake:
     for entry in study.tables.values():
         if entry.kind == "sampling_plans":
             checks += check_curtailment(entry, study.experiments, certificates)
+    published = [read_published(path) for path in inputs.published]
     for entry in study.checks:
-        checks += check_comparison(entry, certificates)
+        if entry.is_with_paper:
+            checks += check_published(entry, certificates, *published)
+        else:
+            checks += check_comparison(entry, certificates)
     for check in checks:
         logging.info("%s: %s (%s)", "ok" if check.passed else "FAILED", check.name, check.detail)
     if failed := failures(checks):

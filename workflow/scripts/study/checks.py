@@ -332,6 +332,8 @@ def _check_check(check: Check, study: Study, at: Place) -> None:
         (part.experiment, _check_source(part, study, _below(at, keys)))
         for keys, part in sourced_parts(check)
     ]
+    if check.is_with_paper:
+        return
     (ours, first), (_, second) = parts
     for key in ("dataset", "split"):
         here, there = getattr(first, key), getattr(second, key)
