@@ -127,11 +127,11 @@ def fault(result: str | Path, depends: Mapping[str, Any] | None = None) -> str |
     if depends is not None and (other := _difference(record, depends)):
         return (
             f"{path} was made with another {other.place}: {other.first}, not {other.second}; "
-            f"{_REMEDY}"
+            "run the study again"
         )
     for source, content in record["inputs"].items():
         if Path(source).exists() and _content(Path(source)) != content:
-            return f"{path} was made from another {source}; {_REMEDY}"
+            return f"{path} was made from another {source}; run the study again"
     return _altered(path, record)
 
 
