@@ -149,7 +149,7 @@ def test_checkpoint_cannot_run_code(tmp_path, capsys):
     torch.save({"head": Malicious()}, tmp_path / "bad.pt")
     with pytest.raises(
         ValueError,
-        match=r"bad.pt: not a readable checkpoint: it holds Python objects \(print\), which are not",
+        match=r"bad.pt: not a readable checkpoint: it holds Python objects \(print\), which are",
     ):
         load_classifier(RESNET, tmp_path / "bad.pt")
     assert capsys.readouterr().out == ""

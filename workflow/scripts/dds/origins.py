@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import PurePosixPath
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
@@ -16,6 +14,11 @@ from dds.keys import Count, Keys, key, refuse
 _OF_AN_ADDRESS = ("mirrors", "bytes", "sha256", "md5")
 
 _FORM = r"^(https?|file)://[^/?#]*/"
+_ADDRESS = re.compile(
+    r"(https?://(\[[0-9A-Fa-f:.]+\]|[^][:@/?#]+)(:(?P<port>[0-9]{1,5}))?|file://[^/?#]*)"
+    r"(?P<path>/[^?#]*)(\?(?P<query>[^#]*))?(?P<fragment>#.*)?"
+)
+_HIGHEST_PORT = 65535
 #: The characters that addresses are made of (RFC 3986, 2).
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
 _LONGEST_NAME = 100
@@ -23,7 +26,8 @@ _LONGEST_NAME = 100
 #: How files begin that come in the place of others.
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _PAGE = re.compile(
-    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(!doctype\s+html|html)", re.I
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(!doctype\s+html|html)",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -42,27 +46,22 @@ def check_address(url: str) -> str:
 
     What may be a password is never shown.
     """
-    shown = "it" if "@" in url else public(url)
-    reason = "is no address of a file; write https://HOST/PATH"
-    try:
-        parts = urlsplit(url)
-        is_address = parts.port != 0 and bool(re.match(_FORM, url))
-    except ValueError:  # of brackets or ports
-        raise refuse(f"{shown} {reason}") from None
     check_no_login(url)
-    if not _CHARACTERS.fullmatch(url):
+    address = _ADDRESS.fullmatch(url)
+    reason = None
+    if not address or not 1 <= int(address["port"] or 1) <= _HIGHEST_PORT:
+        reason = "is no address of a file; write https://HOST/PATH"
+    elif not _CHARACTERS.fullmatch(url):
         reason = "has a character that addresses do not have; write it as %XX"
-    elif parts.fragment:
+    elif address["fragment"]:
         reason = "has a fragment, which no server is told; leave out # and what follows"
-    elif {".", ".."} & set(parts.path.split("/")):
+    elif {".", ".."} & set(address["path"].split("/")):
         reason = "has . or .. in its path; write where they lead to"
-    elif (
-        is_address
-        and (parts.hostname or parts.scheme == "file")
-        and (parts.query or not parts.path.endswith("/"))
-    ):
-        return url
-    raise refuse(f"{shown} {reason}")
+    elif address["path"].endswith("/") and not address["query"]:
+        reason = "is the address of a folder; write that of a file"
+    if reason:
+        raise refuse(f"{'it' if '@' in url else public(url)} {reason}")
+    return url
 
 
 def public(url: str) -> str:
@@ -104,7 +103,7 @@ def file_name(url: str) -> str:
     >>> file_name("https://host/a/weights.pt?download=true")
     'weights.pt'
     """
-    name = PurePosixPath(urlsplit(url).path).name
+    name = re.split("[?#]", url.partition("//")[2], maxsplit=1)[0].rpartition("/")[2]
     return re.sub("[^A-Za-z0-9_+.-]", "_", name).lstrip(".")[-_LONGEST_NAME:] or "file"
 
 

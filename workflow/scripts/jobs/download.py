@@ -342,7 +342,7 @@ class _Part:
             raise (_Cut if error.code in _TRANSIENT else DownloadError)(_answer(error)) from error
         except (http.client.InvalidURL, UnicodeError) as error:  # their text may hold the query
             raise DownloadError("the address, or one that it leads to, is none") from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, OverflowError, http.client.HTTPException) as error:
             raise _Cut(f"no answer ({getattr(error, 'reason', error)})") from error
         except ValueError as error:
             raise DownloadError(str(error).replace(self._url, "it")) from error

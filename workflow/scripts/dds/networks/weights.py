@@ -189,8 +189,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> Any:
     try:
         # What argparse has read from a command line lies in many a checkpoint, and is harmless.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        harmless = torch.serialization.safe_globals([argparse.Namespace])
+        with harmless, path.open("rb") as file:  # given a name, torch would look at its ending
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a damaged or foreign file
         reason = str(error)
         if foreign := re.search(r"GLOBAL ([\w.]+)", reason):
