@@ -505,7 +505,7 @@ def test_an_endless_body_is_stopped(server, tmp_path):
 
 
 STAND_INS = {
-    b"": "empty",
+    b"": "an empty file",
     b"\n<!DOCTYPE html>\n<html><title>Log in</title>": "an HTML page",
     b"\xef\xbb\xbf<html lang=en>": "an HTML page",
     b'<?xml version="1.0"?><!-- hub --><!doctype HTML>': "an HTML page",

@@ -43,7 +43,7 @@ def test_labels_are_compared_in_the_order_of_their_numbers(published):
         ({"id2label": {"0": "cat", "1": "dog", "3": "café"}}, "id2label must map the numbers 0 to"),
         ({"id2label": {"0": "cat", "1": "dog", "2": 3}}, "id2label must map the numbers 0 to 2 to"),
         (b"<!DOCTYPE html>\n<html>Log in</html>", "is an HTML page, not a JSON file of labels"),
-        (b"", "is empty, not a JSON file of labels"),
+        (b"", "is an empty file, not a JSON file of labels"),
         (b"Not found", "is no JSON file of labels: Expecting value"),
         (b"caf\xe9", "is no JSON file of labels: 'utf-8' codec"),
         (b"[" * 100_000, "is no JSON file of labels: "),

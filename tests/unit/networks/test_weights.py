@@ -188,7 +188,7 @@ def zipped():
 
 
 FOREIGN = {
-    "empty": (b"", "is empty; download or copy it again"),
+    "empty": (b"", "is an empty file; download or copy it again"),
     "pointer": (
         b"version https://git-lfs.github.com/spec/v1\n",
         "is a Git LFS pointer, .*git lfs p",

@@ -116,7 +116,7 @@ def came_instead(beginning: bytes) -> str | None:
     'an HTML page'
     """
     if not beginning:
-        return "empty"
+        return "an empty file"
     if beginning.startswith(_POINTER):
         return "a Git LFS pointer, in whose place `git lfs pull` puts the file"
     return "an HTML page" if _PAGE.match(beginning) else None
