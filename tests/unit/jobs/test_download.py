@@ -302,6 +302,12 @@ def test_links_lead_to_their_files_behind_links_to_folders(here, results):
     assert (here / "results" / "f").read_bytes() == CONTENT
 
 
+def test_a_folder_of_downloads_that_is_gone_is_named(server, here):
+    (here / "downloads").symlink_to("scratch")
+    with pytest.raises(DownloadError, match="downloads is a link to scratch, where there is noth"):
+        fetch({"url": server.url()}, {})
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from os.path import isfile  # whatever the name: Path's raises where it is too long
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
@@ -74,6 +75,11 @@ def fetch(source: Mapping[str, Any], overrides: Mapping[str, str]) -> Path:
     DownloadError
         As in `download`.
     """
+    if DOWNLOADS.is_symlink() and not DOWNLOADS.exists():
+        raise DownloadError(
+            f"{DOWNLOADS} is a link to {os.readlink(DOWNLOADS)}, where there is nothing; make that "
+            "folder, or remove the link"
+        )
     checks = {name: source.get(name) for name in ("bytes", "sha256", "md5")}
     path = _place(source["url"], checks)
     addresses = [_override(url, overrides) for url in (source["url"], *source.get("mirrors", ()))]
@@ -93,9 +99,9 @@ def _place(url: str, published: Mapping[str, Any]) -> Path:
     if earlier is None or path.exists() or _record_of(path).exists():
         return path
     if parts.query:  # addresses that differ in it shared a place, so the content must tell
-        is_there = _is_hashed(published) and earlier.is_file() and _is_right(earlier, published)
+        is_there = isfile(earlier) and _is_hashed(published) and _is_right(earlier, published)
     else:
-        is_there = earlier.is_file() or _record_of(earlier).is_file()
+        is_there = isfile(earlier) or isfile(_record_of(earlier))
     return earlier if is_there else path
 
 
@@ -168,7 +174,7 @@ def download(
     wanted = {"bytes": bytes, "sha256": sha256, "md5": md5}
     path.parent.mkdir(parents=True, exist_ok=True)
     with hold(path.with_name(f".{path.name}.lock")):
-        if path.exists() and not _is_stand_in(path, wanted):
+        if path.exists() and not _remove_stand_in(path, wanted):
             try:
                 _trust(path, _check(path, path, wanted), wanted)
             except DownloadError as error:
@@ -482,7 +488,7 @@ def _is_hashed(published: Mapping[str, Any]) -> bool:
     return published["sha256"] is not None or published["md5"] is not None
 
 
-def _is_stand_in(path: Path, published: Mapping[str, Any]) -> bool:
+def _remove_stand_in(path: Path, published: Mapping[str, Any]) -> bool:
     """Remove what was trusted and is surely not the file; tell whether it was such."""
     with open(path, "rb") as file:
         what = None if _is_hashed(published) else came_instead(file.read(_BEGINNING))
