@@ -2,6 +2,8 @@
 
 The archive holds a folder with SHA256SUMS in it, which `sha256sum --check` reads. Weights
 and data stay out: their hashes are in the provenance, and they have licences of their own.
+So do the queries of addresses that files are downloaded from (``?token=...``), which may
+hold secrets.
 """
 
 from __future__ import annotations
@@ -12,14 +14,17 @@ import io
 import json
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from project import ROOT, open_study
 
 # isort: split
 from dds.files import atomic_path, sha256
+from dds.origins import public
 from study.study import Study
+from study.yaml_files import read_yaml
 
 #: What rebuilds the results, beside the study's own file.
 RECIPE = ("Snakefile", "pyproject.toml", "LICENSE", "CITATION.cff", "README.md",
@@ -45,15 +50,38 @@ def archived_files(results: Path) -> Iterator[Path]:
                 yield relative
 
 
+def asked_addresses(value: Any) -> Iterator[str]:
+    """Yield the addresses that parts of a configuration file say to download from."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from asked_addresses(inner)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key in ("url", "mirrors"):
+                yield from filter(None, [inner] if isinstance(inner, str) else inner or [])
+            else:
+                yield from asked_addresses(inner)
+
+
+def without_queries(content: bytes, addresses: Iterable[str]) -> bytes:
+    """Return a file's content with what of addresses may be known to all."""
+    for address in sorted(addresses, key=len, reverse=True):  # one may begin another
+        content = content.replace(address.encode(), public(address).encode())
+    return content
+
+
 def pack(study: Study, archive: Path) -> int:
     """Write the archive of a checked study, atomically; return how many files it holds."""
     top, sums = study.name, []
+    registry = read_yaml(ROOT / "config" / "models.yaml", "config/models.yaml")
+    asked = set(asked_addresses([registry, study.to_json()]))
     with (
         atomic_path(archive) as temporary,
         tarfile.open(temporary, "w:gz", compresslevel=6) as tar,
     ):
 
         def add(name: str, content: bytes) -> None:
+            content = without_queries(content, asked)
             entry = tarfile.TarInfo(f"{top}/{name}")
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))

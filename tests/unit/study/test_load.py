@@ -214,10 +214,53 @@ def test_a_study_may_add_models_of_its_own(load, tmp_path):
 
 
 def test_classes_may_lie_in_a_file(load, project):
-    names = [f"digit {number}" for number in range(10)]
-    (project / "names.txt").write_text("\n".join(names) + "\n")
-    study = load({}, {"digits_cnn.classes": "names.txt"})
-    assert study.models["digits_cnn"].classes == names
+    names = [f"digit {number}, é" for number in range(10)]
+    changes = {"digits_cnn.classes": "names.txt"}
+    for before, between, after in (("", "\n", ""), ("\ufeff", "\r\n", "\r\n\r\n \r\n")):
+        content = (before + between.join(names) + after).encode()
+        (project / "names.txt").write_bytes(content)
+        assert load({}, changes).models["digits_cnn"].classes == names
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("caf\xe9\nbar\n".encode("latin-1"), "is no text in UTF-8; save it as UTF-8"),
+        ("café\nbar\n".encode("utf-16"), "is no text in UTF-8; save it as UTF-8"),
+        (b"", "line 1 is no name of a class"),
+        (b"cat\n\ndog\n", "line 2 is no name of a class"),
+        (b"cat\nd\0g\n", "line 2 is no name of a class"),
+        (b"cat\ndog\ncat\n", "line 3: cat comes twice"),
+        (b"cat\n", "must hold at least two names, one a line"),
+    ],
+)
+def test_a_file_of_classes_that_is_none_is_refused(load, project, content, reason):
+    (project / "names.txt").write_bytes(content)
+    message = refusal(load, {}, {"digits_cnn.classes": "names.txt"})
+    assert message.startswith("config/models.yaml: digits_cnn.classes: ")
+    assert reason in message
+
+
+@pytest.mark.parametrize(
+    ("key", "download"),
+    [
+        ("url", {"url": "https://me:SECRET@host/f"}),
+        ("mirrors[0]", {"url": "https://host/f", "mirrors": ["https://me:SECRET@host/f"]}),
+        ("labels.url", {"url": "https://host/f", "labels": {"url": "https://me:SECRET@host/f"}}),
+    ],
+)
+def test_no_address_has_a_login_in_it(load, key, download):
+    message = refusal(load, {}, {"digits_cnn.weights": {"download": download}})
+    place = f"config/models.yaml: digits_cnn.weights.download.{key}"
+    assert message.startswith(f"{place}: has a login in it, which would be published with")
+    assert "SECRET" not in message
+
+
+def test_the_mirror_of_ones_own_tells_no_password(project):
+    config = {"url_overrides": {"https://hub.example/": "https://me:SECRET@mirror.example/"}}
+    message = refusal(read, config, project)
+    assert "url_overrides.https://hub.example/: has a login in it" in message
+    assert "SECRET" not in message
 
 
 def test_a_study_file_may_lie_anywhere_and_gives_the_results_their_name(project, tmp_path):

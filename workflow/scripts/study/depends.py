@@ -24,6 +24,7 @@ from dds.data.sources import SOURCES
 from dds.keys import Keys
 from dds.kinds import Kinds, is_file
 from dds.networks.families import FAMILIES
+from dds.origins import DataFile, identity
 from dds.protocol import DATA_PROTOCOL, PROTOCOL, TRAINING_PROTOCOL
 from dds.statistics.plans import PLANS
 from paper.figures import FIGURES
@@ -64,9 +65,14 @@ def data(study: Study, dataset: str) -> dict[str, Any]:
         "protocol": DATA_PROTOCOL,
         "seed": study.seed,
         "entry": _dump(entry, without={"files"}),
-        "files": {name: file.url or file.file for name, file in entry.origins.items()},
+        "files": {name: _origin(file) for name, file in entry.origins.items()},
         **_own_code(SOURCES, entry.source),
     }
+
+
+def data_file(study: Study, dataset: str, name: str) -> str:
+    """Return what a downloaded file of a dataset depends on: its address, not its mirrors'."""
+    return _origin(study.datasets[dataset].origins[name])
 
 
 def download(study: Study, name: str) -> dict[str, Any]:
@@ -74,8 +80,12 @@ def download(study: Study, name: str) -> dict[str, Any]:
     source = study.models[name].weights.download
     # The labels are compared with the classes when the weights are fetched.
     if not getattr(source, "labels", None):
-        return {"url": source.url}
-    return {"url": source.url, "labels": source.labels.url, "classes": study.models[name].classes}
+        return {"url": identity(source.url)}
+    return {
+        "url": identity(source.url),
+        "labels": identity(source.labels.url),
+        "classes": study.models[name].classes,
+    }
 
 
 def model(study: Study, name: str) -> dict[str, Any]:
@@ -221,6 +231,10 @@ def checks(study: Study) -> dict[str, Any]:
 def shown(study: Study) -> dict[str, Any]:
     """Return what the artefacts that show the whole study need to know of it."""
     return _dump(study, without=_NOT_SHOWN | {"datasets": True, "models": True}, defaults=True)
+
+
+def _origin(file: DataFile) -> str:
+    return identity(file.url) if file.url else file.file
 
 
 def _dump(

@@ -140,15 +140,25 @@ def _load_models(own: Any, at: Place, root: Path) -> tuple[dict[str, Model], dic
 
 
 def _read_classes(path: Path, at: Place) -> list[str]:
+    """Read names of classes, one a line; empty lines at the end are left out."""
     if not path.is_file():
         raise StudyError(f"{at}: there is no file {path}")
     try:
-        classes = path.read_text(encoding="utf-8").split("\n")
+        text = path.read_text(encoding="utf-8-sig")  # Windows may mark UTF-8 at the beginning
+    except OSError as error:
+        raise StudyError(f"{at}: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise StudyError(f"{at}: {path} is no text in UTF-8") from error
-    classes = classes[:-1] if classes[-1] == "" else classes
-    if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise StudyError(f"{at}: {path} must hold at least two names, one a line, each once")
+        raise StudyError(f"{at}: {path} is no text in UTF-8; save it as UTF-8") from error
+    classes = [line.strip() for line in text.rstrip().split("\n")]
+    seen: set[str] = set()
+    for number, name in enumerate(classes, start=1):
+        if not name or not name.isprintable():
+            raise StudyError(f"{at}: {path}: line {number} is no name of a class")
+        if name in seen:
+            raise StudyError(f"{at}: {path}: line {number}: {name} comes twice")
+        seen.add(name)
+    if len(classes) < 2:
+        raise StudyError(f"{at}: {path} must hold at least two names, one a line")
     return classes
 
 
