@@ -13,10 +13,11 @@ from dds.data.sources import SOURCES
 from dds.networks.schedules import build_schedule
 from paper.figures import FIGURES
 from paper.tables import TABLES
-from study.artefacts import Artefact, Check, sourced_parts
+from study.artefacts import Artefact, Check, parts, sourced_parts
 from study.errors import Place, StudyError, number, show, suggestion
 from study.experiments import MOST_STEPS, Experiment
 from study.models import Classifier, Denoiser, Finetune, Model
+from study.references import read_references
 from study.study import Study
 
 
@@ -252,6 +253,10 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
         experiment = _check_source(part, study, here)
         for index, radius in enumerate(getattr(entry, "radii", ())):
             _check_radius(radius, part.experiment, experiment, at / "radii" / index)
+    for keys, part in parts(entry):
+        if getattr(part, "cite", None) is not None:
+            what = "reference of workflow/report/references.yaml"
+            check_name(part.cite, read_references(), what, _below(at, keys) / "cite")
     for keys, reason in check(entry, study) if check else ():
         raise StudyError(f"{_below(at, keys)}: {reason}")
 

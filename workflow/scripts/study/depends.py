@@ -17,6 +17,7 @@ docs/reruns.md says the same for readers, with a table.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from dds.protocol import DATA_PROTOCOL, PROTOCOL, TRAINING_PROTOCOL
 from dds.statistics.plans import PLANS
 from paper.figures import FIGURES
 from paper.tables import TABLES
+from study.artefacts import parts
 from study.code import SCRIPTS, code_of
+from study.references import read_references
 from study.study import Study
 
 #: What of a model, beside the weights themselves, decides what it computes.
@@ -52,6 +55,9 @@ _OF_VOTES = (
     "deterministic",
     "plan",
 )
+
+#: What of an experiment is told beside every table and figure of its results.
+_OF_SAMPLING = ("dataset", "split", "images", "sigmas", "n0", "n", "alpha", "plan")
 
 #: What of its experiments nothing shows.
 _NOT_SHOWN = {"experiments": {"__all__": {"batch_size"}}}
@@ -189,18 +195,39 @@ def costs(study: Study) -> dict[str, Any]:
     return {"study": needed | {"models": models}, "code": _code("estimate_costs")}
 
 
+def sampling(study: Study, experiments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what readers need to know of how experiments are sampled, by experiment.
+
+    ``radii`` are those that the plan decides; None where it decides all.
+    """
+    found = {}
+    for name in experiments:
+        settings = study.experiments[name]
+        keys = {*_OF_SAMPLING, *PLANS[settings.plan].Keys.model_fields}
+        found[name] = {"radii": None} | _dump(settings, only=keys, defaults=True)
+    return found
+
+
 def table(study: Study, name: str) -> dict[str, Any]:
     """Return what a table depends on, beside certificates, literature and estimates."""
     entry = study.tables[name]
-    code = _code("render_table", _kind(TABLES, entry.kind))
-    return {"entry": _dump(entry, defaults=True), "code": code}
+    cited = {part.cite for _, part in parts(entry) if getattr(part, "cite", None)}
+    return {
+        "entry": _dump(entry, defaults=True),
+        "sampling": sampling(study, entry.experiments),
+        "references": {key: read_references()[key] for key in sorted(cited)},
+        "code": _code("render_table", _kind(TABLES, entry.kind)),
+    }
 
 
 def figure(study: Study, name: str) -> dict[str, Any]:
     """Return what a figure depends on, beside what it is drawn from."""
     entry = study.figures[name]
-    code = _code("render_figure", _kind(FIGURES, entry.kind))
-    return {"entry": _dump(entry, defaults=True), "code": code}
+    return {
+        "entry": _dump(entry, defaults=True),
+        "sampling": sampling(study, entry.experiments),
+        "code": _code("render_figure", _kind(FIGURES, entry.kind)),
+    }
 
 
 def notebook(study: Study, notebook: Path) -> dict[str, Any]:
