@@ -11,7 +11,10 @@ from markdown_it import MarkdownIt
 from paper.references import as_bibtex, as_text
 from paper.sheets import Cell, Sheet, to_html, to_json, to_latex, to_markdown, to_text
 
-NASTY = r"a|b \| c\d $x_1$ {y}^2 #hash ~ 50% & co <b>bold</b> *em* _em_ ~~no~~ &amp; <https://a.b> `tick` [link](u) ## --- '' \textbf{}"
+NASTY = (
+    r"a|b \| c\d $x_1$ {y}^2 #hash ~ 50% & co <b>bold</b> *em* _em_ ~~no~~ &amp; <https://a.b> "
+    r"`tick` [link](u) ## --- '' \textbf{}"
+)
 #: Everything that a markup or a device could take for more than a character.
 TEXTS = st.text(
     st.one_of(st.sampled_from("\\`*_{}[]()<>#~|$&^%\"'-+=!.,:;@/0123456789 ab\n\r\t\x0b\u2028"),
@@ -33,7 +36,9 @@ def said(text):
 
 def in_markdown(written):
     """Return the cells of the first table of a page of Markdown, and its paragraphs, as read."""
-    page = BeautifulSoup(MarkdownIt("commonmark").enable("table").render(written), "html.parser")
+    page = BeautifulSoup(
+        MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(written), "html.parser"
+    )
     cells = [cell.get_text() for cell in page.find("table").find_all(["th", "td"])]
     return cells, [part.get_text() for part in page.find_all("p")]
 
@@ -108,6 +113,7 @@ def test_html_and_text_are_read_as_they_were_meant(label):
 def test_rows_stay_rows_whatever_they_say():
     written = {write: write([sheet(NASTY, bold=True)], NASTY) for write in (to_markdown, to_latex)}
     assert sum(line.startswith("|") for line in written[to_markdown].splitlines()) == 3
+    assert r"\$x\_1\$" in written[to_markdown]  # no formula, where a page shows formulas
     assert written[to_latex].count(r" \\" + "\n") == 2
     assert to_json([sheet("a\n b")], "c\td")["sheets"][0]["rows"][0][0]["text"] == "a b"
 
