@@ -255,7 +255,7 @@ def paired_interval(
     >>> [round(100 * number, 1) for number in paired_interval(0, 0, 200)]
     [0.0, -1.9, 1.9]
     >>> [round(100 * number, 1) for number in paired_interval(5, 0, 200)]
-    [2.5, 0.5, 5.7]
+    [2.5, 0.6, 5.7]
     """
     if min(more, fewer) < 0 or not 0 < pairs >= more + fewer:
         raise ValueError(f"{more} and {fewer} images cannot differ of {pairs}")
@@ -271,7 +271,9 @@ def paired_interval(
         likeliest = (np.sqrt(max(b * b - 8 * pairs * c, 0.0)) - b) / (4 * pairs)
         variance = pairs * max(2 * likeliest + delta * (1 - delta), 0.0)
         distance = more - fewer - pairs * delta
-        return distance / np.sqrt(variance) if variance > 0 else np.sign(distance) * np.inf
+        if variance > 0:
+            return distance / np.sqrt(variance)
+        return float(np.copysign(np.inf, distance)) if distance else 0.0
 
     def end(sign: int) -> float:
         """Return how far from the difference the score reaches the level, by bisection."""

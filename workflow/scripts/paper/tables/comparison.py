@@ -94,7 +94,8 @@ def build(
             for quantity in ours.columns:
                 facts = title, classifier, sigma, row, method.label, name, *quantity, len(ours)
                 percent = _percent_interval(ours[quantity])
-                compared = _difference_interval(ours[quantity], values[0][quantity])
+                first = values[0][quantity]
+                compared = _difference_interval(ours[quantity], first) if row > 0 else (0.0,) * 3
                 numbers.append([*facts, *percent, *compared, reached[name][sigma]])
     return pd.DataFrame(numbers, columns=_COLUMNS)
 
@@ -133,8 +134,6 @@ def _difference_interval(ours: pd.Series, first: pd.Series) -> tuple[float, floa
     from dds.statistics.accuracy import mean_interval, paired_interval
 
     difference = ours - first
-    if ours is first:
-        return 0.0, 0.0, 0.0
     # Where no image differs Student's interval has no width, whatever a further image might do.
     if difference.isin([-100, 0, 100]).all():
         more, fewer = int((difference > 0).sum()), int((difference < 0).sum())
