@@ -19,11 +19,12 @@ from dds.statistics.plans import PLANS
 from dds.statistics.reach import largest_radius, samples_needed
 from paper.figures import FIGURES
 from paper.tables import TABLES
-from study.artefacts import Artefact, Check, sourced_parts
+from study.artefacts import Artefact, Check, parts, sourced_parts
 from study.datasets import Dataset
 from study.errors import Place, StudyError, number, show, suggestion
 from study.experiments import Experiment
 from study.models import Classifier, Denoiser, Finetune, Model
+from study.references import read_references
 from study.study import Study
 
 
@@ -315,6 +316,10 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
             _check_radius(radius, part.experiment, experiment, at / "radii" / index)
             for sigma in sigmas:
                 _check_reach(radius, sigma, part.experiment, experiment, at / "radii" / index)
+    for keys, part in parts(entry):
+        if getattr(part, "cite", None) is not None:
+            what = "reference of workflow/report/references.yaml"
+            check_name(part.cite, read_references(), what, _below(at, keys) / "cite")
     for keys, reason in check(entry, study) if check else ():
         raise StudyError(f"{_below(at, keys)}: {reason}")
 

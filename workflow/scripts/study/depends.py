@@ -36,7 +36,9 @@ from dds.protocol import (
 from dds.statistics.plans import PLANS
 from paper.figures import FIGURES
 from paper.tables import TABLES
+from study.artefacts import parts
 from study.code import SCRIPTS, code_of
+from study.references import read_references
 from study.study import Study
 
 #: What of a model, beside the weights themselves, decides what it computes.
@@ -60,6 +62,9 @@ _OF_VOTES = (
     "deterministic",
     "plan",
 )
+
+#: What of an experiment is told beside every table and figure of its results.
+_OF_SAMPLING = ("dataset", "split", "images", "sigmas", "n0", "n", "alpha", "plan")
 
 #: What of its experiments nothing shows.
 _NOT_SHOWN = {"experiments": {"__all__": {"batch_size"}}}
@@ -207,12 +212,28 @@ def costs(study: Study) -> dict[str, Any]:
     return {"study": needed | {"models": models}, "code": _code("estimate_costs")}
 
 
+def sampling(study: Study, experiments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what readers need to know of how experiments are sampled, by experiment.
+
+    ``radii`` are those that the plan decides; None where it decides all.
+    """
+    found = {}
+    for name in experiments:
+        settings = study.experiments[name]
+        keys = {*_OF_SAMPLING, *PLANS[settings.plan].Keys.model_fields}
+        found[name] = {"radii": None} | _dump(settings, only=keys, defaults=True)
+    return found
+
+
 def table(study: Study, name: str) -> dict[str, Any]:
     """Return what a table depends on, beside literature and the content of what it shows."""
     entry = study.tables[name]
     gpu = getattr(entry, "gpu", None)
+    cited = {part.cite for _, part in parts(entry) if getattr(part, "cite", None)}
     return {
         "entry": _dump(entry, defaults=True),
+        "sampling": sampling(study, entry.experiments),
+        "references": {key: read_references()[key] for key in sorted(cited)},
         "made_from": _made_from(
             study, *_shown_of(entry.experiments), *([f"costs/{gpu}"] if gpu else [])
         ),
@@ -228,6 +249,7 @@ def figure(study: Study, name: str) -> dict[str, Any]:
     return {
         "entry": _dump(entry, defaults=True),
         "made_from": _made_from(study, *shown),
+        "sampling": sampling(study, entry.experiments),
         "code": _code("render_figure", _kind(FIGURES, entry.kind)),
     }
 
