@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+#: Sizes in inches: two panels side by side fill the text's width of an A4 page.
+_PANEL, _LEFT, _HEIGHT = 2.9, 0.6, 2.5
+
+#: Curves of so few points show them.
+_MARKED = 40
+
+#: How light the curve of the largest value is, from 0 to 1, and the dashes of the first ones.
+_LIGHTEST = 0.7
+_DASHES = ("-", "--", "-.", ":", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)))
+
 
 class Panels(Captioned):
     """A figure of one classifier a panel."""
@@ -31,7 +41,7 @@ def draw_panels(
     by: str,
     symbol: str,
     step: str | None = None,
-    **style: Any,
+    **axes: Any,
 ) -> Figure:
     """Draw each panel's accuracies along one column, a curve and its band for each of `by`.
 
@@ -40,42 +50,60 @@ def draw_panels(
     panels : sequence of Panel
         Their titles stand above.
     parts : sequence of DataFrame
-        For each panel, from `dds.statistics.accuracy.certified_accuracy`.
+        For each panel, from `dds.statistics.accuracy.certified_accuracy`. The points of few
+        numbers are marked.
     along, by : str
         The columns of the horizontal axis, and of the curves.
     symbol : str
-        Of `by`, as TeX writes it, for the legend.
+        Of `by`, as TeX writes it, for the names of the curves.
     step : str, optional
         How a curve jumps between its points, as in `matplotlib.axes.Axes.fill_between`.
-    **style
-        Of the lines.
+    **axes
+        What `matplotlib.axes.Axes.set` takes, for each panel.
 
     Returns
     -------
     Figure
-        A value of `by` has one colour in all panels.
+        A value of `by` looks the same in all panels, and its curve bears its name.
     """
-    import seaborn as sns
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.8 * len(parts) + 0.9, 2.5))
+    from paper.figures._labels import label_curves
+
+    figure = Figure(figsize=(_LEFT + _PANEL * len(parts), _HEIGHT))
     grid = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
-    values = sorted(set().union(*(part[by] for part in parts)))
-    colors = dict(zip(values, sns.color_palette("colorblind", len(values)), strict=True))
-    drawstyle = f"steps-{step}" if step else None
-    lines = {}
+    looks = _looks(sorted(set().union(*(part[by] for part in parts))))
     for axis, panel, part in zip(grid, panels, parts, strict=True):
         for value, curve in part.groupby(by):
             percent = 100 * curve[["accuracy", "low", "high"]]
-            look = {"color": colors[value], "label": f"${symbol} = {value:g}$", **style}
-            (lines[value],) = axis.plot(
-                curve[along], percent["accuracy"], drawstyle=drawstyle, clip_on=False, **look
+            axis.plot(
+                curve[along],
+                percent["accuracy"],
+                label=f"${symbol} = {value:g}$",
+                drawstyle=f"steps-{step}" if step else None,
+                marker="o" if len(curve) <= _MARKED else None,
+                clip_on=False,
+                **looks[value],
             )
-            band = {"color": colors[value], "alpha": 0.2, "linewidth": 0}
+            band = {"color": looks[value]["color"], "alpha": 0.15, "linewidth": 0}
             axis.fill_between(curve[along], percent["low"], percent["high"], step=step, **band)
-        axis.set(title=panel.title, ylim=(0, 100))
+        axis.set(ylim=(0, 100), **axes)
+        axis.set_title(panel.title, parse_math=False)
         axis.grid(alpha=0.3)
     grid[0].set_ylabel("certified accuracy (%)")
-    handles = [lines[value] for value in values]
-    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    figure.draw_without_rendering()  # names find their places in axes that are laid out
+    for axis in grid:
+        label_curves(axis)
     return figure
+
+
+def _looks(values: Sequence[float]) -> dict[float, dict[str, Any]]:
+    """Return how the curve of each value looks; in grey, dashes and lightness tell them apart."""
+    import matplotlib as mpl
+    import numpy as np
+
+    shades = mpl.colormaps["viridis"](np.linspace(0, _LIGHTEST, len(values)))
+    return {
+        value: {"color": tuple(shade), "linestyle": _DASHES[place % len(_DASHES)], "markersize": 3}
+        for place, (value, shade) in enumerate(zip(values, shades, strict=True))
+    }

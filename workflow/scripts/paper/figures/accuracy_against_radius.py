@@ -31,12 +31,16 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
         select_certificates(data, panel.experiment, panel.classifier) for panel in entry.panels
     ]
     parts = [certified_accuracy(rows, _radii(rows)) for rows in chosen]
-    figure = draw_panels(
-        entry.panels, parts, along="radius", by="sigma", symbol=r"\sigma", step="pre"
+    return draw_panels(
+        entry.panels,
+        parts,
+        along="radius",
+        by="sigma",
+        symbol=r"\sigma",
+        step="pre",
+        xlabel=r"$\ell_2$ radius $\varepsilon$",
+        xlim=(0, max(part["radius"].max() for part in parts)),
     )
-    for axis in figure.axes:
-        axis.set(xlabel=r"$\ell_2$ radius $\varepsilon$", xlim=(0, None))
-    return figure
 
 
 def _radii(rows: pd.DataFrame) -> np.ndarray:

@@ -42,11 +42,10 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
         along="sigma",
         by="radius",
         symbol=r"\varepsilon",
-        marker="o",
-        markersize=3,
+        xlabel=r"noise level $\sigma$",
+        xscale="log",
     )
     for axis, part in zip(figure.axes, parts, strict=True):
-        axis.set(xlabel=r"noise level $\sigma$", xscale="log")
         axis.xaxis.set_major_locator(FixedLocator(np.unique(part["sigma"]), nbins=_MOST_TICKS))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
