@@ -70,7 +70,8 @@ h2 {{ font-size: 1em; margin: 1.4em 0 .3em; }}
 table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }}
 th {{ border-bottom: 1px solid; font-weight: normal; font-style: italic; }}
 th, td {{ padding: .2em .9em .2em 0; text-align: left; vertical-align: top; }}
-td {{ overflow-wrap: anywhere; }}
+td {{ overflow-wrap: break-word; }}
+td:first-child {{ min-width: 10em; }}
 </style></head>
 <body><p>{lead}</p>
 {tables}

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Printed(dict):
-    """A mapping whose text holds no ``<``, so that nobody's words end a script of a page.
+    r"""A mapping whose text holds no ``<``, so that nobody's words end a script of a page.
 
     Snakemake's report writes the parameters of a job into a script of its page as they are:
     there ``</script>`` in a caption would be one. Equal to, and pickled as, a plain mapping.

@@ -55,7 +55,7 @@ def draw_panels(
     along, by : str
         The columns of the horizontal axis, and of the curves.
     symbol : str
-        Of `by`, as TeX writes it, for the names of the curves.
+        Of `by`, as TeX writes it, for the labels of the curves.
     step : str, optional
         How a curve jumps between its points, as in `matplotlib.axes.Axes.fill_between`.
     **axes
@@ -64,11 +64,9 @@ def draw_panels(
     Returns
     -------
     Figure
-        A value of `by` looks the same in all panels, and its curve bears its name.
+        A value of `by` looks the same in all panels; `with_labels` says which it is.
     """
     from matplotlib.figure import Figure
-
-    from paper.figures._labels import label_curves
 
     figure = Figure(figsize=(_LEFT + _PANEL * len(parts), _HEIGHT))
     grid = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
@@ -91,8 +89,15 @@ def draw_panels(
         axis.set_title(panel.title, parse_math=False)
         axis.grid(alpha=0.3)
     grid[0].set_ylabel("certified accuracy (%)")
-    figure.draw_without_rendering()  # names find their places in axes that are laid out
-    for axis in grid:
+    return figure
+
+
+def with_labels(figure: Figure) -> Figure:
+    """Return a figure of `draw_panels`, whose axes are complete, with the labels of its curves."""
+    from paper.figures._labels import label_curves
+
+    figure.draw_without_rendering()  # labels find their places in axes that are laid out
+    for axis in figure.axes:
         label_curves(axis)
     return figure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from paper.figures._panels import Panels, draw_panels
+from paper.figures._panels import Panels, draw_panels, with_labels
 from paper.parts import select_certificates
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
         select_certificates(data, panel.experiment, panel.classifier) for panel in entry.panels
     ]
     parts = [certified_accuracy(rows, _radii(rows)) for rows in chosen]
-    return draw_panels(
+    figure = draw_panels(
         entry.panels,
         parts,
         along="radius",
@@ -41,6 +41,7 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
         xlabel=r"$\ell_2$ radius $\varepsilon$",
         xlim=(0, max(part["radius"].max() for part in parts)),
     )
+    return with_labels(figure)
 
 
 def _radii(rows: pd.DataFrame) -> np.ndarray:
