@@ -101,6 +101,20 @@ def test_radii_that_a_plan_left_undecided_are_not_drawn(certificates, entry, tmp
     save_figure(drawn, tmp_path / "f.png")
 
 
+def test_only_radii_that_a_plan_decided_are_marked_and_drawn(certificates, tmp_path):
+    decided = [0.125, 0.25, 0.4]
+    rows = certificates.assign(lowest_radius=decided[0], decided_radii=" ".join(map(repr, decided)))
+    drawn = draw_figure(AGAINST_RADIUS, {"e": rows})
+    (axis,) = drawn.axes
+    for line, (_, group) in zip(axis.lines, certificates.groupby("sigma"), strict=True):
+        assert list(line.get_xdata()) == decided
+        assert line.get_marker() == "o"
+        expected = certified_accuracy(group, decided)["accuracy"]
+        assert list(line.get_ydata()) == pytest.approx(list(100 * expected))
+        assert line.get_drawstyle() == "steps-pre"  # never above the next radius that was decided
+    save_figure(drawn, tmp_path / "f.png")
+
+
 def shown(axis):
     """Return where the text of each label of a panel stands, in pixels."""
     return {text.get_text(): text.get_window_extent() for text in axis.texts}

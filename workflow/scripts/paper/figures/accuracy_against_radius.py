@@ -24,7 +24,11 @@ class Keys(Panels):
 
 
 def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the curves of each panel up to its largest radius, with bands of 95%."""
+    """Draw the curves of each panel up to its largest radius, with bands of 95%.
+
+    Where a sampling plan decides some radii alone, they are marked. The step down to the next
+    one is drawn at once, so that between them, too, a curve claims no more than was certified.
+    """
     from dds.statistics.accuracy import certified_accuracy
 
     chosen = [
@@ -48,6 +52,9 @@ def _radii(rows: pd.DataFrame) -> np.ndarray:
     """Return where to compute a panel's curves; up to its largest sigma if none certifies."""
     import numpy as np
 
+    decided = " ".join(rows["decided_radii"].unique()) if "decided_radii" in rows else ""
+    if decided:
+        return np.unique(np.array(decided.split(), dtype=float))
     largest = rows["radius"].max()
     certifies = rows["radius"].gt(0).any()
     return np.linspace(0, _BEYOND * largest if certifies else rows["sigma"].max(), _POINTS)
