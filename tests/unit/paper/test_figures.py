@@ -183,10 +183,14 @@ def test_panels_share_the_looks_of_curves(certificates):
     assert first.get_linestyle() == second.get_linestyle()
 
 
-@pytest.mark.parametrize(("count", "inches"), [(1, 4), (2, 6.5)])
-def test_a_figure_is_as_wide_as_its_panels(certificates, count, inches):
+@pytest.mark.parametrize(("count", "inches", "rows"), [(1, 4, 1), (2, 6.5, 1), (4, 6.5, 2)])
+def test_a_figure_is_as_wide_as_its_panels_and_no_wider_than_a_page(
+    certificates, count, inches, rows
+):
     drawn = draw_figure(figure(KEYS, panels=[PANEL] * count), {"e": certificates})
     assert inches - 1 < drawn.get_figwidth() <= inches
+    assert len(drawn.axes) == count
+    assert len({round(axis.get_window_extent().y0) for axis in drawn.axes}) == rows
     axis = drawn.axes[0].get_window_extent()
     assert axis.width < 1.8 * axis.height
 

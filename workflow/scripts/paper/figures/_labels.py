@@ -27,8 +27,8 @@ def label_curves(axis: Axes) -> None:
         With its curves, in a figure that is laid out.
     """
     courses = [_course(axis, line) for line in axis.lines]
-    frame = np.array(axis.get_window_extent().extents)
     point = axis.figure.dpi / 72
+    frame = axis.get_window_extent().padded(-point).extents
     taken = np.empty((0, 4))
     for line, own in zip(axis.lines, courses, strict=True):
         if not len(own):

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-#: Sizes in inches: two panels side by side fill the text's width of an A4 page.
-_PANEL, _LEFT, _HEIGHT = 2.9, 0.6, 2.5
+#: Sizes in inches: of the text of an A4 page, of the widest panel, beside the panels, of a row.
+_WIDTH, _PANEL, _LEFT, _HEIGHT = 6.4, 2.9, 0.6, 2.5
+
+#: So many panels stand side by side at most.
+_ABREAST = 3
 
 #: Curves of so few points show them.
 _MARKED = 40
@@ -68,10 +71,15 @@ def draw_panels(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_LEFT + _PANEL * len(parts), _HEIGHT))
-    grid = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    rows = -(-len(parts) // _ABREAST)
+    columns = -(-len(parts) // rows)
+    width = min(_WIDTH, _LEFT + _PANEL * columns)
+    figure = Figure(figsize=(width, _HEIGHT * rows))
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
+    for unused in grid[len(parts) :]:
+        unused.remove()
     looks = _looks(sorted(set().union(*(part[by] for part in parts))))
-    for axis, panel, part in zip(grid, panels, parts, strict=True):
+    for axis, panel, part in zip(grid, panels, parts, strict=False):
         for value, curve in part.groupby(by):
             percent = 100 * curve[["accuracy", "low", "high"]]
             axis.plot(
@@ -88,7 +96,8 @@ def draw_panels(
         axis.set(ylim=(0, 100), **axes)
         axis.set_title(panel.title, parse_math=False)
         axis.grid(alpha=0.3)
-    grid[0].set_ylabel("certified accuracy (%)")
+    for first in grid[::columns]:
+        first.set_ylabel("certified accuracy (%)")
     return figure
 
 
