@@ -57,6 +57,7 @@ from study.errors import StudyError
 from study.inputs import Inputs, find_published_logs
 from study.load import load_config, load_study
 from study.paths import Paths
+from study.printed import Printed
 
 try:
     CONFIG = load_config(config)
