@@ -30,7 +30,7 @@ SITE = {
     "default-resources": {"slurm_partition": "main", "mem_mb": 1000, "runtime": 60},
     "software-deployment-method": "env-modules",
     "slurm-init-seconds-before-status-checks": 1,
-    "latency-wait": 15,
+    "latency-wait": 5,
 }
 
 #: Seconds that no step takes, nor the digits study, however busy the machine.
@@ -148,9 +148,9 @@ class Project:
         return path.read_text()
 
     def digests(self, experiment: str) -> dict[str, str]:
-        """Hash every counts file of an experiment, and its merged one."""
+        """Hash every counts file of an experiment, and its merged one where it is there."""
         folder = self.results / "counts"
-        files = [*folder.glob(f"{experiment}/*/*.parquet"), folder / f"{experiment}.parquet"]
+        files = [*folder.glob(f"{experiment}/*/*.parquet"), *folder.glob(f"{experiment}.parquet")]
         return {
             str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
             for file in files

@@ -48,6 +48,12 @@ os.environ.update(PYTHONPATH=os.pathsep.join(dict.fromkeys([SCRIPTS, *inherited]
 
 from snakemake.logging import logger
 
+# Snakemake reads every script as if it might be a notebook, and the library for those then
+# builds 38 grammars of addresses. Without them, every Snakemake, two a cluster job, starts in
+# half the time.
+sys.modules.setdefault("rfc3987_syntax", None)
+
+from jobs.site import give_resources
 from jobs.slurm import outlive_faults
 from study import depends
 from study.checks import check_files_exist
