@@ -385,7 +385,8 @@ class Cluster:
             self._prepare_database(database_port)
         (self.run / "slurm.conf").write_text(
             _SLURM_CONF.format(
-                run=self.run, controller_port=controller_port, gpu_nodes=",".join(nodes), **settings,
+                run=self.run, controller_port=controller_port, gpu_nodes=",".join(nodes),
+                **settings,
                 accounting=(
                     _WITH_ACCOUNTING.format(run=self.run, port=database_port) if accounting
                     else _WITHOUT_ACCOUNTING

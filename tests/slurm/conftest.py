@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -97,12 +98,14 @@ class Project:
         self._runs: list[Run] = []
         ignore = shutil.ignore_patterns("__pycache__", "locks")
         for part in PARTS:
-            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
             folder.mkdir(exist_ok=True)
-            copy(ROOT / part, folder / part, **({"ignore": ignore} if copy != shutil.copy2 else {}))
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, folder / part, ignore=ignore)
+            else:
+                shutil.copy2(ROOT / part, folder / part)
         shutil.copy2(Path(__file__).parent / "tiny.yaml", folder)
         config = SITE["config"] | ({} if study == "tiny" else {"study": study})
-        self.site = SITE | {"config": config}
+        self.site = copy.deepcopy(SITE) | {"config": config}
         if like:
             for part in (".snakemake", "results/tiny/data", "results/tiny/models"):
                 shutil.copytree(like.folder / part, folder / part, ignore=ignore)

@@ -104,8 +104,10 @@ def test_a_node_dies(cluster, project, undisturbed, run, job, saved):
 def test_a_node_is_cut_off_and_its_job_lives_on(cluster, project, undisturbed, run, job, saved):
     """The job that lost its shard to a second run must not write any more."""
     (old,) = workers(cluster, job["NodeList"])
+    os.kill(old, signal.SIGCONT)  # the kernel hangs up on what is stopped and loses its parent
     cluster.kill_node(job["NodeList"], spared=[old])
     assert cluster.processes(job["NodeList"]) == [old], "it ended with the others"
+    os.kill(old, signal.SIGSTOP)  # until the second run has begun
     run.wait_until(lambda: "was left by SLURM job" in project.log())
     os.kill(old, signal.SIGCONT)
     run.succeed()

@@ -161,7 +161,9 @@ def _noting_refusals(report: Callable[..., None]) -> Callable[..., None]:
     def note_or_report(self: Any, job: Any, msg: str) -> None:
         if limit := _FULL.search(msg):
             if not self.full:
-                self.logger.warning(f"SLURM takes no more jobs ({limit[0]}); submitting when it does.")
+                self.logger.warning(
+                    f"SLURM takes no more jobs ({limit[0]}); submitting when it does."
+                )
             self.full = True
         elif "failed array sbatch submission" not in msg:
             report(self, job, msg)
@@ -291,10 +293,7 @@ def _known(run: str) -> dict[str, _Known] | None:
     )  # fmt: skip
     if answer is None:
         return None
-    lines = (
-        [field.strip() for field in line.split("|")]
-        for line in answer.splitlines()
-    )
+    lines = ([field.strip() for field in line.split("|")] for line in answer.splitlines())
     return {
         job: _Known(state, reason.replace("_", " "), preempted)
         for job, state, reason, preempted, *_ in lines
