@@ -221,6 +221,13 @@ def test_jobs_are_looked_at_as_often_in_the_end_as_at_first(executor, commands):
     assert executor.next_seconds_between_status_checks == 30
 
 
+def test_a_first_look_before_the_executor_is_ready_finds_nothing(executor):
+    early = type(executor).__new__(type(executor))
+    early.workflow = executor.workflow
+    assert still_active(early) == []
+    assert early.next_seconds_between_status_checks == 30
+
+
 def lose(executor, commands, job):
     """Check a job as often as it takes to be given up."""
     commands.answer()

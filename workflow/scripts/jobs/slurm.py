@@ -17,6 +17,7 @@ When it watches
   slurmctld may lose its state), or that was cancelled to make room for another.
 - A job that saves and ends when it is preempted counts as failed, as often as that happens.
 - It looks less and less often, at last less often than SLURM forgets jobs.
+- Its thread may look for jobs before it knows what it needs for that, and dies without a word.
 
 In the job
 
@@ -264,7 +265,11 @@ def _noting_time(report_job_submission: Callable[..., None]) -> Callable[..., No
 
 def _losing_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
     async def check(self: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
-        known = _known(self.run_uuid) if active_jobs else {}
+        settings = self.workflow.executor_settings
+        self.next_seconds_between_status_checks = settings.init_seconds_before_status_checks
+        if not active_jobs:  # the executor may not be ready: its thread starts before it is
+            return
+        known = _known(self.run_uuid)
         if known is None:
             self.logger.warning(
                 f"SLURM does not answer; {len(active_jobs)} jobs are asked for again."
@@ -275,7 +280,6 @@ def _losing_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
         jobs = [job for job in active_jobs if not _sent_again(self, job, known)]
         answers = self._status_query_calls
         waiting = [job async for job in check_active_jobs(self, jobs)]
-        settings = self.workflow.executor_settings
         self.next_seconds_between_status_checks = settings.init_seconds_before_status_checks
         if jobs and self._status_query_calls == answers:
             waiting = jobs
