@@ -55,6 +55,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 from jobs.site import give_resources
 from jobs.slurm import outlive_faults
+from jobs.terminal import Terminal
 from study import depends
 from study.checks import check_files_exist
 from study.errors import StudyError
@@ -71,8 +72,28 @@ except StudyError as error:
 config.update(CONFIG.model_dump())  # so that every job sees the defaults
 outlive_faults()
 
-# Snakemake says this of every failed job whose output, flagged `update`, was not there before.
-logger.addFilter(lambda record: "no backup found" not in record.getMessage())
+TERMINAL = Terminal()
+logger.addFilter(TERMINAL)
+
+
+# Snakemake keeps one hook of each kind: all that happens at the start of a run is here.
+onstart:
+    try:
+        for job in workflow.dag.needrun_jobs():
+            if dataset := job.params.get("dataset"):
+                check_files_exist(dataset, STUDY)
+    except StudyError as error:
+        sys.exit(f"error: {error}")
+    TERMINAL.start(logger, len(workflow.dag))
+
+
+onsuccess:
+    TERMINAL.stop()
+
+
+onerror:
+    TERMINAL.stop()
+
 
 PATHS = Paths(STUDY)
 RESULTS = PATHS.results

@@ -48,12 +48,3 @@ for dataset, entry in STUDY.datasets.items():
             files=lambda wildcards, input, dataset=dataset: PATHS.data_files(dataset),
         script:
             "../scripts/prepare_data.py"
-
-
-onstart:
-    try:
-        for job in workflow.dag.needrun_jobs():
-            if dataset := job.params.get("dataset"):
-                check_files_exist(dataset, STUDY)
-    except StudyError as error:
-        sys.exit(f"error: {error}")

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from dds.progress import Interrupted
 from jobs.alone import stand_in
+from jobs.running import recorded
 
 #: Exit status of a job that was asked to stop and has saved what it had done.
 INTERRUPTED = 75
@@ -29,6 +30,7 @@ def job(namespace: dict[str, Any]) -> Iterator[Any]:
     where the job runs. When the block raises, the log gets the traceback and, as its
     last line, the reason; standard error gets the reason and the log's name. The job
     exits with status 1, or with `INTERRUPTED` when the block raises `Interrupted`.
+    Meanwhile a record of how far it is lies beside the log (`jobs.running`).
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ def job(namespace: dict[str, Any]) -> Iterator[Any]:
     logging.captureWarnings(True)
     _log.info("%s on %s", snakemake.rule, whereabouts())
     try:
-        yield snakemake
+        with recorded(snakemake.rule, log_file):
+            yield snakemake
     except Interrupted as interruption:
         _log.info("interrupted: %s", interruption)
         _end(snakemake, str(interruption), INTERRUPTED)
