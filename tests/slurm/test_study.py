@@ -140,4 +140,4 @@ def test_a_job_that_fails_is_sent_again_as_often_as_the_profile_says(cluster, pr
     run = project.submit(cluster, "results/tiny/counts/long.parquet")
     assert run.process.wait(LONG) == 1
     assert [job["TimeLimit"] for job in cluster.jobs()] == ["02:00:00", "02:00:00"]
-    assert "failed: device: cuda, but no GPU is usable here" in project.log()
+    assert "failed: device: cuda, but torch" in project.log()
