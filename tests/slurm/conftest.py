@@ -43,7 +43,9 @@ class Run:
 
     def __init__(self, command: list[str], project: Project, environment: dict[str, str]) -> None:
         self._log = project.folder / f"snakemake.{time.monotonic_ns()}.log"
-        bound = ["setpriv", "--pdeathsig=KILL", *command]  # ends with the tests, however they end
+        # It ends with the tests, however they end, and Ctrl-C reaches it, though a shell may run
+        # them in the background, where that is ignored.
+        bound = ["env", "--default-signal=INT", "setpriv", "--pdeathsig=KILL", *command]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 bound, cwd=project.folder, env=os.environ | environment, stdout=log, stderr=log,
