@@ -48,6 +48,9 @@ NODE = "TEST_CLUSTER_NODE"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _CLONE_NEWUTS = 1, 36, 0x04000000
 _LONGEST_SOCKET_PATH = 107
 
+#: Seconds that nothing here takes, however busy the machine.
+LONG = 120
+
 # Time limits are short, so that a test sees a dead node or an expired credential within
 # half a minute.
 _SLURM_CONF = """\
@@ -203,8 +206,8 @@ class Cluster:
             )  # fmt: skip
         try:
             if accounting:
-                self.wait_until(lambda: self._add_account(max_jobs), seconds=60)
-            self.wait_until(lambda: self.states() == dict.fromkeys(nodes, "idle"), seconds=60)
+                self.wait_until(lambda: self._add_account(max_jobs), LONG)
+            self.wait_until(lambda: self.states() == dict.fromkeys(nodes, "idle"), LONG)
         except ClusterError:
             states = self.states()
             self.stop()
@@ -226,7 +229,7 @@ class Cluster:
         """End every process of the cluster, jobs included; the folder stays."""
         if self._signal_supervisor(signal.SIGTERM):
             with contextlib.suppress(ClusterError):
-                self.wait_until(lambda: not self.processes(), seconds=10)
+                self.wait_until(lambda: not self.processes(), 10)
         while processes := self.processes():
             self.kill(processes)
 
@@ -247,10 +250,12 @@ class Cluster:
 
     def jobs(self) -> list[dict[str, str]]:
         """Return all jobs since the start, oldest first, as scontrol describes them."""
-        lines = self.command("scontrol", "--oneliner", "show", "jobs").splitlines()
+        answer = self.wait_until(
+            lambda: self.command("scontrol", "--oneliner", "show", "jobs", check=False), LONG
+        )
         described = (
             dict(field.partition("=")[::2] for field in line.split() if "=" in field)
-            for line in lines
+            for line in answer.splitlines()
         )
         return sorted((job for job in described if "JobId" in job), key=lambda j: int(j["JobId"]))
 
@@ -312,7 +317,7 @@ class Cluster:
             # it is stopped. So nobody who is spared shares a group with a stopped process then.
             near = {process for process in processes if _group(process) in groups}
             self._signal(near, signal.SIGKILL)
-            self.wait_until(lambda near=near: near.isdisjoint(self.processes(name)), seconds=60)
+            self.wait_until(lambda near=near: near.isdisjoint(self.processes(name)), LONG)
             self._signal(processes, signal.SIGKILL)
 
     @staticmethod
@@ -478,10 +483,10 @@ class Supervisor:
             if name not in self._running.values():
                 self._running[self._start(name, command)] = name
             if name in sockets:  # what comes after needs it
-                cluster.wait_until((self._run / sockets[name]).exists, seconds=30)
+                cluster.wait_until((self._run / sockets[name]).exists, LONG)
             elif name == "slurmdbd":
                 cluster.wait_until(
-                    lambda: cluster.command("sacctmgr", "show", "clusters", check=False), seconds=30
+                    lambda: cluster.command("sacctmgr", "show", "clusters", check=False), LONG
                 )
 
     def _start(self, name: str, command: list[str]) -> int:

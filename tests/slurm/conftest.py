@@ -68,7 +68,9 @@ class Run:
         """Return the condition's value as soon as it is true, while Snakemake runs."""
         end = time.monotonic() + LONG
         while not (value := condition()):
-            assert self.process.poll() is None, self.output
+            if self.process.poll() is not None:  # all has happened that will
+                assert (value := condition()), self.output
+                return value
             assert time.monotonic() < end, self.output
             time.sleep(0.1)
         return value

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from conftest import LONG, Project
 
 pytestmark = pytest.mark.slurm
 
@@ -112,7 +112,7 @@ def test_a_node_is_cut_off_and_its_job_lives_on(cluster, project, undisturbed, r
     os.kill(old, signal.SIGCONT)
     run.succeed()
     check(project, undisturbed, starts=2, saved=saved)
-    cluster.wait_until(lambda: old not in cluster.processes(), seconds=60)
+    cluster.wait_until(lambda: old not in cluster.processes(), LONG)
 
 
 @pytest.mark.parametrize("cluster", [{"max_time": "03:00:00"}], indirect=True)
@@ -226,7 +226,7 @@ def test_slurmctld_is_away_when_a_job_is_submitted(cluster, project, undisturbed
 
 def test_snakemake_is_interrupted_and_started_again(cluster, project, undisturbed, run, job, saved):
     run.end(signal.SIGINT)
-    cluster.wait_until(lambda: certifications(cluster)[0]["JobState"] == "CANCELLED", seconds=120)
+    cluster.wait_until(lambda: certifications(cluster)[0]["JobState"] == "CANCELLED", LONG)
     project.submit(cluster, SHARD).succeed()
     check(project, undisturbed, starts=2, saved=saved)
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -51,11 +52,12 @@ class Executor:
 
     logger = logging.getLogger("plugin")
     run_uuid = "the run"
-    partition = ""
+    partition, cache = "", Path("/cache")
 
     def __init__(self):
         settings = types.SimpleNamespace(init_seconds_before_status_checks=30)
-        self.workflow = types.SimpleNamespace(executor_settings=settings)
+        cache = types.SimpleNamespace(cache_path=self.cache)
+        self.workflow = types.SimpleNamespace(executor_settings=settings, sourcecache=cache)
         self._status_query_calls, self.slurm_answers = 0, True
         self._submitted_job_clusters = set()
         self.refusals, self.cancelled = [], False
@@ -419,8 +421,14 @@ def test_a_jobs_step_finds_slurm(monkeypatch, executor):
     assert process.communicate()[0] == b"/site/slurm.conf too\n"
 
 
-def test_caches_lie_in_the_project(monkeypatch, executor, tmp_path):
+@pytest.mark.parametrize(("cache", "expected"), [
+    (Path("/cache"), ".snakemake/cache"),
+    (Path(slurm.__file__).parents[1], None),  # the project was fetched into it
+])  # fmt: skip
+def test_caches_lie_in_the_project(monkeypatch, executor, tmp_path, cache, expected):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.chdir(tmp_path)
-    type(executor)()
-    assert os.environ["XDG_CACHE_HOME"] == str(tmp_path / ".snakemake/cache")
+    executor.cache = cache
+    executor.__init__()
+    found = os.environ.get("XDG_CACHE_HOME")
+    assert found == (expected and str(tmp_path / expected))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-#: A resource that every kind of job may bear the name of, but that is for GPUs alone.
+#: The one resource of the SLURM plugin's whose own name begins like that.
 _MODEL = "gpu_model"
 
 

@@ -35,6 +35,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 PLUGIN = "snakemake_executor_plugin_slurm"
@@ -103,8 +104,9 @@ class _Memory(threading.local):
 
 def _prepared(post_init: Callable[..., None]) -> Callable[..., None]:
     def prepare(self: Any, *arguments: Any, **options: Any) -> None:
-        # Jobs inherit it. Within the project: there they can write.
-        os.environ.setdefault("XDG_CACHE_HOME", os.path.abspath(".snakemake/cache"))
+        # Jobs inherit it, and can write there. A project that was fetched lies in the cache itself.
+        if not Path(__file__).is_relative_to(self.workflow.sourcecache.cache_path):
+            os.environ.setdefault("XDG_CACHE_HOME", os.path.abspath(".snakemake/cache"))
         self.ending, self.submission = threading.Event(), _Memory()
         self.asked_time: dict[Any, int] = {}
         self.timeouts: Counter[Any] = Counter()
