@@ -48,7 +48,13 @@ os.environ.update(PYTHONPATH=os.pathsep.join(dict.fromkeys([SCRIPTS, *inherited]
 
 from snakemake.logging import logger
 
+# Snakemake reads every script as if it might be a notebook, and the library for those then
+# builds 38 grammars of addresses. Without them, every Snakemake, two a cluster job, starts in
+# half the time.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 from jobs.records import heed_records
+from jobs.site import give_resources
 from jobs.slurm import outlive_faults
 from jobs.terminal import Terminal
 from study import depends
