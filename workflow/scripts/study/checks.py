@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import csv
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain
+from os.path import exists, isfile  # false, not an error, for names that no file can have
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,9 @@ from study.experiments import Experiment
 from study.models import Classifier, Denoiser, Finetune, Model
 from study.references import read_references
 from study.study import Study
+
+#: Published numbers; config/literature/README.md describes the columns.
+_PUBLISHED = "config/literature/published.csv"
 
 
 def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place) -> None:
@@ -61,6 +67,7 @@ def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place
         (FIGURES, "figures", study.figures),
     ):
         for name, entry in entries.items():
+            _check_published(entry, root, at / section / name)
             check = getattr(kinds[entry.kind], "check", None)
             _check_artefact(entry, check, study, at / section / name)
     for index, check in enumerate(study.checks):
@@ -92,9 +99,9 @@ def check_files_exist(dataset: str, study: Study) -> None:
     """
     at = Place(f"study {study.name}", ("datasets", dataset, "files"))
     for name, file in study.datasets[dataset].origins.items():
-        if file.file is not None and not Path(file.file).exists():
+        if file.file is not None and not exists(file.file):
             obtain = f"; {file.obtain}" if file.obtain is not None else ""
-            raise StudyError(f"{at / name / 'file'}: there is no {file.file}{obtain}")
+            raise StudyError(f"{at / name / 'file'}: there is no {show(file.file)}{obtain}")
 
 
 def check_name(name: Any, allowed: Iterable[str], what: str, at: Place) -> None:
@@ -246,16 +253,16 @@ def _check_arguments(model: Model, at: Place) -> None:
 def _check_files_of(model: Model, at: Place) -> None:
     """Check that the files of the user's own that a model is made from are there, and Python."""
     file = model.weights.file
-    if file is not None and not Path(file).is_file():
-        raise StudyError(f"{at / 'weights' / 'file'}: there is no file {file}")
+    if file is not None and not isfile(file):
+        raise StudyError(f"{at / 'weights' / 'file'}: there is no file {show(file)}")
     if code := re.fullmatch(r"(.+\.py)(?::(\w+))?", model.network):
         _check_python(code[1], code[2], at / "network")
 
 
 def _check_python(file: str, function: str | None, at: Place) -> None:
     """Check that a file is there, is Python, and names the function that is wanted, if any."""
-    if not Path(file).is_file():
-        raise StudyError(f"{at}: there is no file {file}")
+    if not isfile(file):
+        raise StudyError(f"{at}: there is no file {show(file)}")
     try:
         module = ast.parse(Path(file).read_bytes())
     except (SyntaxError, ValueError) as error:
@@ -324,6 +331,42 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
         raise StudyError(f"{_below(at, keys)}: {reason}")
 
 
+def _check_published(entry: Artefact, root: Path, at: Place) -> None:
+    """Check that the published numbers are there that stand beside ours."""
+    for keys, part in parts(entry):
+        published = getattr(part, "published", None)
+        if published is None:
+            continue
+        here = _below(at, keys) / "published"
+        cells = _published_cells(root / _PUBLISHED)
+        if isinstance(published, str):
+            check_name(published, _values(cells, "table"), f"table of {_PUBLISHED}", here)
+        elif hasattr(published, "row"):
+            check_name(
+                published.table, _values(cells, "table"), f"table of {_PUBLISHED}", here / "table"
+            )
+            cells = [cell for cell in cells if cell["table"] == published.table]
+            what = f"row of table {published.table} in {_PUBLISHED}"
+            check_name(published.row, _values(cells, "row"), what, here / "row")
+            cells = [cell for cell in cells if cell["row"] == published.row]
+            extra_data = _values(cells, "extra_data")
+            if published.extra_data is not None:
+                what = f"extra_data of row {published.row}"
+                check_name(published.extra_data, extra_data, what, here / "extra_data")
+
+
+@cache
+def _published_cells(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise StudyError(f"{path}: there is no such file, but a table shows published numbers")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _values(cells: Iterable[Mapping[str, str]], column: str) -> list[str]:
+    return list(dict.fromkeys(cell.get(column, "") for cell in cells))
+
+
 def _sigmas_to_reach(entry: Artefact, experiment: Experiment) -> list[float]:
     """Return the sigmas at which an experiment must be able to certify an entry's radii."""
     if getattr(entry, "AT_EVERY_SIGMA", False):
@@ -333,13 +376,13 @@ def _sigmas_to_reach(entry: Artefact, experiment: Experiment) -> list[float]:
 
 
 def _check_check(check: Check, study: Study, at: Place) -> None:
-    parts = [
+    sides = [
         (part.experiment, _check_source(part, study, _below(at, keys)))
         for keys, part in sourced_parts(check)
     ]
     if check.is_with_paper:
         return
-    (ours, first), (_, second) = parts
+    (ours, first), (_, second) = sides
     for key in ("dataset", "split"):
         here, there = getattr(first, key), getattr(second, key)
         if here != there:
@@ -347,7 +390,7 @@ def _check_check(check: Check, study: Study, at: Place) -> None:
                 f"{at / 'than' / 'experiment'}: has {key} {there}, {ours} has {here}; "
                 "both must be the same"
             )
-    for name, experiment in parts:
+    for name, experiment in sides:
         _check_radius(check.radius, name, experiment, at / "radius")
         if experiment.images < 2:
             raise StudyError(
