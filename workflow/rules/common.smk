@@ -48,6 +48,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join(dict.fromkeys([SCRIPTS, *inherited]
 
 from snakemake.logging import logger
 
+from jobs.records import heed_records
 from jobs.slurm import outlive_faults
 from jobs.terminal import Terminal
 from study import depends
@@ -66,6 +67,8 @@ except StudyError as error:
 
 config.update(CONFIG.model_dump())  # so that every job sees the defaults
 outlive_faults()
+if workflow.is_main_process:
+    heed_records()
 
 TERMINAL = Terminal()
 logger.addFilter(TERMINAL)

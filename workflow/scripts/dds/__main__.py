@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
 
 from dds.logs import read_certificates, read_log, read_logs, write_certificates, write_logs
-from dds.statistics.accuracy import certified_accuracy
+from dds.statistics.accuracy import certified_accuracy, leaves_undecided
 
 _PARQUET = b"PAR1"
 
@@ -95,7 +96,13 @@ def _import_logs(options: argparse.Namespace) -> None:
 
 
 def _export_logs(options: argparse.Namespace) -> None:
-    for path in write_logs(read_certificates(options.certificates), options.folder):
+    certificates = read_certificates(options.certificates)
+    if leaves_undecided(certificates):
+        raise ValueError(
+            f"{options.certificates}: its sampling plan left radii undecided, which a log cannot "
+            "say; export certificates of a plan that decides all, such as fixed"
+        )
+    for path in write_logs(certificates, options.folder):
         print(path)
 
 
@@ -104,7 +111,7 @@ def _print_accuracy(options: argparse.Namespace) -> None:
     accuracy = certified_accuracy(certificates, options.radii)
     percent = 100 * accuracy[["accuracy", "low", "high"]]
     accuracy["cell"] = [
-        f"{value:.1f} [{low:.1f}, {high:.1f}]"
+        "not computed" if isnan(value) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
         for value, low, high in percent.itertuples(index=False)
     ]
     table = accuracy.pivot(index=["classifier", "sigma", "images"], columns="radius", values="cell")

@@ -23,7 +23,7 @@ class Config(Keys):
     device: Literal["auto", "cpu", "cuda"] = key(
         "Where networks run; `auto` takes a GPU where there is one.", "auto"
     )
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = key(
+    checkpoint_seconds: Annotated[float, Field(gt=0, le=604_800)] = key(
         "Seconds between two checkpoints of a shard that is being certified.", 60
     )
     published_logs: str = key(

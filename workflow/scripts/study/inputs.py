@@ -127,7 +127,12 @@ class Inputs:
         """Return where the counts of experiments come from."""
         return [self._paths.summary(experiment) for experiment in experiments]
 
-    # Tables, figures, notebooks
+    # Tables, figures, notebooks, checks
+
+    def published_to_check(self) -> list[str]:
+        """Return the published values, where checks compare with some."""
+        compares = any(check.is_with_paper for check in self._study.checks)
+        return [str(self._project / _LITERATURE / "published.csv")] if compares else []
 
     def published(self, table: str) -> dict[str, str | list[str]]:
         """Return published values, and where their logs are, for a table that shows some."""
@@ -142,7 +147,7 @@ class Inputs:
     def estimates(self, table: str) -> dict[str, str]:
         """Return the estimated costs for a table that shows some."""
         gpu = getattr(self._study.tables[table], "gpu", None)
-        return {"estimates": f"{self._paths.results}/costs/{gpu}.json"} if gpu else {}
+        return {"estimates": self._paths.costs(gpu)} if gpu else {}
 
     def figure(self, name: str) -> list[str]:
         """Return what a figure is drawn from: its pictures, or certificates."""

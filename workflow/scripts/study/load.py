@@ -77,6 +77,11 @@ def load_study(config: Config, root: Path) -> Study:
     return study.model_copy(update={"models": kept})
 
 
+def study_file(study: str, root: Path) -> Path:
+    """Return the file of a study, given its name or its path; see `load_study`."""
+    return _find_study(study, root)[0]
+
+
 def _find_study(study: str, root: Path) -> tuple[Path, str]:
     """Return where the study file is, and what to call it in errors."""
     at = CONFIG / "study"

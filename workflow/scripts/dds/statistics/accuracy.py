@@ -33,8 +33,8 @@ def certified_accuracy(
     ----------
     certificates : DataFrame
         ``radius``, ``correct`` and the columns of `by`; a missing radius certifies
-        nothing. ``lowest_radius``, where present, is the radius below which the
-        sampling plan left certificates undecided.
+        nothing. ``lowest_radius`` and ``decided_radii``, where present, say which radii
+        the sampling plan decided, as `compute_certificates` writes them.
     radii : array_like of float
         In [0,1] pixel units, at least 0.
     by : sequence of str, optional
@@ -92,12 +92,49 @@ def certified_accuracy(
         certified = len(reached) - np.searchsorted(reached, radii)
         low, high = binomial_interval(certified, len(group), level)
         numbers = np.stack([certified / len(group), low, high])
-        undecided = group["lowest_radius"].max() if "lowest_radius" in group else 0.0
-        numbers[:, radii < undecided] = np.nan
+        numbers[:, ~are_decided(group, radii)] = np.nan
         columns = {"radius": radii, "images": len(group), "certified": certified}
         columns |= dict(zip(("accuracy", "low", "high"), numbers, strict=True))
         parts.append(pd.DataFrame(dict(zip(by, key, strict=True)) | columns))
     return pd.concat(parts, ignore_index=True)
+
+
+def are_decided(certificates: pd.DataFrame, radii: ArrayLike) -> np.ndarray:
+    """Tell at which radii the sampling plan of certificates has decided every image.
+
+    Parameters
+    ----------
+    certificates : DataFrame
+        ``lowest_radius`` and ``decided_radii`` as `compute_certificates` writes them; without
+        them, every radius is decided.
+    radii : array_like of float, shape (radii,)
+        In [0,1] pixel units.
+
+    Returns
+    -------
+    ndarray of bool, shape (radii,)
+
+    Examples
+    --------
+    >>> certificates = pd.DataFrame({"lowest_radius": [0.25], "decided_radii": ["0.25 0.5"]})
+    >>> are_decided(certificates, [0.0, 0.25, 0.4, 0.5, 0.6])
+    array([False,  True, False,  True, False])
+    """
+    radii = np.asarray(radii, dtype=float)
+    decided = np.ones(radii.shape, dtype=bool)
+    if "lowest_radius" in certificates:
+        decided &= radii >= certificates["lowest_radius"].max()
+    for text in certificates.get("decided_radii", pd.Series(dtype=str)).unique():
+        if text:
+            only = np.array(text.split(), dtype=float)
+            decided &= np.isclose(radii[:, None], only).any(axis=1)
+    return decided
+
+
+def leaves_undecided(certificates: pd.DataFrame) -> bool:
+    """Tell whether there is a radius at which the plan of certificates left images undecided."""
+    lowest, only = (certificates.get(name) for name in ("lowest_radius", "decided_radii"))
+    return (lowest is not None and lowest.max() > 0) or (only is not None and only.ne("").any())
 
 
 def best_over_sigma(accuracies: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
@@ -161,13 +198,14 @@ def most_frequent_share(certificates: pd.DataFrame) -> pd.DataFrame:
     ----------
     certificates : DataFrame
         ``sigma``, ``classifier`` and the answered class: ``selected``, or ``prediction``
-        where that is missing; abstentions are left out.
+        where that is missing. Abstentions are left out: where ``prediction`` is ABSTAIN,
+        but for images that ``computed`` says the sampling plan stopped early.
 
     Returns
     -------
     DataFrame
-        ``classifier``, ``sigma``, ``most_frequent_share`` in [0, 1], and
-        ``nearly_constant``: whether it is above `NEARLY_CONSTANT`.
+        ``classifier``, ``sigma``, ``most_frequent_share`` in [0, 1], NaN where it only
+        abstains, and ``nearly_constant``: whether it is above `NEARLY_CONSTANT`.
 
     Examples
     --------
@@ -176,9 +214,11 @@ def most_frequent_share(certificates: pd.DataFrame) -> pd.DataFrame:
     {'classifier': 'f', 'sigma': 1.0, 'most_frequent_share': 0.75, 'nearly_constant': True}
     """
     answer = "selected" if "selected" in certificates else "prediction"
-    answers = certificates[certificates[answer] != ABSTAIN]
-    share = answers.groupby(["classifier", "sigma"])[answer].agg(
-        lambda column: column.value_counts(normalize=True).iloc[0]
+    abstains = certificates.get("prediction", certificates[answer]) == ABSTAIN
+    abstains &= certificates.get("computed", True)
+    answers = certificates[answer].where(~abstains)
+    share = answers.groupby([certificates["classifier"], certificates["sigma"]]).agg(
+        lambda column: column.value_counts(normalize=True).max()
     )
     shares = share.rename("most_frequent_share").reset_index()
     return shares.assign(nearly_constant=shares["most_frequent_share"] > NEARLY_CONSTANT)
@@ -322,3 +362,75 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float,
     error = float(values.std(ddof=1) / np.sqrt(len(values)))
     reach = error * float(t.ppf((1 + level) / 2, len(values) - 1))
     return mean, mean - reach, mean + reach
+
+
+def paired_interval(
+    more: int, fewer: int, pairs: int, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return the difference of two proportions of the same images, and its score interval.
+
+    Unlike Student's and Wald's intervals it has a width where no image, or hardly any,
+    differs, and its coverage stays near the level there.
+
+    Parameters
+    ----------
+    more, fewer : int
+        Images that the first of two methods alone gets right, and the second one alone.
+    pairs : int
+        Images in all, at least 1.
+    level : float, optional
+        Coverage of the interval, 0 < level < 1.
+
+    Returns
+    -------
+    difference, low, high : float
+        Of the first method's proportion less the second's, in [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        If the counts do not fit each other.
+
+    References
+    ----------
+    Tango (1998), Equivalence test and confidence interval for the difference in proportions
+    for the paired-sample design. Statistics in Medicine 17, 891-908.
+
+    Examples
+    --------
+    200 images, of which none differs, and of which five do:
+
+    >>> [round(100 * number, 1) for number in paired_interval(0, 0, 200)]
+    [0.0, -1.9, 1.9]
+    >>> [round(100 * number, 1) for number in paired_interval(5, 0, 200)]
+    [2.5, 0.6, 5.7]
+    """
+    if min(more, fewer) < 0 or not 0 < pairs >= more + fewer:
+        raise ValueError(f"{more} and {fewer} images cannot differ of {pairs}")
+    z = float(norm.ppf((1 + level) / 2))
+    difference = (more - fewer) / pairs
+
+    def score(delta: float) -> float:
+        """Return how many standard errors the difference lies above `delta`."""
+        # The likeliest probability of `fewer` where the difference is delta solves a
+        # quadratic equation.
+        b = -more - fewer + (2 * pairs - more + fewer) * delta
+        c = -fewer * delta * (1 - delta)
+        likeliest = (np.sqrt(max(b * b - 8 * pairs * c, 0.0)) - b) / (4 * pairs)
+        variance = pairs * max(2 * likeliest + delta * (1 - delta), 0.0)
+        distance = more - fewer - pairs * delta
+        if variance > 0:
+            return distance / np.sqrt(variance)
+        return float(np.copysign(np.inf, distance)) if distance else 0.0
+
+    def end(sign: int) -> float:
+        """Return how far from the difference the score reaches the level, by bisection."""
+        inside, outside = difference, float(sign)
+        if abs(score(outside)) <= z:
+            return outside
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            inside, outside = (middle, outside) if abs(score(middle)) <= z else (inside, middle)
+        return outside
+
+    return difference, end(-1), end(+1)
