@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,15 @@ class Project:
                 shutil.copy(source, folder / part)
         self.study = written_out("digits")
         self.results = folder / "results" / "small"
+        self._environment = os.environ | {"PYTHONPATH": str(self._lay_impostors())}
+
+    def _lay_impostors(self) -> Path:
+        """Make packages of our names that nothing may import, as if others were installed."""
+        folder = self.folder / "impostors"
+        for name in ("dds", "study", "jobs", "paper"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "__init__.py").write_text("raise ImportError('not the project')\n")
+        return folder
 
     def write_study(self) -> None:
         """Write the study as a file of the user's own."""
@@ -42,7 +52,7 @@ class Project:
         result = subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments,
              "--config", f"study={study}"],
-            cwd=self.folder, capture_output=True, text=True, check=False,
+            cwd=self.folder, capture_output=True, text=True, check=False, env=self._environment,
         )  # fmt: skip
         assert not check or result.returncode == 0, result.stdout + result.stderr
         return result
