@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.checks import check_files_exist
+from study.checks import check_files_exist, check_folders
 from study.errors import StudyError
 from study.load import load_config, load_study
 
@@ -764,3 +764,17 @@ def test_a_model_that_does_not_fit_the_dataset_is_refused(load, changes, reason)
     mine["weights"] = {"file": __file__}  # any file that exists
     message = refusal(load, {"models": {"mine": mine}, **asked_for})
     assert message == f"config/studies/digits.yaml: experiments.denoised.classifiers[1]: {reason}"
+
+
+@pytest.mark.parametrize("folder", ["results", "downloads"])
+def test_where_files_go_may_be_a_link_to_a_folder_alone(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    check_folders()
+    Path(folder).symlink_to("scratch")
+    said = f"{folder} is a link to scratch, where no folder is; make that folder, or remove"
+    assert refusal(check_folders).startswith(said)
+    Path("scratch").mkdir()
+    check_folders()
+    Path(folder).unlink()
+    Path(folder).touch()
+    assert refusal(check_folders).startswith(f"{folder} is a file; ")
