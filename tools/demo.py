@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,11 +19,17 @@ from paper.tables import lay_out, read_table
 #: Chatter that hides the progress of the jobs.
 QUIET = ["--quiet", "rules", "host", "reason"]
 
+#: Whether Ctrl-C was pressed. Snakemake gets it too, and needs its time to end its jobs.
+interrupted = threading.Event()
+
 
 def snakemake(*arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in the project's root."""
+    """Run Snakemake in the project's root; end when it was interrupted."""
     command = [sys.executable, "-m", "snakemake", *arguments]
-    return subprocess.run(command, cwd=ROOT, text=True, check=False, capture_output=capture)
+    answer = subprocess.run(command, cwd=ROOT, text=True, check=False, capture_output=capture)
+    if interrupted.is_set():
+        sys.exit("demo: interrupted; run it again to go on from here")
+    return answer
 
 
 def run(results: Path, options: list[str]) -> bool:
@@ -46,7 +54,7 @@ def print_summary(results: Path, tables: dict) -> None:
     comparing = [name for name in tables if tables[name].kind == "best_over_sigma"]
     for name in [name for name in comparing if name == "table_3"] or comparing[:1]:
         entry = tables[name]
-        sheets = lay_out(entry.kind, read_table(ROOT / results / "tables" / f"{name}.csv"))
+        sheets = lay_out(entry, read_table(ROOT / results / "tables" / f"{name}.csv"))
         print(f"\n{to_text(sheets, entry.caption)}")
     print(f"  {results}/paper.pdf   every table and figure, typeset")
     print(f"  {results}/report.zip  the HTML report: unpack it, open report.html")
@@ -55,6 +63,7 @@ def print_summary(results: Path, tables: dict) -> None:
 
 def main() -> None:
     """Read the command line and run."""
+    signal.signal(signal.SIGINT, lambda number, frame: interrupted.set())
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", help="by default the one config/config.yaml names")
     parser.add_argument("--cores", default="all")

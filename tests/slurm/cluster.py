@@ -269,25 +269,38 @@ class Cluster:
             }.isdisjoint(environment)  # fmt: skip
         # slurmstepd writes its title over its environment, but keeps its node's log open.
         logs = str(self.run / f"slurmd.{node or '*'}.log")
-        return any(
-            fnmatch.fnmatchcase(os.readlink(opened), logs) for opened in (process / "fd").iterdir()
-        )
+        for opened in (process / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                if fnmatch.fnmatchcase(os.readlink(opened), logs):
+                    return True
+        return False
 
     def kill(self, processes: Iterable[int]) -> None:
         """Kill processes all at once: stopped first, none sees another one die."""
         processes = list(processes)
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for process in processes:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, number)
+        self._signal(processes, signal.SIGSTOP)
+        self._signal(processes, signal.SIGKILL)
 
     def kill_node(self, name: str, spared: Iterable[int] = ()) -> None:
         """Let a node die: its slurmd and all that runs on it, but processes that are spared.
 
         Looked for again until there are none: one may have been born meanwhile.
         """
+        groups = {os.getpgid(process) for process in spared}
         while processes := set(self.processes(name)).difference(spared):
-            self.kill(processes)
+            self._signal(processes, signal.SIGSTOP)
+            # The kernel hangs up on a process group that loses its last parent while one of
+            # it is stopped. So nobody who is spared shares a group with a stopped process then.
+            near = {process for process in processes if _group(process) in groups}
+            self._signal(near, signal.SIGKILL)
+            self.wait_until(lambda near=near: near.isdisjoint(self.processes(name)), seconds=60)
+            self._signal(processes, signal.SIGKILL)
+
+    @staticmethod
+    def _signal(processes: Iterable[int], number: int) -> None:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def break_nodes(self, broken: bool = True) -> None:
         """Let every node that shall start a job fail to, until told otherwise."""
@@ -475,6 +488,13 @@ class Supervisor:
         except ChildProcessError:
             return True
         return False
+
+
+def _group(process: int) -> int | None:
+    """Return the process group of a process, if that lives."""
+    with contextlib.suppress(ProcessLookupError):
+        return os.getpgid(process)
+    return None
 
 
 def _children(parent: int) -> list[int]:

@@ -96,7 +96,8 @@ def test_the_workflow_is_read_with_snakemake_alone():
     files = [file for name, what in names for file in files_of(name) + files_of(f"{name}.{what}")]
     assert len(files) > 4
     # Snakemake itself needs these.
-    assert set().union(*map(imports, files)) <= {"pydantic", "pydantic_core", "yaml"}
+    needed = {"pydantic", "pydantic_core", "yaml", "snakemake_interface_logger_plugins"}
+    assert set().union(*map(imports, files)) <= needed
 
 
 @pytest.mark.parametrize(("environment", "script"), RULES)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPENDS_ALPHA = True
+ONLY_ITS_RADII = True
 LAST_SHARE = "last_share"
 
 
@@ -143,6 +144,11 @@ class Sequential:
     def lowest_radius(self) -> float:
         """The smallest radius that the plan decides."""
         return self.radii[0]
+
+    @property
+    def decided_radii(self) -> tuple[float, ...]:
+        """The only radii that the plan decides: those of the grid."""
+        return self.radii
 
     def goal(self, label: int | None, selection: np.ndarray, estimation: np.ndarray) -> int:
         """Return how many estimation samples to have drawn before asking again.
