@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.checks import check_files_exist, check_folders
+from study.checks import check_files_exist
 from study.errors import StudyError
 from study.load import load_config, load_study
 
@@ -607,10 +607,6 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "tables.table_1.radii[0]: 0.125 is below the radii that experiment denoised decides"),
         ({"experiments.denoised.plan": "sequential", "experiments.denoised.radii": [0.125, 0.25]},
          "tables.table_1.radii[2]: 0.375 is none of the radii that experiment denoised decides"),
-        ({"figures.figure_2.panels.0.experiment": "plan_sequential",
-          "figures.figure_2.panels.0.classifier": "digits_cnn"},
-         "figures.figure_2.panels[0].experiment: plan_sequential decides single radii, and a "
-         "curve shows all; allowed is an experiment with a plan other than sequential"),
         ({"experiments.denoised.n": 9, "experiments.denoised.n0": 5},
          "experiments.denoised.n: 9 certifies nothing at alpha = 0.001; must be at least 10"),
         ({"tables.table_2.radii": [0.25, 1.3]},
@@ -631,6 +627,10 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "tables.table_1.rows[0].published.row: RS is no row of table 1 in config/literature/publ"),
         ({"tables.table_1.rows.0.published": {"table": "3", "row": "RS [5]", "extra_data": "yes"}},
          "tables.table_1.rows[0].published.extra_data: yes is no extra_data of row RS [5]; allow"),
+        ({"figures.figure_2.panels.0.experiment": "plan_sequential",
+          "figures.figure_2.panels.0.classifier": "digits_cnn"},
+         "figures.figure_2.panels[0].experiment: plan_sequential decides single radii, and a "
+         "curve shows all; allowed is an experiment with a plan other than sequential"),
         (AGAINST_SIGMA,
          "figures.figure_2.radii[1]: 0.3 is none of the radii that experiment plan_sequential"),
         ({"models": {"digits_cnn": {"like": "digits_vit"}}},
@@ -764,17 +764,3 @@ def test_a_model_that_does_not_fit_the_dataset_is_refused(load, changes, reason)
     mine["weights"] = {"file": __file__}  # any file that exists
     message = refusal(load, {"models": {"mine": mine}, **asked_for})
     assert message == f"config/studies/digits.yaml: experiments.denoised.classifiers[1]: {reason}"
-
-
-@pytest.mark.parametrize("folder", ["results", "downloads"])
-def test_where_files_go_may_be_a_link_to_a_folder_alone(tmp_path, monkeypatch, folder):
-    monkeypatch.chdir(tmp_path)
-    check_folders()
-    Path(folder).symlink_to("scratch")
-    said = f"{folder} is a link to scratch, where no folder is; make that folder, or remove"
-    assert refusal(check_folders).startswith(said)
-    Path("scratch").mkdir()
-    check_folders()
-    Path(folder).unlink()
-    Path(folder).touch()
-    assert refusal(check_folders).startswith(f"{folder} is a file; ")

@@ -72,7 +72,7 @@ def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place
             check = getattr(kinds[entry.kind], "check", None)
             _check_artefact(entry, check, study, at / section / name)
     for index, check in enumerate(study.checks):
-        _check_check(check, study, at / "checks" / index)
+        _check_check(check, study, root, at / "checks" / index)
     _check_notebooks(study.notebooks, root, at / "notebooks")
 
 
@@ -351,25 +351,30 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
 def _check_published(entry: Artefact, root: Path, at: Place) -> None:
     """Check that the published numbers are there that stand beside ours."""
     for keys, part in parts(entry):
-        published = getattr(part, "published", None)
-        if published is None:
-            continue
-        here = _below(at, keys) / "published"
-        cells = _published_cells(root / _PUBLISHED)
+        published, here = getattr(part, "published", None), _below(at, keys) / "published"
         if isinstance(published, str):
-            check_name(published, _values(cells, "table"), f"table of {_PUBLISHED}", here)
+            _check_table(published, root, here)
         elif hasattr(published, "row"):
-            check_name(
-                published.table, _values(cells, "table"), f"table of {_PUBLISHED}", here / "table"
-            )
-            cells = [cell for cell in cells if cell["table"] == published.table]
-            what = f"row of table {published.table} in {_PUBLISHED}"
-            check_name(published.row, _values(cells, "row"), what, here / "row")
-            cells = [cell for cell in cells if cell["row"] == published.row]
-            extra_data = _values(cells, "extra_data")
+            cells = _check_table(published.table, root, here / "table")
+            cells = _check_row(published.row, cells, here / "row")
             if published.extra_data is not None:
                 what = f"extra_data of row {published.row}"
-                check_name(published.extra_data, extra_data, what, here / "extra_data")
+                allowed = _values(cells, "extra_data")
+                check_name(published.extra_data, allowed, what, here / "extra_data")
+
+
+def _check_table(table: str, root: Path, at: Place) -> list[dict[str, str]]:
+    """Return the cells of a table of the paper, once it is known that it is one."""
+    cells = _published_cells(root / _PUBLISHED)
+    check_name(table, _values(cells, "table"), f"table of {_PUBLISHED}", at)
+    return [cell for cell in cells if cell["table"] == table]
+
+
+def _check_row(row: str, cells: list[dict[str, str]], at: Place) -> list[dict[str, str]]:
+    """Return the cells of a row among those of a table, once it is known that it has the row."""
+    what = f"row of table {cells[0]['table']} in {_PUBLISHED}"
+    check_name(row, _values(cells, "row"), what, at)
+    return [cell for cell in cells if cell["row"] == row]
 
 
 @cache
@@ -392,12 +397,15 @@ def _sigmas_to_reach(entry: Artefact, experiment: Experiment) -> list[float]:
     return [] if getattr(entry, "shows_published", False) else [max(experiment.sigmas)]
 
 
-def _check_check(check: Check, study: Study, at: Place) -> None:
+def _check_check(check: Check, study: Study, root: Path, at: Place) -> None:
     sides = [
         (part.experiment, _check_source(part, study, _below(at, keys)))
         for keys, part in sourced_parts(check)
     ]
     if check.is_with_paper:
+        cells = _check_table(check.than.table, root, at / "than" / "table")
+        for index, row in enumerate(check.than.rows):
+            _check_row(row, cells, at / "than" / "rows" / index)
         return
     (ours, first), (_, second) = sides
     for key in ("dataset", "split"):
