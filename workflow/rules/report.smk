@@ -43,8 +43,11 @@ rule check_results:
     """Make sure that the results are complete and say what they must."""
     input:
         counts=[PATHS.counts(experiment) for experiment in STUDY.experiments],
+        summaries=INPUTS.summaries(STUDY.experiments),
         certificates=INPUTS.certificates(STUDY.experiments),
-        tables=[PATHS.table(table, "csv") for table in STUDY.tables],
+        tables=[path for table in STUDY.tables for path in PATHS.table_files(table)],
+        figures=[path for figure in STUDY.figures for path in PATHS.figure_files(figure)],
+        published=INPUTS.published_to_check(),
     output:
         json=f"{RESULTS}/checks.json",
         html=report(

@@ -7,7 +7,7 @@
 rule estimate_costs:
     """Estimate what certifying the study takes, without running it."""
     output:
-        f"{RESULTS}/costs/{{gpu}}.json",
+        PATHS.costs("{gpu}"),
     log:
         f"{RESULTS}/logs/estimate_costs/{{gpu}}.log",
     wildcard_constraints:

@@ -77,6 +77,7 @@ class Running:
     total: int | None = None
     rate: float | None = None
     seconds_left: float | None = None
+    log: str = ""  # where its log lies
     updated: float = 0.0  # when the file was written
 
     @property
@@ -115,9 +116,12 @@ def read_record(path: str | Path) -> Running | None:
         with Path(path).open(encoding="utf-8") as file:
             found = json.load(file)
             updated = os.fstat(file.fileno()).st_mtime
+        if not names_a_process(found):
+            return None
         known = {field.name for field in dataclasses.fields(Running)}
         wanted = {key: value for key, value in found.items() if key in known}
-        return Running(**wanted | {"updated": updated}) if names_a_process(found) else None
+        log = str(Path(path).with_suffix(".log"))
+        return Running(**wanted | {"log": log, "updated": updated})
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -1,105 +1,65 @@
-"""The results of a finished study, found from its name: what notebooks start from."""
+"""What a study has when it is finished: every file, and what it depends on."""
 
 from __future__ import annotations
 
-from contextlib import chdir
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from paper.figures import read_data
-from paper.tables import read_table
-from study.config import Config
-from study.errors import StudyError
-from study.inputs import Inputs
-from study.load import load_study
+from study import depends
 from study.paths import Paths
 from study.study import Study
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-#: The folder of this project.
-_PROJECT = Path(__file__).parents[3]
+def results(study: Study, project: Path) -> dict[str, dict[str, Any]]:
+    """Return the files of a finished study, with what each depends on.
 
-
-class ResultsError(Exception):
-    """Results that are not there; the message is one line, and all that a notebook shows."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
-
-
-@dataclass(frozen=True)
-class Results:
-    """The results of a finished study.
-
-    Attributes
-    ----------
-    study : Study
-        What was asked for.
-    paths : Paths
-        Where everything lies.
-    """
-
-    study: Study
-    paths: Paths
-
-    def table(self, name: str) -> pd.DataFrame:
-        """Return a table's numbers, as `paper.tables.read_table` does."""
-        return read_table(self.paths.table(name, "csv"))
-
-    def figure(self, name: str) -> dict[str, Any]:
-        """Return what a figure is drawn from, as `paper.figures.read_data` does."""
-        return read_data(self._inputs.figure(name))
-
-    @property
-    def missing(self) -> list[str]:
-        """The files that are shown, or that what is shown is made from, and are not there."""
-        files = [
-            *(self.paths.table(name, "csv") for name in self.study.tables),
-            *map(self.paths.pictures, self.study.pictures),
-            *map(self.paths.counts, self.study.experiments),
-            *map(self.paths.certificates, self.study.experiments),
-        ]
-        return [file for file in files if not Path(file).is_file()]
-
-    @property
-    def _inputs(self) -> Inputs:
-        return Inputs(self.study, self.paths, _PROJECT, "")
-
-
-def open_results(study: str, folder: str) -> Results:
-    """Open the results of a finished study.
+    Weights, images and pictures are left out, which are no results to be shown: what is
+    written beside weights says which they were.
 
     Parameters
     ----------
-    study : str
-        A file in config/studies/ without its ending, or the path of a study file.
-    folder : str
-        Where its results lie, such as ``results/digits``. Paths are relative to the working
-        directory or, where it has no such folder, to this project's.
-
-    Returns
-    -------
-    Results
-        All of them are there.
-
-    Raises
-    ------
-    ResultsError
-        If some are missing, or there is no such study; in one line, with what to run where.
+    study : Study
+        The study.
+    project : Path
+        The folder that holds ``notebooks``.
     """
-    base = Path.cwd() if Path(folder).is_dir() else _PROJECT
-    try:
-        with chdir(base):
-            loaded = load_study(Config(study=study), _PROJECT)
-    except StudyError as error:
-        raise ResultsError(str(error)) from error
-    results = Results(loaded, Paths(loaded, results=str(base / folder)))
-    if missing := results.missing:
-        raise ResultsError(
-            f"there is no {missing[0]}; to make it, run in {base}: "
-            f"snakemake --cores all --config study={study}"
-        )
-    return results
+    return {path: needs for paths, needs in _made(study, Paths(study), project) for path in paths}
+
+
+def _made(study: Study, paths: Paths, project: Path) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Yield what each job makes, and what that depends on."""
+    for name in study.experiments:
+        for shard in paths.shards(name):
+            beside = str(Path(shard).with_suffix(".json"))
+            yield [shard, beside], depends.votes(study, name)
+        yield [paths.counts(name), paths.summary(name)], depends.merged(study, name)
+        yield [paths.certificates(name)], depends.certificates(study, name)
+        yield from _models(study, paths, name)
+    for name, table in study.tables.items():
+        if gpu := getattr(table, "gpu", None):
+            yield [paths.costs(gpu)], depends.costs(study)
+        yield paths.table_files(name), depends.table(study, name)
+    for name in study.figures:
+        yield paths.figure_files(name), depends.figure(study, name)
+    for name in study.notebooks:
+        notebook = project / "notebooks" / f"{name}.ipynb"
+        yield [paths.executed_notebook(name)], depends.notebook(study, notebook)
+    yield [paths.document], depends.paper(study)
+    yield [paths.checks], depends.checks(study)
+
+
+def _models(
+    study: Study, paths: Paths, experiment: str
+) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Yield what is written of the models of an experiment: origins, and measured accuracies."""
+    for sigma in study.experiments[experiment].sigmas:
+        for name in study.experiments[experiment].models:
+            model = study.models[name]
+            its = sigma if model.is_per_sigma else None
+            if model.weights.download:
+                yield [paths.origin(name)], depends.download(study, name)
+            elif not model.weights.file:
+                yield [paths.origin(name, its)], depends.weights(study, name, its)
+            if name in study.measured_models:
+                yield [paths.accuracy(name, its)], depends.accuracy(study, name)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from study.finished import ResultsError, open_results
 from study.printed import Printed
-from study.results import ResultsError, open_results
 
 ROOT = Path(__file__).parents[3]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
