@@ -7,8 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-export PATH := $(abspath $(BIN)):$(PATH)
-export PYTHONPATH := $(abspath workflow/scripts)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)/workflow/scripts
+
+# Snakemake keeps a cache in the home folder, which some machines do not let one write to.
+ifneq ($(shell test -w "$$HOME" && echo writable),writable)
+export XDG_CACHE_HOME ?= $(CURDIR)/.cache
+endif
 
 # Installs Debian packages that are missing, for root; what needs them says so where they are not.
 install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
@@ -21,10 +26,27 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# An environment that is there is brought up to the lock in place: jobs may be using it, and
+# .venv may be a link to a larger disk. `make clean` is how one starts over.
+# TORCH_INDEX=address takes PyTorch from its index of builds for CPUs, and no CUDA libraries.
+CUDA := ^(cuda-|nvidia-c|nvidia-n[cv]|triton)
 $(READY): envs/requirements.lock
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    --require-hashes --requirement envs/requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+	    echo "make: needs Python 3.11 to 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
+	         "choose another: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "installing into $(VENV)/, once:" $(if $(TORCH_INDEX),"2.3 GB on disk", \
+	    "6.7 GB on disk, 4.1 of it CUDA libraries (README says how to do without)")
+	@$(PYTHON) -m venv "$(VENV)"
+ifdef TORCH_INDEX
+	@awk '/^[^ ]/ { unwanted = /$(CUDA)/ } !unwanted' $< > $(VENV)/requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --index-url $(TORCH_INDEX) \
+	    --no-deps $$(grep -oE '^torch(vision)?==[0-9.]+' $<)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --require-hashes --no-deps --requirement $(VENV)/requirements.lock
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --require-hashes --requirement $<
+endif
 	@touch $@
 
 demo: $(READY) ## rebuild the digits study, from data to paper, and its report
@@ -77,8 +99,8 @@ bench: $(READY) ## measure certification against the plain way (OFFICIAL=checkou
 	@$(BIN)/python tools/bench.py $(if $(OFFICIAL),--official $(OFFICIAL))
 	@$(BIN)/python tools/bench_scale.py
 
-costs: $(READY) ## say what a study takes before it is run (STUDY=paper)
-	@$(BIN)/python tools/costs.py $(if $(STUDY),--study $(STUDY))
+costs: $(READY) ## say what a study takes before it is run (STUDY=paper GPU=h100)
+	@$(BIN)/python tools/costs.py $(if $(STUDY),--study $(STUDY)) $(if $(GPU),--gpu $(GPU))
 
 plan: costs
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,11 +19,17 @@ from paper.tables import lay_out, read_table
 #: Chatter that hides the progress of the jobs.
 QUIET = ["--quiet", "rules", "host", "reason"]
 
+#: Whether Ctrl-C was pressed. Snakemake gets it too, and needs its time to end its jobs.
+interrupted = threading.Event()
+
 
 def snakemake(*arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in the project's root."""
+    """Run Snakemake in the project's root; end when it was interrupted."""
     command = [sys.executable, "-m", "snakemake", *arguments]
-    return subprocess.run(command, cwd=ROOT, text=True, check=False, capture_output=capture)
+    answer = subprocess.run(command, cwd=ROOT, text=True, check=False, capture_output=capture)
+    if interrupted.is_set():
+        sys.exit("demo: interrupted; run it again to go on from here")
+    return answer
 
 
 def run(results: Path, options: list[str]) -> bool:
@@ -55,6 +63,7 @@ def print_summary(results: Path, tables: dict) -> None:
 
 def main() -> None:
     """Read the command line and run."""
+    signal.signal(signal.SIGINT, lambda number, frame: interrupted.set())
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", help="by default the one config/config.yaml names")
     parser.add_argument("--cores", default="all")

@@ -54,19 +54,20 @@ ROOMS = {
         "ground bounds plans certificates accuracy networks sampling votes logs",
         NUMBERS | {"torch"},
     ),
-    "literature": ("paper.literature", "ground accuracy logs", NUMBERS),
+    "links": ("paper.linked_logs", "ground", set()),
+    "literature": ("paper.literature", "ground accuracy logs links", NUMBERS),
     "paper": (
         "paper paper.*",
         "ground bounds plans certificates accuracy data description networks counts literature",
         NUMBERS | {"matplotlib", "seaborn", "pydantic", "torch"},
     ),
     "study": (
-        "study study.*", "ground plans data description paper",
+        "study study.*", "ground plans data description links paper",
         {"pydantic", "pydantic_core", "yaml"},
     ),
     "jobs": (
         "jobs jobs.*", "ground plans data description networks votes counts sampling study",
-        NUMBERS | {"torch", "pynvml", "snakemake"},
+        NUMBERS | {"torch", "pynvml", "snakemake", "snakemake_interface_logger_plugins"},
     ),
 }  # fmt: skip
 LIBRARY = [name for name in MODULES if name.split(".")[0] == "dds"]
@@ -149,8 +150,8 @@ def loaded(statement):
 
 def test_the_workflow_is_read_without_any_of_the_heavy_packages():
     """Snakemake is often installed alone, and reads the rules once a job."""
-    heavy = NUMBERS | NETWORKS | {"matplotlib", "seaborn", "sklearn", "PIL", "pyarrow"}
-    statement = "import jobs.slurm, study.depends, study.load, study.paths"
+    heavy = NUMBERS | NETWORKS | {"matplotlib", "seaborn", "sklearn", "PIL", "pyarrow", "tqdm"}
+    statement = "import jobs.slurm, jobs.terminal, study.depends, study.inputs, study.load"
     kinds = "from study.reference import *" if "study.reference" in MODULES else ""
     assert not loaded(f"{statement}\n{kinds}") & heavy
 

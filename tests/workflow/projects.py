@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,11 +18,47 @@ PARTS = ("Snakefile", "CITATION.cff", "LICENSE", "README.md", "pyproject.toml",
          "config", "envs", "notebooks", "profiles", "slurm", "tools", "workflow")  # fmt: skip
 
 
+#: Words that would do something if the report, or a page of it, took them for markup.
+HOSTILE = """<script>document.title = "ran"</script></script><script>document.title = "ran"</script>
+<img src="x" onerror="document.title = 'ran'"> p < 0.05, $5 & $6, a|b, foo_, `bar`_, {{ 7 * 7 }}
+
+.. include:: README.md
+
+.. raw:: html
+   :file: README.md
+
+.. csv-table::
+   :file: README.md
+
+<!--"""
+
+
+def hostile_account(folder: Path) -> dict[str, str]:
+    """Make settings of somebody's that would fail figures and notebooks, and return where."""
+    kernel = folder / "jupyter" / "kernels" / "python3"
+    startup = folder / "ipython" / "profile_default" / "startup"
+    for path in (kernel, startup):
+        path.mkdir(parents=True)
+    spec = {"argv": ["false"], "display_name": "mine", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(spec))
+    (startup / "00.py").write_text("print('from startup'); raise SystemExit")
+    (folder / "startup.py").write_text("print('from startup')")
+    (folder / "matplotlibrc").write_text("text.usetex: True\nlines.linewidth: 9\n")
+    return {
+        "JUPYTER_PATH": str(folder / "jupyter"),
+        "JUPYTER_DATA_DIR": str(folder / "jupyter"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "PYTHONSTARTUP": str(folder / "startup.py"),
+        "MATPLOTLIBRC": str(folder / "matplotlibrc"),
+        "MPLBACKEND": "nonsense",
+    }
+
+
 class Project:
     """A copy of the project's files, and how to run Snakemake in it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
+        self.folder, self.settings = folder, settings or {}
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():
@@ -42,7 +80,8 @@ class Project:
         result = subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments,
              "--config", f"study={study}"],
-            cwd=self.folder, capture_output=True, text=True, check=False,
+            cwd=self.folder, env=os.environ | self.settings,
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert not check or result.returncode == 0, result.stdout + result.stderr
         return result
@@ -64,6 +103,9 @@ def shrink(study: dict) -> None:
             experiment |= {"images": 12, "images_per_shard": 12}
         if experiment["steps"] != 1:
             experiment["steps"] = 3
+    study["figures"]["figure_2"]["caption"] += f" {HOSTILE}"
+    study["tables"]["table_1"]["caption"] += f" {HOSTILE}"
+    study["tables"]["table_1"]["rows"][0]["label"] = HOSTILE.splitlines()[0]
     study["checks"] = [check for check in study["checks"] if check["kind"] == "better"]
     study["checks"][0] |= {"sigmas": [0.5], "radius": 0.0}
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
 import random
+import re
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -146,3 +151,43 @@ def test_two_writers_leave_one_result(shaken):
         results = [running.result(PATIENCE) for running in both]
     assert [result.returncode for result in results] == [0, 0], results[0].stderr
     assert shaken.counts.read_bytes() == shaken.expected
+
+
+def test_ctrl_c_on_a_terminal(shaken):
+    """The live line shows how far the shard is; the same command goes on from there."""
+    terminal, inside = pty.openpty()
+    command = [
+        "-m",
+        "snakemake",
+        "--cores",
+        "2",
+        f"{SHARD}.parquet",
+        "--config",
+        "study=small.yaml",
+    ]
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=shaken.folder, stdin=inside, stdout=inside, stderr=inside,
+        start_new_session=True,
+    ) as running:  # fmt: skip
+        os.close(inside)
+        screen = bytearray()
+        reading = threading.Thread(target=read_all, args=(terminal, screen))
+        reading.start()
+        end = time.monotonic() + PATIENCE
+        while b" samples/s " not in screen and time.monotonic() < end:
+            time.sleep(0.1)
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+    reading.join()
+    assert re.search(rb"0/1 \| \d+% [\d,.]+ samples/s [\d:]+ left, certify_shard shaken/", screen)
+    assert b"interrupted; run the same again to go on" in screen
+    assert running.returncode != 0
+    assert shaken.certify().returncode == 0
+    assert "going on after" in shaken.log.read_text()
+    assert shaken.counts.read_bytes() == shaken.expected
+
+
+def read_all(terminal: int, screen: bytearray) -> None:
+    """Add to `screen` what appears on a terminal, until nobody has it open."""
+    with suppress(OSError):
+        while shown := os.read(terminal, 4096):
+            screen.extend(shown)

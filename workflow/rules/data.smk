@@ -18,7 +18,7 @@ for dataset, entry in STUDY.datasets.items():
                 conda:
                     "../../envs/download.yaml"
                 params:
-                    url=origin.url,
+                    url=depends.data_file(STUDY, dataset, file),
                     # What else is known of the file does not make it another one. Snakemake
                     # compares no parameter that is derived from outputs.
                     source=lambda wildcards, output, origin=origin: origin.download.model_dump(
@@ -48,12 +48,3 @@ for dataset, entry in STUDY.datasets.items():
             files=lambda wildcards, input, dataset=dataset: PATHS.data_files(dataset),
         script:
             "../scripts/prepare_data.py"
-
-
-onstart:
-    try:
-        for job in workflow.dag.needrun_jobs():
-            if dataset := job.params.get("dataset"):
-                check_files_exist(dataset, STUDY)
-    except StudyError as error:
-        sys.exit(f"error: {error}")

@@ -8,7 +8,7 @@ import pandas as pd
 from dds.files import atomic_path, write_json
 from jobs.job import job
 from jobs.provenance import Provenance, add_sampling, of_artefact, read_summaries
-from paper.literature import add_recomputed, read_published
+from paper.literature import add_logged, add_recomputed, read_published
 from paper.parts import read_entry
 from paper.sheets import WRITERS, to_json
 from paper.tables import TABLES, build_table, lay_out
@@ -30,6 +30,7 @@ with job(globals()) as snakemake:
     published = None
     if snakemake.input.get("published"):
         published = read_published(snakemake.input.published)
+        published = add_logged(published, snakemake.input.links)
         logs = snakemake.config["published_logs"]
         published = add_recomputed(published, snakemake.input.links, logs) if logs else published
     records = read_records(snakemake.input.provenance, snakemake.input.get("estimates"))

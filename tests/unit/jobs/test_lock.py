@@ -1,16 +1,20 @@
 """One live writer at a time, and no dead one in the way."""
 
 import json
+import logging
 import multiprocessing
 import os
+import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from dds.progress import Interrupted
-from jobs import lock
+from jobs import lock, processes
 from jobs.lock import Locked, hold, read_owner
+from jobs.processes import is_alive
 
 FORK = multiprocessing.get_context("fork")
 
@@ -108,8 +112,9 @@ def test_a_killed_holder_on_this_host_does_not_block(path):
     holding.wait()
     with pytest.raises(Interrupted), try_to_hold(path):
         pass
+    owner = read_owner(path)
     os.kill(holder.pid, signal.SIGKILL)  # and not waited for: a zombie is dead, too
-    while lock._process_start(holder.pid) is not None:
+    while is_alive(owner):
         time.sleep(0.01)
     with try_to_hold(path) as held:
         held.verify()
@@ -126,7 +131,7 @@ def test_another_process_with_the_holders_number_is_not_the_holder(path):
 
 @pytest.mark.parametrize("answer", ["echo RUNNING", "echo COMPLETING", "exit 1", "exec sleep 600"])
 def test_a_holder_elsewhere_lives_by_its_heartbeat(path, squeue, monkeypatch, answer):
-    monkeypatch.setattr(lock, "PATIENCE", 0.5)
+    monkeypatch.setattr(processes, "PATIENCE", 0.5)
     squeue(answer)
     leave(path, slurm_job="12")
     with pytest.raises(Interrupted, match="SLURM job 12, process 1 on node7"), try_to_hold(path):
@@ -162,7 +167,24 @@ def test_a_requeued_job_takes_over_from_its_earlier_run(path, squeue, monkeypatc
         assert read_owner(path)["slurm_job"] == "12"
 
 
-@pytest.mark.parametrize("content", ["", '{"host": ', "[]", '{"host": "a"}', "\0" * 50])
+def owned_by(**changes):
+    """Return a lock's content, wrong in one place."""
+    owner = {
+        "host": "node7", "pid": 1, "process_started": "1", "slurm_job": None,
+        "since": "2024-01-01 00:00:00", "token": "abc",
+    }  # fmt: skip
+    return json.dumps(owner | changes)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", '{"host": ', "[]", '{"host": "a"}', "\0" * 50, "\xff", "[" * 100_000, "7" * 100_000,
+        owned_by(slurm_job=12), owned_by(slurm_job="12; id"), owned_by(slurm_job=["12"]),
+        owned_by(pid=10**400), owned_by(pid=-1), owned_by(pid=1.5), owned_by(pid="1"),
+        owned_by(pid=True), owned_by(host=None), owned_by(token=None), owned_by(process_started=1),
+    ],
+)  # fmt: skip
 def test_a_lock_that_says_nothing_is_outlived(path, content):
     path.write_text(content)
     with pytest.raises(Interrupted, match="an unknown job"), try_to_hold(path):
@@ -170,6 +192,130 @@ def test_a_lock_that_says_nothing_is_outlived(path, content):
     os.utime(path, (time.time() - lock.STALE_AFTER - 1,) * 2)
     with try_to_hold(path):
         pass
+
+
+@pytest.mark.parametrize("owner", [{}, {"slurm_job": "12"}])
+def test_a_lock_from_the_future_is_outlived(path, squeue, monkeypatch, owner):
+    squeue("echo RUNNING")
+    monkeypatch.setattr(lock, "STALE_AFTER", 0.3)
+    leave(path, age=-3600, **owner)
+    with pytest.raises(Interrupted), try_to_hold(path):
+        pass
+    with hold(path):
+        assert read_owner(path)["pid"] == os.getpid()
+
+
+def test_a_wait_is_said_with_its_end(path, monkeypatch, caplog):
+    monkeypatch.setattr(lock, "STALE_AFTER", 0.3)
+    leave(path)
+    with caplog.at_level(logging.INFO), hold(path):
+        pass
+    waiting, gone = caplog.messages
+    assert "is held by process 1 on node7 since 2024-01-01 00:00:00; waiting for its end" in waiting
+    assert "0.3 s without a sign of life" in waiting
+    assert gone.endswith("which is gone")
+
+
+@pytest.fixture
+def no_proc(tmp_path, monkeypatch):
+    """A system that shows no start times of processes, as macOS."""
+    monkeypatch.setattr(processes, "_PROC", tmp_path / "proc")
+
+
+def dead_pid():
+    process = FORK.Process(target=int)
+    process.start()
+    process.join()
+    return process.pid
+
+
+@pytest.mark.parametrize("started", [None, "1"])
+def test_a_dead_holder_of_this_host_does_not_block_without_start_times(path, no_proc, started):
+    me = processes.this_process()
+    assert me["process_started"] is None
+    leave(path, **me | {"pid": dead_pid(), "process_started": started})
+    with try_to_hold(path):
+        pass
+
+
+def test_a_dead_holder_that_knew_no_start_time_does_not_block(path):
+    leave(path, **processes.this_process() | {"pid": dead_pid(), "process_started": None})
+    with try_to_hold(path):
+        pass
+
+
+def test_a_holder_of_this_host_lives_by_its_heartbeat_without_start_times(path, no_proc):
+    leave(path, **processes.this_process())
+    with pytest.raises(Interrupted), try_to_hold(path):
+        pass
+    leave(path, age=lock.STALE_AFTER + 1, **processes.this_process())
+    with try_to_hold(path):
+        pass
+
+
+def test_process_numbers_of_another_container_say_nothing(path):
+    leave(path, **processes.this_process() | {"pid": dead_pid(), "pid_namespace": "pid:[1]"})
+    with pytest.raises(Interrupted), try_to_hold(path):
+        pass
+
+
+@pytest.mark.parametrize("lay", [
+    os.mkfifo, Path.mkdir, lambda path: path.symlink_to("none"), lambda path: path.symlink_to("."),
+])  # fmt: skip
+def test_something_else_in_its_place_is_one_line_at_once(path, lay):
+    lay(path)
+    said = f"{path} should be a lock file and is something else"
+    with pytest.raises(OSError, match=said), hold(path):
+        pass
+    with pytest.raises(OSError, match="remove it"):
+        read_owner(path)
+
+
+def test_who_comes_late_to_a_stale_lock_leaves_its_successors(path):
+    """Two find the same stale lock; one removes it, and a third has made its own since."""
+    leave(path)
+    found = lock._read(path)
+    leave(path, token="successor")
+    lock._remove(path, found)
+    assert read_owner(path)["token"] == "successor"
+
+
+def take_turns(path, counter):
+    while True:
+        with hold(path) as held:
+            value = int(counter.read_text() or 0)  # a killed one may have emptied it
+            held.verify()
+            counter.write_text(str(value + 1))
+
+
+def test_writers_that_are_killed_at_any_moment_hold_up_nobody_and_leave_nothing(path, tmp_path):
+    """The killed leave their lock or none; the living go on, one at a time."""
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    rng = random.Random(1)
+    for _ in range(12):
+        killed = FORK.Process(target=take_turns, args=(path, counter))
+        killed.start()
+        time.sleep(rng.random() / 50)
+        killed.kill()
+        killed.join()
+    writers = [FORK.Process(target=take_turns, args=(path, counter)) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    before = int(counter.read_text() or 0)
+    while int(counter.read_text() or 0) < before + 10:
+        time.sleep(0.01)
+    for writer in writers:
+        writer.kill()
+        writer.join()
+    left = {file.name for file in tmp_path.iterdir()} - {"counter", path.name}
+    assert left == set()
+
+
+def test_a_stopped_process_that_looks_after_locks_blocks_nobody(path, monkeypatch):
+    monkeypatch.setattr(lock, "_TRIES", 3)
+    with lock._alone_on_this_host(path.parent), hold(path) as held:
+        held.verify()
 
 
 def test_a_holder_that_was_taken_for_dead_must_not_write(path):

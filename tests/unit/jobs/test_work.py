@@ -108,3 +108,22 @@ def test_it_is_time_to_save_after_so_many_seconds(begin):
         assert work.due()
     with begin(every=3600.0) as work:
         assert not work.due()
+
+
+def test_what_killed_jobs_left_half_written_goes(begin, tmp_path):
+    with begin() as work:
+        work.save(b"half")
+    left = [".result.abcd1234.checkpoint", ".result.a_cd1234.pt", ".result.abcd1234.json"]
+    others = [".result.2.abcd1234.pt", ".other.abcd1234.pt", ".result.abcd1234.npz", "result.json"]
+    for name in left + others:
+        (tmp_path / name).touch()
+    with begin() as work:
+        assert work.state == b"half"
+    assert {file.name for file in tmp_path.iterdir()} == {"result.checkpoint", *others}
+
+
+def test_whoever_is_stopped_while_it_starts_begins_nothing(begin, tmp_path):
+    starting = resume(tmp_path / "result.pt", IDENTITY, every=1.0, stop=lambda: True)
+    with pytest.raises(Interrupted, match="before the work on .*result.pt began"):
+        starting.__enter__()
+    assert list(tmp_path.iterdir()) == []

@@ -74,7 +74,7 @@ PUBLISHED = pd.DataFrame(
         ("3", "RS", None, 0.25, 61.0, 75.0, "printed"),
     ],
     columns=["table", "row", "sigma", "radius", "certified_accuracy", "clean_accuracy", "status"],
-).assign(extra_data="no")
+).assign(extra_data="no", images=500)
 
 #: One table of each kind that shows certificates, as a study file writes it.
 PER_SIGMA = {

@@ -59,6 +59,27 @@ def test_what_the_authors_logs_say_stands_below_what_was_printed():
     assert (cell.text, cell.raised) == ("60.8", "74.9")
 
 
+def test_a_public_log_that_says_otherwise_is_shown_without_the_log():
+    logs = PUBLISHED.assign(logged_accuracy=60.0, logged_clean_accuracy=74.8)
+    for otherwise, rows in [(True, ["RS", "  from their logs", "Ours"]), (False, ["RS", "Ours"])]:
+        sheet = sheet_of(table(BEST), logs.assign(logged_otherwise=otherwise))
+        assert [row[0] for row in texts(sheet)] == rows
+        assert sheet.rows[1][3].text == ("60.0" if otherwise else "100.0")
+
+
+def test_logs_of_our_images_pair_what_they_and_we_get_right():
+    """And are no part of the table."""
+    ours = ROW | {"experiment": "e", "classifier": "cnn", "published": {"table": "3", "row": "RS"}}
+    log = CERTIFICATES["e"].query("classifier == 'cnn' and sigma == 0.25")
+    other = log.assign(label=2)
+    for content, correlation in [(log, 1.0), (log[:2], 0.0), (other, 0.0), (None, 0.0)]:
+        logs = PUBLISHED.assign(recomputed_accuracy=50.0, recomputed_clean_accuracy=75.0)
+        logs["log"] = [content] * len(logs)
+        numbers = build_table(table(BEST, rows=[ours]), CERTIFICATES, logs)
+        assert numbers["published_correlation"].tolist() == [pytest.approx(correlation)]
+        assert "log" not in numbers
+
+
 def test_published_values_that_do_not_exist_are_refused():
     entry = table(BEST, rows=[ROW | {"published": {"table": "3", "row": "X"}}])
     with pytest.raises(ValueError, match="no published cell of table 3, row X"):

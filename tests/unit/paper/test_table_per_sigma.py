@@ -13,6 +13,7 @@ from paper_samples import (
 )
 
 from paper.tables import build_table, lay_out, read_table
+from paper.tables._published import compare
 
 PANEL = PER_SIGMA["panels"][0]
 
@@ -52,8 +53,48 @@ def test_published_values_stand_below_ours():
         ["  published", "?", "25.0"],
         ["  difference", "", "+0.0"],
     ]
-    assert [cell.mark for cell in sheet.rows[0]] == ["", "", "‡"]  # 1.0 is outside our interval
+    assert [cell.mark for cell in sheet.rows[0]] == ["", "", "‡"]  # 1.0 is too far from 50.0
     assert any(note.startswith("?") for note in sheet.notes)
+    assert any(note.startswith("‡ differs from the published value") for note in sheet.notes)
+
+
+@pytest.mark.parametrize(
+    ("images", "published", "differs"),
+    [
+        (10_000, 48.6, False),  # our interval alone, [49.0, 51.0], leaves it out
+        (10_000, 48.5, True),
+        (500, 46.0, False),
+        (500, 45.3, True),
+    ],
+)
+def test_a_published_value_differs_by_the_images_of_both(images, published, differs):
+    number = compare_one(published_percent=published, published_images=images)
+    assert number["published_outside_interval"] is differs
+    assert (number["difference_ci_low"] > 0) is differs
+
+
+def test_a_difference_is_widened_by_rounding_and_narrowed_by_what_images_share():
+    near = {"published_percent": 48.5, "published_images": 10_000.0}
+    assert compare_one(**near, published_rounding=0.5)["published_outside_interval"] is False
+    near["published_percent"] = 49.5
+    assert compare_one(**near)["published_outside_interval"] is False
+    assert compare_one(**near, published_correlation=0.9)["published_outside_interval"] is True
+
+
+@pytest.mark.parametrize(
+    "unknown", [{"published_images": None}, {"accuracy_percent": None}, {"published_percent": None}]
+)
+def test_what_cannot_be_compared_is_neither_marked_nor_said_to_agree(unknown):
+    number = compare_one(**{"published_percent": 1.0, "published_images": 500} | unknown)
+    assert pd.isna(number["published_outside_interval"])
+    assert pd.isna(number["difference_ci_low"])
+
+
+def compare_one(**numbers):
+    """Return a number of ours, 50.0% of 10,000 images, beside a published one."""
+    numbers = {"accuracy_percent": 50.0, "images": 10_000} | numbers
+    (number,) = compare(pd.DataFrame([numbers], dtype=float)).to_dict("records")
+    return number
 
 
 def test_published_values_that_are_not_given_are_asked_for():

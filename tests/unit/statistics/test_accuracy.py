@@ -10,8 +10,10 @@ from scipy.special import xlogy
 from scipy.stats import binom, binomtest, multinomial, norm, ttest_1samp
 
 from dds.statistics.accuracy import (
+    are_decided,
     best_over_sigma,
     certified_accuracy,
+    leaves_undecided,
     mean_interval,
     most_frequent_share,
     paired_interval,
@@ -107,6 +109,26 @@ def test_abstentions_are_no_class():
     assert most_frequent_share(frame)["most_frequent_share"].tolist() == [0.5]
 
 
+@pytest.mark.parametrize(
+    ("computed", "share"),
+    [([True] * 5, 0.5), ([False, *[True] * 4], 2 / 3), ([False] * 5, 0.8)],
+)
+def test_abstentions_are_left_out_and_images_that_were_stopped_early_are_not(computed, share):
+    selected, prediction = [3, 3, 3, 3, 1], [-1, -1, -1, 3, 1]
+    frame = certificates(
+        0.0, False, selected=selected, prediction=prediction, computed=np.array(computed)
+    )
+    assert most_frequent_share(frame)["most_frequent_share"].tolist() == [pytest.approx(share)]
+
+
+def test_a_classifier_that_only_abstains_has_no_favourite_class():
+    (row,) = most_frequent_share(
+        certificates(0.0, False, selected=[3, 3], prediction=[-1, -1])
+    ).to_dict("records")
+    assert np.isnan(row["most_frequent_share"])
+    assert row["nearly_constant"] is False
+
+
 @given(st.lists(st.integers(-100, 100), min_size=2, max_size=40, unique=True))
 def test_mean_interval_is_students(values):
     values = np.array(values)
@@ -160,6 +182,29 @@ def test_the_best_of_several_classifiers_are_numbered_by_classifier_and_radius()
     assert best["accuracy"].tolist() == [1.0, 0.0, 1.0, 1.0]
     assert best["sigma"].tolist()[0] == 0.25
     assert best["sigma"].tolist()[3] == 0.5
+
+
+def test_radii_that_the_plan_did_not_decide_are_not_computed():
+    frame = certificates([0.3, 0.6], True, lowest_radius=0.25, decided_radii="0.25 0.5")
+    rows = certified_accuracy(frame, [0.0, 0.25, 0.4, 0.5, 0.6])
+    assert rows["accuracy"].tolist() == pytest.approx([np.nan, 1, np.nan, 0.5, np.nan], nan_ok=True)
+    assert rows["low"].isna().tolist() == rows["accuracy"].isna().tolist()
+    both = pd.concat([frame, frame.assign(decided_radii="0.25 0.4")])
+    assert are_decided(both, [0.25, 0.4, 0.5]).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("columns", "leaves"),
+    [
+        ({}, False),
+        ({"lowest_radius": 0.0}, False),
+        ({"lowest_radius": 0.0, "decided_radii": ""}, False),
+        ({"lowest_radius": 0.25, "decided_radii": ""}, True),
+        ({"lowest_radius": 0.0, "decided_radii": "0.0 0.25"}, True),
+    ],
+)
+def test_plans_that_leave_radii_undecided_are_told_from_those_that_do_not(columns, leaves):
+    assert leaves_undecided(certificates([0.3], True, **columns)) == leaves
 
 
 @pytest.mark.parametrize(("more", "fewer", "pairs"), [(12, 2, 50), (1, 7, 21), (3, 0, 100)])

@@ -214,10 +214,53 @@ def test_a_study_may_add_models_of_its_own(load, tmp_path):
 
 
 def test_classes_may_lie_in_a_file(load, project):
-    names = [f"digit {number}" for number in range(10)]
-    (project / "names.txt").write_text("\n".join(names) + "\n")
-    study = load({}, {"digits_cnn.classes": "names.txt"})
-    assert study.models["digits_cnn"].classes == names
+    names = [f"digit {number}, é" for number in range(10)]
+    changes = {"digits_cnn.classes": "names.txt"}
+    for before, between, after in (("", "\n", ""), ("\ufeff", "\r\n", "\r\n\r\n \r\n")):
+        content = (before + between.join(names) + after).encode()
+        (project / "names.txt").write_bytes(content)
+        assert load({}, changes).models["digits_cnn"].classes == names
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("caf\xe9\nbar\n".encode("latin-1"), "is no text in UTF-8; save it as UTF-8"),
+        ("café\nbar\n".encode("utf-16"), "is no text in UTF-8; save it as UTF-8"),
+        (b"", "line 1 is no name of a class"),
+        (b"cat\n\ndog\n", "line 2 is no name of a class"),
+        (b"cat\nd\0g\n", "line 2 is no name of a class"),
+        (b"cat\ndog\ncat\n", "line 3: cat comes twice"),
+        (b"cat\n", "must hold at least two names, one a line"),
+    ],
+)
+def test_a_file_of_classes_that_is_none_is_refused(load, project, content, reason):
+    (project / "names.txt").write_bytes(content)
+    message = refusal(load, {}, {"digits_cnn.classes": "names.txt"})
+    assert message.startswith("config/models.yaml: digits_cnn.classes: ")
+    assert reason in message
+
+
+@pytest.mark.parametrize(
+    ("key", "download"),
+    [
+        ("url", {"url": "https://me:SECRET@host/f"}),
+        ("mirrors[0]", {"url": "https://host/f", "mirrors": ["https://me:SECRET@host/f"]}),
+        ("labels.url", {"url": "https://host/f", "labels": {"url": "https://me:SECRET@host/f"}}),
+    ],
+)
+def test_no_address_has_a_login_in_it(load, key, download):
+    message = refusal(load, {}, {"digits_cnn.weights": {"download": download}})
+    place = f"config/models.yaml: digits_cnn.weights.download.{key}"
+    assert message.startswith(f"{place}: has a login in it, which would be published with")
+    assert "SECRET" not in message
+
+
+def test_the_mirror_of_ones_own_tells_no_password(project):
+    config = {"url_overrides": {"https://hub.example/": "https://me:SECRET@mirror.example/"}}
+    message = refusal(read, config, project)
+    assert "url_overrides.https://hub.example/: has a login in it" in message
+    assert "SECRET" not in message
 
 
 def test_a_study_file_may_lie_anywhere_and_gives_the_results_their_name(project, tmp_path):
@@ -302,7 +345,7 @@ ABOUT_KEYS = {
     "experiments.denoised.sigmas.1": (float("inf"), "experiments.denoised.sigmas[1]: inf is not a "
                                                     "finite number"),
     "experiments.denoised.sigmas.2": (0, "experiments.denoised.sigmas[2]: 0 is out of range; must "
-                                         "be above 0"),
+                                         "be at least 0.001 and at most 10"),
     "experiments.denoised.classifiers": ([], "experiments.denoised.classifiers: is empty"),
     "experiments.denoised.precision": ("float16", "experiments.denoised.precision: float16 is not "
                                                   "allowed; did you mean bfloat16? allowed"),
@@ -398,13 +441,13 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
             "n0: 26214401 is out of range; must be at least 1 and at most 26,214,",
         ),
         ({"denoiser": "none", "steps": 10}, "steps: 10 is for experiments with a denoiser alone"),
-        ({"steps": "every"}, "steps: every must be a whole number of at least 2, or all"),
-        ({"steps": -1}, "steps: -1 must be a whole number of at least 2, or all"),
+        ({"steps": "every"}, "steps: every must be a whole number from 2 to 8,192, or all"),
+        ({"steps": -1}, "steps: -1 must be a whole number from 2 to 8,192, or all"),
         (
             {"steps": 1000},
             "steps: 1000 is more steps than timesteps below sigma 0.125; must be at most 598, or",
         ),
-        ({"batch_size": 0}, "batch_size: 0 must be a whole number of at least 1, or auto"),
+        ({"batch_size": 0}, "batch_size: 0 must be a whole number from 1 to 100,000, or auto"),
         (
             {"timestep": "exact"},
             "timestep: exact is not the timestep that digits_cnn_finetuned is ",
@@ -415,13 +458,13 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
         ({"classifiers": ["digits_cn"]}, "classifiers[0]: digits_cn is no classifier; did you me"),
         ({"sigmas": [0.25, 0.001]}, "sigmas[1]: denoiser digits_unet: sigma 0.001 is"),
         (
-            {"sigmas": [0.25, 50000]},
-            "sigmas[1]: denoiser digits_unet: sigma 50000 is outside what the noise schedule "
+            {"sigmas": [0.25, 0.001]},
+            "sigmas[1]: denoiser digits_unet: sigma 0.001 is outside what the noise schedule "
             "covers: 0.00157 to 4.06e+04",
         ),
         (
             {"denoiser": "none", "sigmas": [1e300]},
-            "sigmas[0]: 1e+300 is out of range; must be at m",
+            "sigmas[0]: 1e+300 is out of range; must be at least 0.001 and at most 10",
         ),
         ({"sigmas": [0.1234567]}, "sigmas[0]: 0.1234567 has more than the six digits"),
         ({"plan": "sequential"}, "radii is missing"),
@@ -477,12 +520,25 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "notebooks[0]: there is no notebooks/table.ipynb; did you mean tables?"),
         ({"checks.0.than.experiment": "nothing"},
          "checks[0].than.experiment: nothing is no experiment; allowed: denoised, undefended"),
+        ({"checks.0.than.table": "3"},
+         "checks[0].than.table: does not go with better; leave it out"),
+        ({"checks.0.than": {"experiment": "undefended"}},
+         "checks[0].than: better needs classifier"),
+        ({"checks.0.kind": "better_than_published"},
+         "checks[0].sigmas: does not go with better_than_published; leave it out"),
+        ({"checks.0": {"kind": "better_than_published", "experiment": "denoised",
+                       "classifier": "digits_cnn", "than": {"table": "3"}}},
+         "checks[0].than: better_than_published needs rows"),
         ({"checks.1.sigmas": [0.125]},
          "checks[1].sigmas[0]: 0.125 is no sigma of experiment ablation_one_shot; allowed: 0.25"),
         ({"experiments.denoised.plan": "curtailed", "experiments.denoised.radii": [0.25]},
          "tables.table_1.radii[0]: 0.125 is below the radii that experiment denoised decides"),
         ({"experiments.denoised.plan": "sequential", "experiments.denoised.radii": [0.125, 0.25]},
          "tables.table_1.radii[2]: 0.375 is none of the radii that experiment denoised decides"),
+        ({"figures.figure_2.panels.0.experiment": "plan_sequential",
+          "figures.figure_2.panels.0.classifier": "digits_cnn"},
+         "figures.figure_2.panels[0].experiment: plan_sequential decides single radii, and a "
+         "curve shows all; allowed is an experiment with a plan other than sequential"),
         (AGAINST_SIGMA,
          "figures.figure_2.radii[1]: 0.3 is none of the radii that experiment plan_sequential"),
         ({"models": {"digits_cnn": {"like": "digits_vit"}}},

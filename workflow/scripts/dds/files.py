@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what `atomic_path` left of a file when processes were killed.
+
+    For whoever alone writes the file: what another process is writing goes, too.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, as `atomic_path` was given it.
+    """
+    path = Path(path)
+    left = re.compile(
+        rf"\.{re.escape(path.stem)}\.[a-z0-9_]{{8}}{re.escape(path.suffix)}"  # as mkstemp names
+    )
+    for other in path.parent.iterdir():
+        if left.fullmatch(other.name):
+            other.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: object) -> None:

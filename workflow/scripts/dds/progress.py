@@ -6,9 +6,9 @@ import logging
 import sys
 import time
 
-from tqdm import tqdm
-
 logger = logging.getLogger(__name__)
+
+_current: Progress | None = None
 
 
 class Progress:
@@ -43,6 +43,8 @@ class Progress:
         log_interval: float = 30.0,
         scaled: bool = False,
     ) -> None:
+        from tqdm import tqdm  # Snakemake, which reads progress, does without
+
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -53,40 +55,75 @@ class Progress:
             leave=False,
             unit_scale=scaled,
         )
-        self._scaled = scaled
-        self._label, self._unit, self._total = label, unit, total
+        self.label, self.unit, self.total = label, unit, total
+        self._scaled, self._log_interval = scaled, log_interval
         self._initial = self.done = done
         self._started = self._logged = time.monotonic()
-        self._log_interval = log_interval
+        # What came first, and when: what precedes it, as compiling, does not come again.
+        self._first: tuple[int, float] | None = None
 
     def __enter__(self) -> Progress:
+        global _current
+        _current = self
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._bar.close()
         self._log()
 
-    def advance(self, units: int) -> None:
-        """Count `units` more as done."""
+    def advance(self, units: int, *, total: int | None = None) -> None:
+        """Count `units` more as done.
+
+        Parameters
+        ----------
+        units : int
+            How many.
+        total : int, optional
+            What the whole is expected to be by now, where that is learnt on the way.
+        """
         self.done += units
+        if total is not None:
+            self.total = self._bar.total = total
+        if self._first is None:
+            self._first = (self.done, time.monotonic())
         self._bar.update(units)
         if time.monotonic() - self._logged >= self._log_interval:
             self._log()
 
+    @property
+    def rate(self) -> float | None:
+        """Units a second, from the first that came on; None before."""
+        if self._first is None:
+            return None
+        (done, since), now = self._first, time.monotonic()
+        if self.done == done:
+            done, since = self._initial, self._started
+        return (self.done - done) / max(now - since, 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until all is done at this rate; None where that cannot be told."""
+        rate = self.rate
+        return max(self.total - self.done, 0) / rate if rate and self.total is not None else None
+
     def _log(self) -> None:
         self._logged = time.monotonic()
-        elapsed = self._logged - self._started
-        meter = tqdm.format_meter(
+        meter = self._bar.format_meter(
             self.done,
-            self._total,
-            elapsed,
+            self.total,
+            self._logged - self._started,
             ncols=0,
-            prefix=self._label,
-            unit=f" {self._unit}",
-            initial=self._initial,
+            prefix=self.label,
+            unit=f" {self.unit}",
+            rate=self.rate,
             unit_scale=self._scaled,
         )
         logger.info(meter)
+
+
+def current() -> Progress | None:
+    """Return the work of this process that was begun last; None before the first."""
+    return _current
 
 
 class Interrupted(RuntimeError):

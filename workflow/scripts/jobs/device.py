@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import logging
+import os
 import platform
+from collections.abc import Callable
+from typing import Any
 
 import torch
+
+from jobs.running import note
+
+_log = logging.getLogger("device")
 
 # Of glibc's mallopt: from which size on memory is mapped, and how much free memory is kept.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 
 
 def prepare_device(wanted: str, threads: int) -> torch.device:
-    """Choose the device and settle how it computes.
+    """Choose the device, settle how it computes, and say which it is in log and record.
 
     Parameters
     ----------
@@ -29,13 +37,53 @@ def prepare_device(wanted: str, threads: int) -> torch.device:
     Raises
     ------
     ValueError
-        If a GPU is wanted and none is usable.
+        If a GPU is wanted, or SLURM has allotted one to this job and ``"auto"`` is wanted,
+        and torch can use none: hours on a CPU are no substitute for what was asked for.
     """
     torch.set_num_threads(threads)
     _keep_freed_memory()
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda, but no GPU is usable here; allowed: auto, cpu, cuda")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    device = torch.device("cpu" if wanted == "cpu" else _gpu_or_cpu(wanted))
+    _log.info("computing on %s", device_name(device))
+    note(device=device_name(device))
+    return device
+
+
+def allotted_gpus() -> str | None:
+    """Return the variable by which SLURM says that this job has a GPU; None where it has none."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    for name in ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE", "CUDA_VISIBLE_DEVICES"):
+        value = os.environ.get(name, "")
+        # The third is a number of GPUs; the others name them, and the first is called 0.
+        if value not in ("", "NoDevFiles", "-1") and (name, value) != ("SLURM_GPUS_ON_NODE", "0"):
+            return f"{name}={value}"
+    return None
+
+
+def _gpu_or_cpu(wanted: str) -> str:
+    if torch.cuda.is_available():
+        if problem := _problem(lambda: torch.zeros(1, device="cuda").add(1).item()):
+            raise ValueError(f"torch {torch.__version__} cannot use the GPU here: {problem}")
+        return "cuda"
+    asked = "device: cuda" if wanted == "cuda" else None
+    if allotted := allotted_gpus():
+        asked = asked or f"SLURM allotted this job a GPU ({allotted})"
+    if asked:
+        problem = _problem(torch.cuda.init)
+        raise ValueError(
+            f"{asked}, but torch {torch.__version__} finds no usable GPU: {problem}; "
+            "mend that, or set device: cpu (allowed: auto, cpu, cuda)"
+        )
+    return "cpu"
+
+
+def _problem(use: Callable[[], Any]) -> str | None:
+    """Return why a GPU cannot be used, in one sentence; None where it can."""
+    try:
+        use()
+    except (RuntimeError, AssertionError) as error:
+        return " ".join(str(error).split()).split(". ")[0] or type(error).__name__
+    return None
 
 
 def _keep_freed_memory() -> None:

@@ -49,7 +49,10 @@ Counter = tuple[Callable[[], float], float]  # joules so far, and where it start
 
 
 def _gpu(device: torch.device) -> list[Counter]:
-    import pynvml
+    try:
+        import pynvml
+    except ImportError:
+        return []
 
     def read() -> float:
         try:

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 from dds.progress import Interrupted
 from jobs.alone import stand_in
+from jobs.records import check_inputs, write_records
+from jobs.running import recorded
 
 #: Exit status of a job that was asked to stop and has saved what it had done.
 INTERRUPTED = 75
@@ -22,18 +24,24 @@ _log = logging.getLogger("job")
 
 
 @contextmanager
-def job(namespace: dict[str, Any]) -> Iterator[Any]:
+def job(namespace: dict[str, Any], *, trusting: bool = False) -> Iterator[Any]:
     """Give a rule's script what it works on, log to the rule's log file, and fail in one line.
+
+    What the job reads must be what was made for this study, and what it makes gets a record
+    (`jobs.records`).
 
     Lines of level INFO and above go to ``snakemake.log[0]`` with the time; the first says
     where the job runs. When the block raises, the log gets the traceback and, as its
     last line, the reason; standard error gets the reason and the log's name. The job
     exits with status 1, or with `INTERRUPTED` when the block raises `Interrupted`.
+    Meanwhile a record of how far it is lies beside the log (`jobs.running`).
 
     Parameters
     ----------
     namespace : dict
         The script's ``globals()``.
+    trusting : bool, optional
+        Whether the script itself looks at what is wrong with what it reads.
 
     Yields
     ------
@@ -61,7 +69,11 @@ def job(namespace: dict[str, Any]) -> Iterator[Any]:
     logging.captureWarnings(True)
     _log.info("%s on %s", snakemake.rule, whereabouts())
     try:
-        yield snakemake
+        with recorded(snakemake.rule, log_file):
+            if not trusting:
+                check_inputs(snakemake)
+            yield snakemake
+            write_records(snakemake)
     except Interrupted as interruption:
         _log.info("interrupted: %s", interruption)
         _end(snakemake, str(interruption), INTERRUPTED)

@@ -1,12 +1,18 @@
-"""One writer for each shard, across hosts and restarts."""
+"""One writer for each result, across hosts and restarts.
+
+A lock is a file that says who holds it, and whose time of change is the holder's heartbeat. It
+needs no locks of the file system, which shared ones often lack between hosts. It is looked at,
+made and removed by one process of a host at a time, so that nothing changes in between.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
-import socket
-import subprocess
+import stat
+import tempfile
 import threading
 import time
 import uuid
@@ -16,15 +22,24 @@ from pathlib import Path
 from typing import IO, Any
 
 from dds.progress import Interrupted
+from jobs import processes, running
+from jobs.processes import (
+    HEARTBEAT,
+    STALE_AFTER,
+    is_alive,
+    names_a_process,
+    slurm_runs,
+    this_process,
+)
 
-#: Seconds between two heartbeats of a lock holder, after how many without one the lock is
-#: stale, between two looks at a lock that is waited for, and to wait for squeue.
-HEARTBEAT = 15.0
-STALE_AFTER = 120.0
+#: Seconds between two looks at a lock that is waited for.
 LOOK = 5.0
-PATIENCE = 60.0
 
-_KEYS = {"host", "pid", "process_started", "slurm_job", "since", "token"}
+_MOST_BYTES = 4096  # of a lock; what is longer is none
+
+# How often another process of this host may be found to look after the locks of a folder, which
+# takes it milliseconds, until it is taken to be stopped.
+_TRIES, _PAUSE = 500, 0.01
 
 _log = logging.getLogger("lock")
 
@@ -62,8 +77,8 @@ def hold(path: str | Path, *, stop: Callable[[], bool] = lambda: False) -> Itera
 
     A stale lock does not block: its holder is a process of this host that is gone, an
     earlier run of this SLURM job, a SLURM job that does not run any more, or one without a
-    heartbeat for `STALE_AFTER` seconds. Should such a holder live after all, `Lock.verify`
-    stops it.
+    heartbeat for `STALE_AFTER` seconds, by whatever clock. Should such a holder live after
+    all, `Lock.verify` stops it.
 
     Parameters
     ----------
@@ -82,27 +97,15 @@ def hold(path: str | Path, *, stop: Callable[[], bool] = lambda: False) -> Itera
     Interrupted
         If the wait was stopped.
     OSError
-        If the lock file cannot be written.
+        If the lock file cannot be written, or something else lies in its place.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    owner = _myself()
-    waiting = False
-    while (file := _create(path, owner)) is None:
-        try:
-            holder = read_owner(path)
-        except FileNotFoundError:  # released in the meantime
-            continue
-        if not _is_alive(path, holder, owner):
-            _log.info("%s was left by %s, which is gone", path, describe(holder))
-            _remove(path, holder)
-            continue
-        if not waiting:
-            _log.info("%s is held by %s; waiting for its end", path, describe(holder))
-            waiting = True
-        if stop():
-            raise Interrupted(f"stopped while waiting for {path}, held by {describe(holder)}")
-        time.sleep(LOOK)
+    owner = this_process() | {
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "token": uuid.uuid4().hex,
+    }
+    file = _wait_for(path, owner, stop)
     ended = threading.Event()
     heart = threading.Thread(target=_beat, args=(file, ended), daemon=True)
     heart.start()
@@ -112,7 +115,9 @@ def hold(path: str | Path, *, stop: Callable[[], bool] = lambda: False) -> Itera
         ended.set()
         heart.join()
         file.close()
-        _remove(path, owner)
+        with suppress(OSError), _alone_on_this_host(path.parent):
+            if read_owner(path).get("token") == owner["token"]:
+                path.unlink()
 
 
 def read_owner(path: str | Path) -> dict[str, Any]:
@@ -126,19 +131,17 @@ def read_owner(path: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``host``, ``pid``, ``process_started``, ``slurm_job``, ``since`` and ``token``; empty
+        What `jobs.processes.this_process` returned there, ``since`` and ``token``; empty
         if the file does not say, as after a power failure.
 
     Raises
     ------
     FileNotFoundError
         If nobody holds it.
+    OSError
+        If something else lies in its place: a folder, a link, a pipe.
     """
-    try:
-        owner = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return owner if isinstance(owner, dict) and owner.keys() >= _KEYS else {}
+    return _read(Path(path))[0]
 
 
 def describe(owner: dict[str, Any]) -> str:
@@ -153,120 +156,122 @@ def describe(owner: dict[str, Any]) -> str:
     -------
     str
     """
-    if not owner:
-        return "an unknown job"
-    job = f"SLURM job {owner['slurm_job']}, " if owner["slurm_job"] else ""
-    return f"{job}process {owner['pid']} on {owner['host']} since {owner['since']}"
+    return f"{processes.describe(owner)} since {owner['since']}" if owner else "an unknown job"
 
 
-def _myself() -> dict[str, Any]:
-    pid = os.getpid()
-    return {
-        "host": socket.gethostname(),
-        "pid": pid,
-        "process_started": _process_start(pid),
-        "slurm_job": os.environ.get("SLURM_JOB_ID"),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "token": uuid.uuid4().hex,
-    }
+def _wait_for(path: Path, owner: dict[str, Any], stop: Callable[[], bool]) -> IO[str]:
+    """Make the lock, once nobody alive holds it, and return its file, open."""
+    seen, since, waiting = None, 0.0, False
+    while True:
+        with _alone_on_this_host(path.parent):
+            if file := _create(path, owner):
+                running.note(waits_for=None)
+                return file
+        try:
+            found = holder, beat = _read(path)
+        except FileNotFoundError:  # released in the meantime
+            continue
+        if found != seen:
+            seen, since = found, time.monotonic()
+        silent = max(time.monotonic() - since, _age(path.parent, beat))
+        if _is_stale(holder, owner, silent):
+            _remove(path, found)
+            continue
+        if not waiting:
+            waiting = True
+            running.note(waits_for=describe(holder))
+            _log.info(
+                "%s is held by %s; waiting for its end, or for %g s without a sign of life",
+                path, describe(holder), STALE_AFTER,
+            )  # fmt: skip
+        if stop():
+            raise Interrupted(f"stopped while waiting for {path}, held by {describe(holder)}")
+        time.sleep(LOOK)
+
+
+def _is_stale(holder: dict[str, Any], me: dict[str, Any], silent: float) -> bool:
+    """Tell whether a holder without a heartbeat for so many seconds is gone."""
+    if holder:
+        if (alive := is_alive(holder)) is not None:
+            return not alive
+        job = holder["slurm_job"]
+        requeued = job == me["slurm_job"] and holder["host"] != me["host"]  # that run is over
+        if job and (requeued or slurm_runs(job) is False):
+            return True
+    return silent >= STALE_AFTER
+
+
+def _remove(path: Path, stale: tuple[dict[str, Any], float]) -> None:
+    """Remove a stale lock, unless somebody has done so, or its holder has moved."""
+    with _alone_on_this_host(path.parent), suppress(FileNotFoundError):
+        if _read(path) == stale:
+            path.unlink()
+            _log.info("%s was left by %s, which is gone", path, describe(stale[0]))
+
+
+@contextmanager
+def _alone_on_this_host(folder: Path) -> Iterator[None]:
+    """Let no other process of this host make or remove a lock in a folder meanwhile.
+
+    Between hosts, and where a folder cannot be locked, two jobs may take over one stale lock
+    at the same moment: `Lock.verify` then stops the one that came first.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:  # the system lets go when a process dies, but not when it is stopped
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_PAUSE)
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(handle)
 
 
 def _create(path: Path, owner: dict[str, Any]) -> IO[str] | None:
-    """Make the lock file, whole, and return it open; None where it exists."""
-    temporary = path.with_name(f"{path.name}.{owner['token']}")
-    file = temporary.open("x", encoding="utf-8")
+    """Make the lock file and return it open; None where it exists."""
+    try:
+        file = path.open("x", encoding="utf-8")
+    except FileExistsError:
+        return None
     try:
         file.write(json.dumps(owner))
         file.flush()
         os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-        if os.fstat(file.fileno()).st_nlink == 2:  # on NFS the answer of link() may get lost
-            return file
-        file.close()
-        return None
     except OSError:
         with suppress(OSError):
             file.close()
+        path.unlink()
         raise
-    finally:
-        temporary.unlink()
+    return file
 
 
-def _remove(path: Path, owner: dict[str, Any]) -> None:
-    """Remove the lock if it is still `owner`'s.
-
-    It is moved away first, so that of two jobs that find the same stale lock one removes
-    it, and is read again, in case the other has removed it and made one of its own.
-    """
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+def _read(path: Path) -> tuple[dict[str, Any], float]:
+    """Return who holds a lock, empty if it does not say, and when it was changed last."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(f"{path} should be a lock file and is something else; remove it")
+    with path.open("rb") as file:
+        content, beat = file.read(_MOST_BYTES), os.fstat(file.fileno()).st_mtime
     try:
-        os.rename(path, aside)
-    except FileNotFoundError:
-        return
-    if read_owner(aside).get("token") != owner.get("token"):
-        with suppress(FileExistsError):
-            os.link(aside, path)
-    aside.unlink()
+        owner = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}, beat
+    whole = names_a_process(owner) and all(
+        isinstance(owner.get(key), str) for key in ("since", "token")
+    )
+    return (owner if whole else {}), beat
 
 
-def _is_alive(path: Path, holder: dict[str, Any], me: dict[str, Any]) -> bool:
-    if holder:
-        if holder["host"] == me["host"]:
-            return _process_start(holder["pid"]) == holder["process_started"]
-        if holder["slurm_job"] and (
-            holder["slurm_job"] == me["slurm_job"]  # requeued: its earlier run is over
-            or _slurm_runs(holder["slurm_job"]) is False
-        ):
-            return False
-    return _age(path) < STALE_AFTER
-
-
-def _process_start(pid: int) -> str | None:
-    """Return when a process of this host started, in clock ticks; None when it is gone."""
+def _age(folder: Path, beat: float) -> float:
+    """Return the seconds since a heartbeat, by the file system's own clock."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else fields[19]
-
-
-def _slurm_runs(job: str) -> bool | None:
-    """Tell whether a SLURM job runs, and does not wait for a new start; None if unknown."""
-    try:
-        answer = subprocess.run(
-            [
-                "squeue",
-                "--noheader",
-                "--states",
-                "RUNNING,SUSPENDED,COMPLETING",
-                "--jobs",
-                job,
-                "--format",
-                "%T",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    if answer.returncode != 0:
-        return False if "Invalid job id" in answer.stderr else None
-    return bool(answer.stdout.strip())
-
-
-def _age(path: Path) -> float:
-    """Seconds since the holder's last heartbeat, by the file system's own clock."""
-    probe = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    try:
-        probe.touch()
-        return probe.stat().st_mtime - path.stat().st_mtime
-    except FileNotFoundError:
-        return float("inf")
-    finally:
-        probe.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            return os.fstat(probe.fileno()).st_mtime - beat
+    except OSError:  # as on a full disk
+        return time.time() - beat
 
 
 def _beat(file: IO[str], ended: threading.Event) -> None:

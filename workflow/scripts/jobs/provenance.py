@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import platform
 import subprocess
 import time
@@ -11,6 +13,11 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+#: Seconds to wait for git. A job heeds no signal meanwhile, and SLURM kills it 30 s after one.
+_PATIENCE = 10.0
+
+_log = logging.getLogger("provenance")
 
 _PACKAGES = (
     "torch",
@@ -28,10 +35,19 @@ _PACKAGES = (
 
 
 class Provenance:
-    """Collects where a result comes from while it is made; start one first of all."""
+    """Collects where a result comes from while it is made; start one first of all.
+
+    What cannot be found out is None, and never stops the work.
+    """
 
     def __init__(self) -> None:
         self._started = time.time()
+        self._found = {
+            "commit": _commit(),
+            "versions": _versions(),
+            "host": platform.node(),
+            "processor": _processor(),
+        }
 
     def finish(self, **facts: Any) -> dict[str, Any]:
         """Return the record: `facts`, then code, versions, machine and time.
@@ -45,15 +61,15 @@ class Provenance:
         -------
         dict
         """
-        return facts | {
-            "commit": _commit(),
-            "versions": _versions(),
-            "host": platform.node(),
-            "processor": _processor(),
-            "started": _clock(self._started),
-            "finished": _clock(time.time()),
-            "seconds": round(time.time() - self._started, 3),
-        }
+        return (
+            facts
+            | self._found
+            | {
+                "started": _clock(self._started),
+                "finished": _clock(time.time()),
+                "seconds": round(time.time() - self._started, 3),
+            }
+        )
 
 
 def of_artefact(provenance: Provenance, snakemake: Any) -> dict[str, Any]:
@@ -143,15 +159,28 @@ def summarize(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _commit() -> str | None:
     """Return the commit of this code, with ``+changes`` if the work tree differs."""
-    root = Path(__file__).parent
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return answer.stdout.strip() or None
+    command = [
+        "git",
+        *("-c", "safe.directory=*"),  # whoever owns it, its code is what runs here
+        *("describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"),
+    ]
+    # Many jobs may ask at once: none is to lock the index.
+    variables = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        answer = subprocess.run(
+            command, cwd=Path(__file__).parent, env=variables, capture_output=True, text=True,
+            errors="replace", stdin=subprocess.DEVNULL, check=False, timeout=_PATIENCE,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        problem = f"git does not answer within {_PATIENCE:g} s"
+    except OSError as error:
+        problem = f"git cannot be run ({error.strerror})"
+    else:
+        if commit := answer.stdout.strip():
+            return commit
+        problem = " ".join(answer.stderr.split()) or "git says nothing"
+    _log.info("the commit of this code is not recorded: %s", problem)
+    return None
 
 
 def _clock(seconds: float) -> str:
@@ -173,6 +202,6 @@ def _processor() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except FileNotFoundError:
+    except OSError:
         pass
     return platform.processor() or platform.machine()

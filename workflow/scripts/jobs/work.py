@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dds.files import remove_leftovers
+from dds.progress import Interrupted
 from jobs.checkpoints import UnusableCheckpoint, load_checkpoint, save_checkpoint
 from jobs.energy import EnergyMeter
 from jobs.lock import Lock, hold
@@ -133,7 +135,8 @@ def resume(
     Parameters
     ----------
     output : str or Path
-        The result. Its lock and checkpoint lie beside it, under its name.
+        The result. Its lock, checkpoint and provenance lie beside it, under its name; what
+        jobs that were killed have left half written of them goes.
     identity : mapping
         All that the result depends on, as JSON can hold it. A checkpoint of another
         identity is not used; the log says in one line what differs.
@@ -151,8 +154,12 @@ def resume(
     Raises
     ------
     Interrupted
-        If the wait for the lock was stopped.
+        If it was stopped before the work began.
     """
     output = Path(output)
     with hold(output.with_suffix(".lock"), stop=stop) as lock:
+        for suffix in (output.suffix, ".checkpoint", ".json"):
+            remove_leftovers(output.with_suffix(suffix))
+        if stop():
+            raise Interrupted(f"stopped before the work on {output} began")
         yield Work(output, identity, lock, every, meter)

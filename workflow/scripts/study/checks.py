@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -10,12 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from dds.data.sources import SOURCES
+from dds.data.splits import most_at_random, most_images
+from dds.networks.families import CONTRACT, FAMILIES
 from dds.networks.schedules import build_schedule
+from dds.seeds import MOST_STEPS
+from dds.statistics.plans import PLANS
+from dds.statistics.reach import largest_radius, samples_needed
 from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.artefacts import Artefact, Check, parts, sourced_parts
+from study.datasets import Dataset
 from study.errors import Place, StudyError, number, show, suggestion
-from study.experiments import MOST_STEPS, Experiment
+from study.experiments import Experiment
 from study.models import Classifier, Denoiser, Finetune, Model
 from study.references import read_references
 from study.study import Study
@@ -40,6 +47,8 @@ def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place
     StudyError
         Naming, in one line, the file, the key and what is allowed.
     """
+    for name, dataset in study.datasets.items():
+        _check_splits(dataset, at / "datasets" / name / "splits")
     for name, experiment in study.experiments.items():
         _check_parts_exist(experiment, study, at / "experiments" / name)
     for name in needed_models(study):
@@ -138,14 +147,26 @@ def _check_tuned_for(name: str, experiment: Experiment, study: Study, at: Place)
 
 
 def _check_images(experiment: Experiment, study: Study, at: Place) -> None:
-    """Check that the split of an experiment has so many images, where the study says it."""
-    rule = study.datasets[experiment.dataset].splits[experiment.split]
-    size = rule if isinstance(rule, int) else rule.images
+    """Check that the split of an experiment has so many images, where that is known."""
+    dataset = study.datasets[experiment.dataset]
+    size = most_images(dataset.splits[experiment.split], _total(dataset))
     if size is not None and experiment.images > size:
         raise StudyError(
             f"{at}: {experiment.images} is out of range; split {experiment.split} of dataset "
             f"{experiment.dataset} has {size} images"
         )
+
+
+def _check_splits(dataset: Dataset, at: Place) -> None:
+    """Check that there are as many images as the splits get, where that is known."""
+    total, wanted = _total(dataset), most_at_random(dataset.splits)
+    if total is not None and wanted > total:
+        raise StudyError(f"{at}: {wanted:,} images are more than the {total:,} that there are")
+
+
+def _total(dataset: Dataset) -> int | None:
+    """Return how many images there are; a source of the user's own need not say it."""
+    return getattr(SOURCES[dataset.source].images(dataset), "total", None)
 
 
 def _check_schedule(denoiser: str, study: Study, sigmas: Sequence[float], at: Place) -> None:
@@ -161,7 +182,7 @@ def _check_steps(experiment: Experiment, study: Study, at: Place) -> None:
     """Check that a chain of reverse steps has timesteps, and noise, for all of them."""
     schedule = _schedule(study.models[experiment.denoiser])
     for sigma in experiment.sigmas:
-        there = int(schedule.timestep(sigma, experiment.timestep).t) + 1
+        there = schedule.most_steps(sigma, experiment.timestep)
         steps = there if experiment.steps == "all" else experiment.steps
         if steps > there:
             raise StudyError(
@@ -186,6 +207,7 @@ def _check_model(name: str, study: Study, at: Place) -> None:
     if isinstance(model, Classifier):
         _check_normalisation(model, at / "input")
     _check_files_of(model, at)
+    _check_arguments(model, at / "arguments")
     for origin in ("train", "finetune"):
         recipe, here = getattr(model.weights, origin), at / "weights" / origin
         if recipe is None:
@@ -209,24 +231,62 @@ def _check_normalisation(model: Classifier, at: Place) -> None:
             )
 
 
+def _check_arguments(model: Model, at: Place) -> None:
+    """Check what a family of networks knows of its arguments beyond their types."""
+    if model.network not in FAMILIES.names:
+        return
+    check = getattr(FAMILIES[model.network], "check", None)
+    try:
+        if check is not None:
+            check(model.arguments)
+    except ValueError as error:
+        raise StudyError(f"{at}: {error}") from error
+
+
 def _check_files_of(model: Model, at: Place) -> None:
     """Check that the files of the user's own that a model is made from are there, and Python."""
     file = model.weights.file
     if file is not None and not Path(file).is_file():
         raise StudyError(f"{at / 'weights' / 'file'}: there is no file {file}")
-    if code := re.fullmatch(r"(.+\.py)(:\w+)?", model.network):
-        _check_is_python(code[1], at / "network")
+    if code := re.fullmatch(r"(.+\.py)(?::(\w+))?", model.network):
+        _check_python(code[1], code[2], at / "network")
 
 
-def _check_is_python(file: str, at: Place) -> None:
+def _check_python(file: str, function: str | None, at: Place) -> None:
+    """Check that a file is there, is Python, and names the function that is wanted, if any."""
     if not Path(file).is_file():
         raise StudyError(f"{at}: there is no file {file}")
     try:
-        ast.parse(Path(file).read_bytes())
+        module = ast.parse(Path(file).read_bytes())
     except (SyntaxError, ValueError) as error:
         where = f"line {error.lineno}: " if getattr(error, "lineno", None) else ""
         reason = getattr(error, "msg", None) or error
         raise StudyError(f"{at}: {file} is no valid Python: {where}{reason}") from error
+    names = _names_in(module)
+    lacking = [part for part in CONTRACT if part not in names]
+    if function is None and lacking and "*" not in names:
+        raise StudyError(
+            f"{at}: {file} has no {', '.join(lacking)}, which a family of networks needs; a "
+            f"function in it is written {file}:FUNCTION"
+        )
+    if function is not None and function not in names and "*" not in names:
+        raise StudyError(f"{at}: {file} has no function {function}; {suggestion(function, names)}")
+
+
+def _names_in(module: ast.Module) -> list[str]:
+    """Return what a module names outside of its functions and classes; ``*`` for anything."""
+    names, waiting = [], list(module.body)
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.append(node.id)
+        elif isinstance(node, ast.alias):
+            names.append((node.asname or node.name).partition(".")[0])
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return names
 
 
 def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Place) -> None:
@@ -251,8 +311,11 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
     for keys, part in sourced_parts(entry):
         here = _below(at, keys)
         experiment = _check_source(part, study, here)
+        sigmas = _sigmas_to_reach(entry, experiment)
         for index, radius in enumerate(getattr(entry, "radii", ())):
             _check_radius(radius, part.experiment, experiment, at / "radii" / index)
+            for sigma in sigmas:
+                _check_reach(radius, sigma, part.experiment, experiment, at / "radii" / index)
     for keys, part in parts(entry):
         if getattr(part, "cite", None) is not None:
             what = "reference of workflow/report/references.yaml"
@@ -261,11 +324,21 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
         raise StudyError(f"{_below(at, keys)}: {reason}")
 
 
+def _sigmas_to_reach(entry: Artefact, experiment: Experiment) -> list[float]:
+    """Return the sigmas at which an experiment must be able to certify an entry's radii."""
+    if getattr(entry, "AT_EVERY_SIGMA", False):
+        return experiment.sigmas
+    # A published number is worth its column, whatever ours can be.
+    return [] if getattr(entry, "shows_published", False) else [max(experiment.sigmas)]
+
+
 def _check_check(check: Check, study: Study, at: Place) -> None:
     parts = [
         (part.experiment, _check_source(part, study, _below(at, keys)))
         for keys, part in sourced_parts(check)
     ]
+    if check.is_with_paper:
+        return
     (ours, first), (_, second) = parts
     for key in ("dataset", "split"):
         here, there = getattr(first, key), getattr(second, key)
@@ -276,12 +349,18 @@ def _check_check(check: Check, study: Study, at: Place) -> None:
             )
     for name, experiment in parts:
         _check_radius(check.radius, name, experiment, at / "radius")
+        if experiment.images < 2:
+            raise StudyError(
+                f"{at / 'experiment'}: {name} certifies {experiment.images} image; a check, which "
+                "allows for sampling error, needs at least 2"
+            )
         for index, sigma in enumerate(check.sigmas):
             if sigma not in experiment.sigmas:
                 raise StudyError(
                     f"{at / 'sigmas' / index}: {sigma:g} is no sigma of experiment {name}; "
                     f"allowed: {_numbers(experiment.sigmas)}"
                 )
+            _check_reach(check.radius, sigma, name, experiment, at / "radius")
 
 
 def _check_source(part: Any, study: Study, at: Place) -> Experiment:
@@ -300,7 +379,7 @@ def _check_radius(radius: float, name: str, experiment: Experiment, at: Place) -
     radii = getattr(experiment, "radii", None)
     if not radii:
         return
-    if experiment.plan == "sequential" and radius not in radii:
+    if getattr(PLANS[experiment.plan], "ONLY_ITS_RADII", False) and radius not in radii:
         raise StudyError(
             f"{at}: {radius:g} is none of the radii that experiment {name} decides; "
             f"allowed: {_numbers(radii)}"
@@ -310,6 +389,24 @@ def _check_radius(radius: float, name: str, experiment: Experiment, at: Place) -
             f"{at}: {radius:g} is below the radii that experiment {name} decides; "
             f"must be at least {number(min(radii))}"
         )
+
+
+def _check_reach(radius: float, sigma: float, name: str, experiment: Experiment, at: Place) -> None:
+    """Refuse a radius that no image can have, whatever its votes."""
+    reached = largest_radius(experiment.n, experiment.last_alpha, sigma)
+    if radius <= reached:
+        return
+    needed = samples_needed(radius, experiment.last_alpha, sigma)
+    cure = "no n is enough" if needed is None else f"n must be at least {needed:,}"
+    raise StudyError(
+        f"{at}: {radius:g} is out of reach of experiment {name} at sigma {sigma:g}: "
+        f"n = {experiment.n:,} at alpha = {experiment.alpha:g} certifies at most "
+        f"{_rounded_down(reached)}; {cure}"
+    )
+
+
+def _rounded_down(radius: float) -> str:
+    return f"{math.floor(radius * 1000) / 1000:g}"
 
 
 def _check_targets(study: Study, root: Path, at: Place) -> None:
@@ -377,7 +474,7 @@ def _check_split(split: str, dataset: str, study: Study, at: Place) -> None:
 def _check_fit(name: str, dataset: str, study: Study, at: Place) -> None:
     """Check that a model takes the images of a dataset and knows their classes."""
     model, entry = study.models[name], study.datasets[dataset]
-    classes, channels, _ = SOURCES[entry.source].images(entry)
+    classes, channels, *_ = SOURCES[entry.source].images(entry)
     if model.input.channels != channels:
         raise StudyError(
             f"{at}: {name} takes images of {model.input.channels} channels, "

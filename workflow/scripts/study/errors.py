@@ -41,7 +41,6 @@ _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 #: What text that does not look as it must is not, by the pattern.
 _PATTERNS = {
     NAME: "is no name; a name has lower-case letters, digits and _, and starts with a letter",
-    "^(https?|file)://[^/]*/.*[^/]$": "is no address of a file; write https://HOST/PATH",
     "^[0-9a-f]{64}$": "is no SHA-256 checksum, which has 64 hexadecimal digits in lower case",
     "^[0-9a-f]{32}$": "is no MD5 checksum, which has 32 hexadecimal digits in lower case",
 }
@@ -75,6 +74,10 @@ class Place:
     def __str__(self) -> str:
         path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys)
         return f"{self.file}: {path.removeprefix('.')}" if path else self.file
+
+
+#: The configuration of the workflow.
+CONFIG = Place("config/config.yaml or --config")
 
 
 def conform(value: Any, wanted: type[Checked], at: Place) -> Checked:

@@ -10,12 +10,11 @@ from typing import Any
 from study.checks import check_name, check_study, needed_models
 from study.config import Config
 from study.earlier import read_earlier
-from study.errors import Place, StudyError, conform, suggestion
+from study.errors import CONFIG, Place, StudyError, conform, suggestion
 from study.models import Model, ModelName
 from study.study import Study, StudyKeys
 from study.yaml_files import read_yaml
 
-_CONFIG = Place("config/config.yaml or --config")
 _REGISTRY = "config/models.yaml"
 _LONGEST_CHAIN = 50
 
@@ -36,7 +35,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     StudyError
         Naming, in one line, the key and what is allowed.
     """
-    return conform(dict(mapping), Config, _CONFIG)
+    return conform(dict(mapping), Config, CONFIG)
 
 
 def load_study(config: Config, root: Path) -> Study:
@@ -78,9 +77,14 @@ def load_study(config: Config, root: Path) -> Study:
     return study.model_copy(update={"models": kept})
 
 
+def study_file(study: str, root: Path) -> Path:
+    """Return the file of a study, given its name or its path; see `load_study`."""
+    return _find_study(study, root)[0]
+
+
 def _find_study(study: str, root: Path) -> tuple[Path, str]:
     """Return where the study file is, and what to call it in errors."""
-    at = _CONFIG / "study"
+    at = CONFIG / "study"
     shipped = {path.stem: path for path in sorted(root.glob("config/studies/*.yaml"))}
     if study in shipped:
         return shipped[study], f"config/studies/{study}.yaml"
@@ -141,15 +145,25 @@ def _load_models(own: Any, at: Place, root: Path) -> tuple[dict[str, Model], dic
 
 
 def _read_classes(path: Path, at: Place) -> list[str]:
+    """Read names of classes, one a line; empty lines at the end are left out."""
     if not path.is_file():
         raise StudyError(f"{at}: there is no file {path}")
     try:
-        classes = path.read_text(encoding="utf-8").split("\n")
+        text = path.read_text(encoding="utf-8-sig")  # Windows may mark UTF-8 at the beginning
+    except OSError as error:
+        raise StudyError(f"{at}: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise StudyError(f"{at}: {path} is no text in UTF-8") from error
-    classes = classes[:-1] if classes[-1] == "" else classes
-    if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise StudyError(f"{at}: {path} must hold at least two names, one a line, each once")
+        raise StudyError(f"{at}: {path} is no text in UTF-8; save it as UTF-8") from error
+    classes = [line.strip() for line in text.rstrip().split("\n")]
+    seen: set[str] = set()
+    for number, name in enumerate(classes, start=1):
+        if not name or not name.isprintable():
+            raise StudyError(f"{at}: {path}: line {number} is no name of a class")
+        if name in seen:
+            raise StudyError(f"{at}: {path}: line {number}: {name} comes twice")
+        seen.add(name)
+    if len(classes) < 2:
+        raise StudyError(f"{at}: {path} must hold at least two names, one a line")
     return classes
 
 

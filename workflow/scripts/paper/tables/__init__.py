@@ -2,7 +2,9 @@
 
 A module holds
 
-- ``Keys``: what an entry may write beside ``kind``;
+- ``Keys``: what an entry may write beside ``kind``. Radii in ``radii`` must be within reach of
+  each experiment's n and alpha: at all of its sigmas where ``Keys.AT_EVERY_SIGMA`` is true, else
+  at one of them, unless published numbers stand in the table;
 - ``build(entry, certificates, published, records)``: the tidy numbers, one row a number,
   from the arguments of `build_table`;
 - ``lay_out(table)``: the same numbers for readers, as `paper.sheets.Sheet`, one a panel. It

@@ -30,7 +30,10 @@ _BOLD = (
 
 _NOTES = {
     CONSTANT: "† answers one class for more than half of the images, whatever they show.",
-    OUTSIDE: "‡ the published value lies outside the 95% interval of ours.",
+    OUTSIDE: (
+        "‡ differs from the published value: the 95% interval of the difference, by the images "
+        "of both, leaves out 0."
+    ),
     DIFFERS: "* on some image the decision is not that of the first plan.",
     UNDECIDED: "n/c: not computed; the sampling plan leaves radii this small undecided.",
     UNREACHABLE: (

@@ -24,6 +24,7 @@ from paper.tables._published import (
     beside_logs,
     beside_published,
     compare,
+    correlate,
     published_cell,
     published_numbers,
 )
@@ -103,7 +104,7 @@ def build(
 
     parts = []
     for number, row in enumerate(entry.rows):
-        part = pd.DataFrame({"radius": entry.radii})
+        part, rows = pd.DataFrame({"radius": entry.radii}), None
         if row.experiment is not None:
             rows = select_certificates(certificates, row.experiment, row.classifier)
             reached = largest_radii(row.experiment, certificates, records)
@@ -114,6 +115,7 @@ def build(
             wanted = row.published
             cells = published_numbers(published, wanted.table, wanted.row, wanted.extra_data)
             part = part.merge(cells.drop(columns="sigma"), on="radius", how="left")
+            part = correlate(part, rows)
         part.insert(0, "row", number)
         part.insert(1, "label", row.label)
         part.insert(2, "off_the_shelf", row.off_the_shelf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from paper.sheets import Cell, Sheet
 from paper.tables._cells import (
@@ -56,6 +56,9 @@ _NOTE = (
 
 class Keys(ComparedKeys):
     """Denoising methods beside each other at every sigma (section 3)."""
+
+    #: Where no image can be certified there is nothing to compare.
+    AT_EVERY_SIGMA: ClassVar[bool] = True
 
 
 def build(

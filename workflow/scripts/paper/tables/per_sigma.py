@@ -20,7 +20,7 @@ from paper.tables._cells import (
     radius_heads,
 )
 from paper.tables._numbers import describe, largest_radii
-from paper.tables._published import beside_published, compare, published_numbers
+from paper.tables._published import beside_published, compare, correlate, published_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ def build(
         part.insert(2, "experiment", panel.experiment)
         if panel.published is not None:
             cells = published_numbers(published, panel.published)
-            part = part.merge(cells, on=["sigma", "radius"], how="left")
+            part = correlate(part.merge(cells, on=["sigma", "radius"], how="left"), rows)
         parts.append(part)
     return compare(pd.concat(parts, ignore_index=True))
 

@@ -1,0 +1,107 @@
+"""Whoever wants to show what runs reads it from a small file beside each job's log."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dds import progress
+from dds.progress import Progress
+from jobs import running
+from jobs.running import note, read_record, read_running, record_path, recorded
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.setattr(running, "INTERVAL", 0.005)
+    monkeypatch.setattr(running, "_facts", {})
+    monkeypatch.setattr(progress, "_current", None)
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "results/s/logs/certify_shard/e/sigma_0.25/images_00000-00009.log"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def wait_until(log, is_so):
+    """Read the record until it is as wanted."""
+    while (found := read_record(record_path(log))) is None or not is_so(found):
+        time.sleep(0.002)
+    return found
+
+
+def test_a_job_says_what_it_is_and_how_far(log, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    with recorded("certify_shard", log):
+        found = wait_until(log, lambda job: job.state == "starting")
+        assert (found.kind, found.name) == ("certify", "e sigma 0.25 images_00000-00009")
+        assert (found.pid, found.slurm_job) == (os.getpid(), "17")
+        note(device="a GPU", waits_for="process 3 on n4")
+        assert wait_until(log, lambda job: job.device == "a GPU").state == "waiting"
+        note(waits_for=None)
+        with Progress(100, "label", "samples", done=10) as work:
+            work.advance(10)
+            work.advance(10, total=60)
+            found = wait_until(log, lambda job: job.done == 30)
+            assert (found.state, found.total, found.unit) == ("running", 60, "samples")
+            assert found.seconds_left == pytest.approx(30 / found.rate, rel=0.01, abs=0.1)
+        assert [job.pid for job in read_running(log.parents[3])] == [os.getpid()]
+    assert list(log.parent.iterdir()) == []
+
+
+def be_recorded(log, begun):
+    with recorded("certify_shard", log):
+        wait_until(log, lambda job: job.pid == os.getpid())
+        begun.set()
+        time.sleep(600)
+
+
+def test_a_killed_job_does_not_run(log):
+    begun = FORK.Event()
+    job = FORK.Process(target=be_recorded, args=(log, begun))
+    job.start()
+    begun.wait()
+    assert [found.pid for found in read_running(log.parents[3])] == [job.pid]
+    job.kill()
+    job.join()
+    assert record_path(log).exists()
+    assert read_running(log.parents[3]) == []
+
+
+@pytest.mark.parametrize(("age", "runs"), [(0, 1), (running.STALE_AFTER + 1, 0)])
+def test_a_job_elsewhere_lives_by_its_last_sign(log, age, runs):
+    with recorded("certify_shard", log):
+        wait_until(log, lambda job: True)
+        record = json.loads(record_path(log).read_text())
+    record_path(log).write_text(json.dumps(record | {"host": "node7", "of_a_later_version": 1}))
+    os.utime(record_path(log), (time.time() - age,) * 2)
+    assert len(read_running(log.parents[3])) == runs
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"pid": 1e999}', "[" * 100_000, '{"host": "a"}'])
+def test_what_is_no_record_is_none(log, content):
+    record_path(log).write_text(content)
+    assert read_record(record_path(log)) is None
+
+
+def test_a_record_that_cannot_be_written_is_no_harm(log, read_only):
+    read_only(log.parent)
+    with recorded("certify_shard", log):
+        pass
+
+
+def test_reading_needs_no_torch_and_no_numpy():
+    script = (
+        "import jobs.running, sys; assert not {'torch', 'numpy', 'pandas'} & sys.modules.keys()"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)}
+    )

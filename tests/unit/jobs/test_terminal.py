@@ -1,0 +1,97 @@
+"""What a person sees while Snakemake works."""
+
+import io
+import logging
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from jobs.terminal import Terminal, clock, joined, shortened
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def logger():
+    logger = logging.Logger("snakemake")
+    logger.stream = Screen()
+    logger.addHandler(logging.StreamHandler(logger.stream))
+    logger.terminal = Terminal(logger.stream)
+    logger.addFilter(logger.terminal)
+    return logger
+
+
+def begin(logger, number, log="missing.log", reason="Missing output files"):
+    logger.info(
+        "Rule: certify_shard, Jobid: 1",
+        extra={
+            "event": LogEvent.JOB_INFO, "jobid": number, "rule_name": "certify_shard",
+            "wildcards": {"experiment": "plain", "sigma": 0.25, "shard": "images_00000-00049"},
+            "log": [log],
+            "reason": reason,
+        },
+    )  # fmt: skip
+
+
+def test_the_line_names_what_runs_and_how_many_steps_are_done(logger):
+    begin(logger, 1)
+    begin(logger, 2)
+    logger.info("Finished", extra={"event": LogEvent.JOB_FINISHED, "job_id": 1})
+    logger.info(None, extra={"event": LogEvent.PROGRESS, "done": 1, "total": 65})
+    line = logger.terminal.line(200)
+    assert line.startswith("1/65 | 0:0")
+    assert line.endswith(" certify_shard plain/0.25/images_00000-00049")
+    assert line.count("certify_shard") == 1
+
+
+def test_a_job_that_failed_runs_no_more(logger):
+    begin(logger, 1)
+    logger.error("Error", extra={"event": LogEvent.JOB_ERROR, "jobid": 1})
+    assert logger.terminal.line(200) == ""
+
+
+def test_the_end_of_a_run_that_was_interrupted_says_how_to_go_on(logger):
+    logger.info("Terminating processes on user request, this might take some time.")
+    logger.terminal.stop()
+    assert logger.stream.getvalue().endswith("interrupted; run the same again to go on\n")
+
+
+def test_the_end_of_any_other_run_says_nothing(logger):
+    logger.terminal.stop()
+    assert logger.stream.getvalue() == ""
+
+
+def test_nothing_is_drawn_where_there_is_no_terminal(logger):
+    logger.terminal._stream = io.StringIO()
+    logger.terminal.start(logger, 65)
+    logger.terminal.stop()
+    assert logger.terminal._stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (17, "one | two | three"),
+        (16, "one | 2 more"),
+        (12, "one | 2 more"),
+        (11, "on | 2 more"),
+    ],
+)
+def test_a_line_holds_what_fits(width, line):
+    assert joined(["one", "two", "three"], width) == line
+
+
+def test_a_reason_is_short_enough_to_read():
+    assert shortened("Code has changed") == "Code has changed"
+    assert len(shortened("Params have changed: " + "x" * 13_000)) < 300
+
+
+def test_times_are_written_short():
+    assert [clock(s) for s in (4, 130, 3730, 3 * 86_400 + 3730)] == [
+        "0:04", "2:10", "1:02:10", "3 days, 1:02:10",
+    ]  # fmt: skip

@@ -1,0 +1,212 @@
+"""What the jobs that run are doing, for whoever wants to show it.
+
+While a job runs, a record of it lies beside its log: ``NAME.progress`` beside ``NAME.log``, JSON
+with the fields of `Running`. It is replaced at most once a second, and removed at the end. A
+record that a killed job left is not `Running.is_alive`; the job's next start replaces it.
+
+Reading needs the standard library and tqdm alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dds.progress import current
+from jobs.processes import HEARTBEAT, STALE_AFTER, is_alive, names_a_process, this_process
+
+#: Seconds between two looks at how far a job is.
+INTERVAL = 1.0
+
+_facts: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job's record of itself.
+
+    Attributes
+    ----------
+    rule : str
+        The job's rule, as ``certify_shard``.
+    kind : str
+        What the rule does, in one word: ``certify``, ``train``, ``finetune``, ``download``.
+    name : str
+        What it is done to, as ``dds sigma 0.25 images_00000-00499``.
+    host, pid, process_started, slurm_job
+        Of the job's process; see `jobs.processes.this_process`.
+    started : float
+        When, in seconds since 1970.
+    device : str or None
+        What the networks run on; None until it is chosen, and where there are none.
+    waits_for : str or None
+        Who holds the lock that the job waits for.
+    unit : str or None
+        What is counted, as ``samples``; None while the job starts.
+    done : int or None
+        How many there are, of all jobs that did this work.
+    total : int or None
+        How many there will be, as far as that can be told; None where it cannot.
+    rate : float or None
+        How many a second.
+    seconds_left : float or None
+        Until `total` at this rate.
+    """
+
+    rule: str
+    kind: str
+    name: str
+    host: str
+    pid: int
+    process_started: str | None
+    slurm_job: str | None
+    started: float
+    pid_namespace: str | None = None
+    device: str | None = None
+    waits_for: str | None = None
+    unit: str | None = None
+    done: int | None = None
+    total: int | None = None
+    rate: float | None = None
+    seconds_left: float | None = None
+    log: str = ""  # where its log lies
+    updated: float = 0.0  # when the file was written
+
+    @property
+    def state(self) -> str:
+        """``waiting``, ``starting`` or ``running``."""
+        if self.waits_for:
+            return "waiting"
+        return "starting" if self.unit is None else "running"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process lives; by its last sign of life where it cannot be seen."""
+        seen = is_alive(dataclasses.asdict(self))
+        return abs(time.time() - self.updated) < STALE_AFTER if seen is None else seen
+
+
+def record_path(log: str | Path) -> Path:
+    """Return where the job with this log keeps its record."""
+    return Path(log).with_suffix(".progress")
+
+
+def read_record(path: str | Path) -> Running | None:
+    """Read a job's record.
+
+    Parameters
+    ----------
+    path : str or Path
+        From `record_path`.
+
+    Returns
+    -------
+    Running or None
+        None where there is none, or none that can be read.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            found = json.load(file)
+            updated = os.fstat(file.fileno()).st_mtime
+        if not names_a_process(found):
+            return None
+        known = {field.name for field in dataclasses.fields(Running)}
+        wanted = {key: value for key, value in found.items() if key in known}
+        log = str(Path(path).with_suffix(".log"))
+        return Running(**wanted | {"log": log, "updated": updated})
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def read_running(logs: str | Path) -> list[Running]:
+    """Read the records of all jobs that live.
+
+    Parameters
+    ----------
+    logs : str or Path
+        The folder of a study's logs: ``results/STUDY/logs``.
+
+    Returns
+    -------
+    list of Running
+        Those that run longest first.
+    """
+    records = filter(None, map(read_record, Path(logs).rglob("*.progress")))
+    return sorted((job for job in records if job.is_alive), key=lambda job: job.started)
+
+
+def note(**facts: Any) -> None:
+    """Say a fact of this job: its ``device``, or what it ``waits_for``."""
+    _facts.update(facts)
+
+
+@contextmanager
+def recorded(rule: str, log: str | Path) -> Iterator[None]:
+    """Keep the record of a job, of this process, for the length of the block.
+
+    A record that cannot be written is no harm.
+
+    Parameters
+    ----------
+    rule : str
+        The job's rule.
+    log : str or Path
+        Its log.
+    """
+    path, ended = record_path(log), threading.Event()
+    fixed = {
+        "rule": rule, "kind": rule.partition("_")[0], "name": _name(rule, Path(log)),
+        "started": time.time(), **this_process(),
+    }  # fmt: skip
+    writer = threading.Thread(target=_keep, args=(path, fixed, ended), daemon=True)
+    writer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        writer.join()
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _name(rule: str, log: Path) -> str:
+    """Return what a job is about, by the place of its log: logs/RULE/..."""
+    parts = log.with_suffix("").parts
+    after = parts[parts.index(rule) + 1 :] if rule in parts else ()
+    return " ".join(after).replace("sigma_", "sigma ")
+
+
+def _keep(path: Path, fixed: dict[str, Any], ended: threading.Event) -> None:
+    last, written = None, 0.0
+    while True:
+        record = fixed | _facts | _amounts()
+        if record != last or time.monotonic() - written > HEARTBEAT:
+            with suppress(OSError):
+                temporary = path.with_name(f".{path.name}")
+                temporary.write_text(json.dumps(record), encoding="utf-8")
+                os.replace(temporary, path)
+            last, written = record, time.monotonic()
+        if ended.wait(INTERVAL):
+            return
+
+
+def _amounts() -> dict[str, Any]:
+    progress = current()
+    if progress is None:
+        return {}
+    rate, left = progress.rate, progress.seconds_left
+    return {
+        "unit": progress.unit,
+        "done": progress.done,
+        "total": progress.total,
+        "rate": rate and float(f"{rate:.4g}"),
+        "seconds_left": left and round(left, 1),
+    }
