@@ -3,7 +3,8 @@
 Everything that the study should have must be there, be what its job wrote, and be of this
 study; otherwise one line says what is not. The archive holds a folder with SHA256SUMS in it,
 which `sha256sum --check` reads, and study.json, the study with every default filled in. Weights
-and data stay out: their hashes are in the records, and they have licences of their own.
+and data stay out: their hashes are in the records, and they have licences of their own. So do the
+queries of addresses that files are downloaded from (``?token=...``), which may hold secrets.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from project import ROOT, open_study
 
 # isort: split
 from dds.files import atomic_path, sha256
+from dds.origins import public
 from jobs.records import fault, record_path, sources
 from study.load import load_config, study_file
 from study.results import results
@@ -51,6 +53,26 @@ def finished(study: Study) -> list[Path]:
     paths = map(Path, found)
     records = {record_path(path) for path in found}
     return [*paths, *sorted(path for path in records if path.is_file())]
+
+
+def asked_addresses(value: Any) -> Iterator[str]:
+    """Yield the addresses that parts of a configuration file say to download from."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from asked_addresses(inner)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key in ("url", "mirrors"):
+                yield from filter(None, [inner] if isinstance(inner, str) else inner or [])
+            else:
+                yield from asked_addresses(inner)
+
+
+def without_queries(content: bytes, addresses: Iterable[str]) -> bytes:
+    """Return a file's content with what of addresses may be known to all."""
+    for address in sorted(addresses, key=len, reverse=True):  # one may begin another
+        content = content.replace(address.encode(), public(address).encode())
+    return content
 
 
 def recipe() -> Iterator[Path]:
@@ -87,12 +109,15 @@ def _texts(value: Any) -> Iterator[str]:
 def pack(study: Study, files: Iterable[Path], archive: Path) -> int:
     """Write the archive, atomically; return how many files it holds."""
     top, sums = study.name, []
+    registry = read_yaml(ROOT / "config" / "models.yaml", "config/models.yaml")
+    asked = set(asked_addresses([registry, study.to_json()]))
     with (
         atomic_path(archive) as temporary,
         tarfile.open(temporary, "w:gz", compresslevel=6) as tar,
     ):
 
         def add(name: str, content: bytes) -> None:
+            content = without_queries(content, asked)
             entry = tarfile.TarInfo(f"{top}/{name}")
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))

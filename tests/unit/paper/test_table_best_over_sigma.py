@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from paper_samples import BEST, CERTIFICATES, PUBLISHED, table, texts
+from paper_samples import BEST, CERTIFICATES, PUBLISHED, RECORDS, table, texts
 from pydantic import ValidationError
 
 from paper.tables import build_table, lay_out, read_table
@@ -20,6 +20,22 @@ def test_clean_accuracy_and_prior_work_are_shown():
     assert texts(sheet) == [["RS", "○", "×", "61.0"], ["Ours", "●", "✓", "100.0"]]
     assert [row[3].raised for row in sheet.rows] == ["75.0", "100.0"]
     assert [row[3].bold for row in sheet.rows] == [False, True]
+
+
+def test_methods_are_cited_and_prior_work_says_where_its_numbers_come_from():
+    rows = [BEST["rows"][0] | {"cite": "cohen"}, BEST["rows"][1]]
+    sheet = sheet_of(table(BEST, rows=rows))
+    assert [row[0].cite for row in sheet.rows] == ["cohen", ""]
+    said = "Numbers of prior work are taken from the respective papers."
+    assert said in sheet.notes
+    assert said not in sheet_of(table(BEST, rows=rows[1:])).notes
+
+
+def test_a_radius_is_out_of_reach_where_no_sigma_reaches_it():
+    entry = table(BEST, radii=[0.7, 0.8])
+    (sheet,) = lay_out(entry, build_table(entry, CERTIFICATES, PUBLISHED, RECORDS))
+    assert texts(sheet)[1][3:] == ["0.0", "n/a"]
+    assert sheet.rows[1][3].raised == "25.0"  # of sigma 0.5: 0.25 cannot reach so far
 
 
 def test_every_accuracy_has_its_interval():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -50,7 +51,7 @@ def find_linked_logs(links: str | Path, folder: str | Path) -> dict[str, Path]:
     return found
 
 
-def _may_be_one_of(sizes, size: int) -> bool:
+def _may_be_one_of(sizes: Iterable[int], size: int) -> bool:
     return any(known <= size <= _GROWTH * known + len(_BYTE_ORDER_MARK) for known in sizes)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from dds.keys import Keys, key
+from dds.origins import check_no_login
 
 
 class Config(Keys):
@@ -33,7 +34,7 @@ class Config(Keys):
         paper="Tables 1, 3",
         allowed="path, or empty for none",
     )
-    url_overrides: dict[str, str] = key(
+    url_overrides: dict[str, Annotated[str, AfterValidator(check_no_login)]] = key(
         "Beginnings of the addresses of models and data, and what to ask instead of them: for a "
         "mirror of your own, such as "
         "`{https://huggingface.co/: https://hub.my-institute.org/}`.",

@@ -26,6 +26,7 @@ from dds.differences import fingerprint
 from dds.keys import Keys
 from dds.kinds import Kinds, is_file
 from dds.networks.families import FAMILIES
+from dds.origins import DataFile, identity
 from dds.protocol import (
     DATA_PROTOCOL,
     INTEGER_NOISE_PROTOCOL,
@@ -35,7 +36,9 @@ from dds.protocol import (
 from dds.statistics.plans import PLANS
 from paper.figures import FIGURES
 from paper.tables import TABLES
+from study.artefacts import parts
 from study.code import SCRIPTS, code_of
+from study.references import read_references
 from study.study import Study
 
 #: What of a model, beside the weights themselves, decides what it computes.
@@ -60,6 +63,9 @@ _OF_VOTES = (
     "plan",
 )
 
+#: What of an experiment is told beside every table and figure of its results.
+_OF_SAMPLING = ("dataset", "split", "images", "sigmas", "n0", "n", "alpha", "plan")
+
 #: What of its experiments nothing shows.
 _NOT_SHOWN = {"experiments": {"__all__": {"batch_size"}}}
 
@@ -71,9 +77,14 @@ def data(study: Study, dataset: str) -> dict[str, Any]:
         "protocol": DATA_PROTOCOL,
         "seed": study.seed,
         "entry": _dump(entry, without={"files"}),
-        "files": {name: file.url or file.file for name, file in entry.origins.items()},
+        "files": {name: _origin(file) for name, file in entry.origins.items()},
         **_own_code(SOURCES, entry.source),
     }
+
+
+def data_file(study: Study, dataset: str, name: str) -> str:
+    """Return what a downloaded file of a dataset depends on: its address, not its mirrors'."""
+    return _origin(study.datasets[dataset].origins[name])
 
 
 def download(study: Study, name: str) -> dict[str, Any]:
@@ -81,8 +92,12 @@ def download(study: Study, name: str) -> dict[str, Any]:
     source = study.models[name].weights.download
     # The labels are compared with the classes when the weights are fetched.
     if not getattr(source, "labels", None):
-        return {"url": source.url}
-    return {"url": source.url, "labels": source.labels.url, "classes": study.models[name].classes}
+        return {"url": identity(source.url)}
+    return {
+        "url": identity(source.url),
+        "labels": identity(source.labels.url),
+        "classes": study.models[name].classes,
+    }
 
 
 def model(study: Study, name: str) -> dict[str, Any]:
@@ -197,12 +212,28 @@ def costs(study: Study) -> dict[str, Any]:
     return {"study": needed | {"models": models}, "code": _code("estimate_costs")}
 
 
+def sampling(study: Study, experiments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what readers need to know of how experiments are sampled, by experiment.
+
+    ``radii`` are those that the plan decides; None where it decides all.
+    """
+    found = {}
+    for name in experiments:
+        settings = study.experiments[name]
+        keys = {*_OF_SAMPLING, *PLANS[settings.plan].Keys.model_fields}
+        found[name] = {"radii": None} | _dump(settings, only=keys, defaults=True)
+    return found
+
+
 def table(study: Study, name: str) -> dict[str, Any]:
     """Return what a table depends on, beside literature and the content of what it shows."""
     entry = study.tables[name]
     gpu = getattr(entry, "gpu", None)
+    cited = {part.cite for _, part in parts(entry) if getattr(part, "cite", None)}
     return {
         "entry": _dump(entry, defaults=True),
+        "sampling": sampling(study, entry.experiments),
+        "references": {key: read_references()[key] for key in sorted(cited)},
         "made_from": _made_from(
             study, *_shown_of(entry.experiments), *([f"costs/{gpu}"] if gpu else [])
         ),
@@ -218,6 +249,7 @@ def figure(study: Study, name: str) -> dict[str, Any]:
     return {
         "entry": _dump(entry, defaults=True),
         "made_from": _made_from(study, *shown),
+        "sampling": sampling(study, entry.experiments),
         "code": _code("render_figure", _kind(FIGURES, entry.kind)),
     }
 
@@ -294,6 +326,10 @@ def _counts(study: Study) -> list[str]:
 def _artefacts(study: Study) -> list[str]:
     return [*(f"tables/{name}" for name in study.tables),
             *(f"figures/{name}" for name in study.figures)]  # fmt: skip
+
+
+def _origin(file: DataFile) -> str:
+    return identity(file.url) if file.url else file.file
 
 
 def _dump(

@@ -167,14 +167,16 @@ class Weights(Keys):
     train: Recipe | None = keys.key("Train the model from scratch.", None, paper="4")
     file: Text | None = keys.key("A checkpoint of your own.", None, allowed="path")
     key: str | None = keys.key(
-        "With `file` or `download`: where in the checkpoint the state dict lies, when it is not "
-        "the whole.",
+        "With `file` or `download`: where in the checkpoint the state dict lies, if several of its "
+        "entries fit the network.",
         None,
+        allowed="text, such as `ema`, or `ema.model` for an entry inside an entry",
     )
     strip_prefix: str | None = keys.key(
-        "With `file` or `download`: removed from the start of every name in the state dict.",
+        "With `file` or `download`: removed from the start of every name in the state dict; "
+        "`module.` and `_orig_mod.` are removed anyhow.",
         None,
-        allowed="text, such as `module.`",
+        allowed="text, such as `model.`",
     )
     download: Download | None = keys.key("A published checkpoint.", None, paper="4")
 
@@ -305,8 +307,8 @@ class Classifier(Published, ClassifierKeys, Model):
         allowed="exactly one of `train`, `finetune`, `file`, `download`",
     )
     expected_accuracy: Annotated[float, Field(gt=0, le=1)] | None = key(
-        "Published accuracy on the dataset's clean test images, as a fraction. The accuracy is "
-        "then measured, and stands beside it in `paper.pdf`.",
+        "The accuracy that you expect on the dataset's clean test images, such as the published "
+        "one, as a fraction. The accuracy is then measured, and stands beside it in `paper.pdf`.",
         None,
         paper="4",
     )

@@ -14,7 +14,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
+from dds.origins import came_instead
+
 Stored = TypeVar("Stored")
+
+#: First bytes of a file that tell what it is.
+_BEGINNING = 1024
 
 #: What is raised on damaged archives; of the OSErrors, those without a number.
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
@@ -152,6 +157,13 @@ def _opener(path: Path) -> Callable[[Path], AbstractContextManager[Archive]]:
         return _zip
     if path.is_file() and tarfile.is_tarfile(path):
         return _tar
+    if path.is_file():
+        with path.open("rb") as file:
+            beginning = file.read(_BEGINNING)
+        if what := came_instead(beginning):
+            raise ValueError(f"{path} is neither a folder nor a zip or tar archive, but {what}")
+        if beginning.startswith(b"PK\3\4"):
+            raise ValueError(f"{path} is damaged: the end of a zip archive is missing")
     raise ValueError(f"{path} is neither a folder nor a zip or tar archive")
 
 

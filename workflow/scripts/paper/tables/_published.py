@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from paper.sheets import Cell
-from paper.tables._cells import ILLEGIBLE, by_radius, signed, with_clean
+from paper.tables._cells import ILLEGIBLE, by_radius, difference, is_reachable, with_clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,10 +141,9 @@ def beside_published(numbers: pd.DataFrame, *, skipped: int = 0) -> list[list[Ce
     if "published_percent" not in numbers or numbers["published_status"].isna().all():
         return []
     records, blank = by_radius(numbers), [Cell("")] * skipped
-    differences = [_difference_cell(number["difference_points"]) for number in records]
     return [
         [Cell("  published"), *blank, *map(published_cell, records)],
-        [Cell("  difference"), *blank, *differences],
+        [Cell("  difference"), *blank, *map(_difference_cell, records)],
     ]
 
 
@@ -169,7 +168,9 @@ def _log_cell(number: Mapping[str, Any]) -> Cell:
     return Cell("")
 
 
-def _difference_cell(points: float) -> Cell:
+def _difference_cell(number: Mapping[str, Any]) -> Cell:
     import pandas as pd
 
-    return Cell("" if pd.isna(points) else signed(points))
+    if pd.isna(number["difference_points"]) or not is_reachable(number):
+        return Cell("")
+    return Cell(difference(number["accuracy_percent"], number["published_percent"]))

@@ -16,9 +16,10 @@ from paper.tables._cells import (
     by_radius,
     finish,
     groups,
+    noise,
     radius_heads,
 )
-from paper.tables._numbers import describe
+from paper.tables._numbers import describe, largest_radii
 from paper.tables._published import beside_published, compare, correlate, published_numbers
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def build(
     for number, panel in enumerate(entry.panels):
         rows = select_certificates(certificates, panel.experiment, panel.classifier)
         part = describe(certified_accuracy(rows, entry.radii), rows)
+        part["largest_radius"] = part["sigma"].map(
+            largest_radii(panel.experiment, certificates, records)
+        )
         part.insert(0, "part", number)
         part.insert(1, "panel", panel.title)
         part.insert(2, "experiment", panel.experiment)
@@ -75,8 +79,8 @@ def lay_out(table: pd.DataFrame) -> list[Sheet]:
     for _, part in groups(table, "part"):
         rows = []
         for sigma, numbers in groups(part, "sigma"):
-            mark = CONSTANT if numbers["nearly_constant"].any() else ""
-            head = Cell(f"σ = {sigma:g}", mark=mark)
+            mark = CONSTANT if numbers["nearly_constant"].eq(True).any() else ""
+            head = Cell(noise(sigma), mark=mark)
             rows.append([head, *map(accuracy_cell, by_radius(numbers))])
             rows += beside_published(numbers)
         title = part["panel"].iloc[0] if several else ""

@@ -143,7 +143,7 @@ def _read_batch(archive: Archive, name: str, classes: int) -> tuple[np.ndarray, 
     ):
         raise _no_batch(archive, name, "its data are not uint8 of shape (images, 3072)")
     if not (
-        isinstance(labels, list | np.ndarray)
+        (isinstance(labels, list) or (isinstance(labels, np.ndarray) and labels.ndim == 1))
         and len(labels) == len(data)
         and all(_is_whole(label) and 0 <= label < classes for label in labels)
     ):
@@ -165,6 +165,8 @@ def _read_classes(archive: Archive) -> list[str]:
     names = [_text(name) for name in stored] if isinstance(stored, list) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise _no_batch(archive, "batches.meta", "its label_names are not a list of text")
+    if len(set(names)) < len(names):
+        raise _no_batch(archive, "batches.meta", "its label_names hold a name twice")
     return names
 
 

@@ -131,7 +131,11 @@ def _by_class(archive: Archive, folder: str) -> dict[str, str]:
     beginning = f"{folder}/" if folder else ""
     names = [name for name in images_in(archive) if name.startswith(beginning)]
     if not names:
-        raise ValueError(f"{archive.path} has no images in a folder {folder}")
+        there = sorted({str(PurePosixPath(name).parent.parent) for name in images_in(archive)})
+        raise ValueError(
+            f"{archive.path} has no images in a folder {folder}; folders with folders of images: "
+            f"{', '.join(there[:8])}"
+        )
     for name in names:
         if name.removeprefix(beginning).count("/") != 1:
             raise ValueError(
