@@ -50,7 +50,7 @@ def write_records(snakemake: Any) -> None:
     depends, top = _depends(snakemake), _results(snakemake)
     if depends is None or top is None:
         return
-    record: dict[str, Any] = {"rule": snakemake.rule, "depends": depends}
+    record: dict[str, Any] = {"rule": str(snakemake.rule), "depends": depends}
     record |= {"inputs": {}, "sources": {}}
     for path in _read_by(snakemake):
         if path.is_relative_to(top):
