@@ -218,7 +218,8 @@ def edited(finished):
     }
     yield finished
     for path, (content, stat) in kept.items():
-        if not path.exists() or path.stat().st_mtime_ns != stat.st_mtime_ns:
+        times = path.stat().st_mtime_ns if path.exists() else None
+        if times != stat.st_mtime_ns or path.read_bytes() != content:
             path.write_bytes(content)
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
