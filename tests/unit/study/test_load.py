@@ -630,10 +630,6 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "tables.table_1.rows[0].published.row: RS is no row of table 1 in config/literature/publ"),
         ({"tables.table_1.rows.0.published": {"table": "3", "row": "RS [5]", "extra_data": "yes"}},
          "tables.table_1.rows[0].published.extra_data: yes is no extra_data of row RS [5]; allow"),
-        ({"figures.figure_2.panels.0.experiment": "plan_sequential",
-          "figures.figure_2.panels.0.classifier": "digits_cnn"},
-         "figures.figure_2.panels[0].experiment: plan_sequential decides single radii, and a "
-         "curve shows all; allowed is an experiment with a plan other than sequential"),
         (AGAINST_SIGMA,
          "figures.figure_2.radii[1]: 0.3 is none of the radii that experiment plan_sequential"),
         ({"models": {"digits_cnn": {"like": "digits_vit"}}},

@@ -213,8 +213,9 @@ def _depends(job: Any) -> dict[str, Any] | None:
 
 
 def _results(job: Any) -> Path | None:
-    """Return the folder of the results of a job's study."""
-    return _top(Path(next(iter(getattr(job, "output", ())), "")))
+    """Return the folder of the results of a job's study; None where a job makes none there."""
+    output = getattr(job, "output", None)
+    return _top(Path(output[0])) if isinstance(output, list) and output else None
 
 
 def _top(path: Path) -> Path | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from dds.statistics.plans import PLANS
 from paper.figures._panels import Panels, draw_panels, with_labels
 from paper.parts import select_certificates
 
@@ -22,18 +21,6 @@ _POINTS, _BEYOND = 400, 1.05
 
 class Keys(Panels):
     """Certified accuracy against the radius, one curve a sigma (Figure 2)."""
-
-
-def check(entry: Keys, study: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield which panels show experiments whose plan decides single radii, no curve of them."""
-    for index, panel in enumerate(entry.panels):
-        experiment = study.experiments[panel.experiment]
-        if getattr(PLANS[experiment.plan], "ONLY_ITS_RADII", False):
-            reason = (
-                f"{panel.experiment} decides single radii, and a curve shows all; allowed is an "
-                f"experiment with a plan other than {experiment.plan}"
-            )
-            yield ("panels", index, "experiment"), reason
 
 
 def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
