@@ -58,7 +58,7 @@ from jobs.site import give_resources
 from jobs.slurm import outlive_faults
 from jobs.terminal import Terminal
 from study import depends
-from study.checks import check_files_exist
+from study.checks import check_files_exist, check_folders
 from study.errors import StudyError
 from study.inputs import Inputs, find_published_logs
 from study.load import load_config, load_study
@@ -84,6 +84,7 @@ logger.addFilter(TERMINAL)
 # Snakemake keeps one hook of each kind: all that happens at the start of a run is here.
 onstart:
     try:
+        check_folders()
         for job in workflow.dag.needrun_jobs():
             if dataset := job.params.get("dataset"):
                 check_files_exist(dataset, STUDY)
