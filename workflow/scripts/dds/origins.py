@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from dds.keys import Count, Keys, key, refuse
+from dds.keys import Keys, Whole, key, refuse
 
 #: What only a file with an address can have.
 _OF_AN_ADDRESS = ("mirrors", "bytes", "sha256", "md5")
@@ -129,6 +129,8 @@ Address = Annotated[
     WithJsonSchema({"type": "string", "pattern": _FORM}),
 ]
 SHA256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+#: A size of a file; none of a thousand terabytes is meant.
+Bytes = Annotated[Whole, Field(ge=1, le=10**15)]
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
@@ -137,7 +139,7 @@ class Download(Keys):
 
     url: Address = key("Address of the file.", allowed="https, http or file")
     mirrors: list[Address] = key("Other addresses of the same file, to try in turn.", [])
-    bytes: Count | None = key("Size that the file must have.", None)
+    bytes: Bytes | None = key("Size that the file must have.", None)
     sha256: SHA256 | None = key(
         "Checksum that the file must have.", None, allowed="64 hexadecimal digits"
     )
@@ -157,7 +159,7 @@ class DataFile(Keys):
     obtain: str | None = key("With `file`: how to get it, for the error when there is none.", None)
     url: Address | None = key("Address of the file.", None, allowed="https, http or file")
     mirrors: list[Address] = key("Other addresses of the same file, to try in turn.", [])
-    bytes: Count | None = key("Size that the file must have.", None)
+    bytes: Bytes | None = key("Size that the file must have.", None)
     sha256: SHA256 | None = key(
         "Checksum that the file must have.", None, allowed="64 hexadecimal digits"
     )

@@ -23,13 +23,13 @@ class Config(Keys):
     device: Literal["auto", "cpu", "cuda"] = key(
         "Where networks run; `auto` takes a GPU where there is one.", "auto"
     )
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = key(
+    checkpoint_seconds: Annotated[float, Field(gt=0, le=604_800)] = key(
         "Seconds between two checkpoints of a shard that is being certified.", 60
     )
     published_logs: str = key(
-        "Folder with other authors' certification logs, under any names. Those that "
-        "`config/literature/logs.csv` links are recomputed, and tables show the value beside the "
-        "printed one.",
+        "Folder with other authors' certification logs, under any names, at least one of those "
+        "that `config/literature/logs.csv` links. Tables show what they give beside what is "
+        "printed.",
         "",
         paper="Tables 1, 3",
         allowed="path, or empty for none",

@@ -169,7 +169,7 @@ def _opener(path: Path) -> Callable[[Path], AbstractContextManager[Archive]]:
 
 @contextmanager
 def _folder(path: Path) -> Iterator[Archive]:
-    yield Archive(path, _files_below(path.resolve()), _read_file)
+    yield Archive(path, files_below(path.resolve()), _read_file)
 
 
 @contextmanager
@@ -184,7 +184,8 @@ def _tar(path: Path) -> Iterator[Archive]:
         yield Archive(path, _tarred_files(file), lambda member: _read_member(file, member))
 
 
-def _files_below(top: Path) -> Iterator[tuple[str, Path]]:
+def files_below(top: Path) -> Iterator[tuple[str, Path]]:
+    """Yield every file below a folder, with its name from there; links are followed, not back."""
     for folder, folders, files in os.walk(top, followlinks=True, onerror=_raise):
         here = Path(folder)
         folders[:] = [name for name in folders if not _leads_back(here / name)]

@@ -23,12 +23,21 @@ if TYPE_CHECKING:
     from dds.data.packs import Pack
 
 SPLITS = ("train", "validation", "test")
+TRAINING_IMAGES, TEST_IMAGES = 50_000, 10_000
 
 
 def _check_splits(splits: dict[str, int]) -> dict[str, int]:
     for name in splits:
         if name not in SPLITS:
             raise refuse(f"{name} is no split of CIFAR-10; allowed: {', '.join(SPLITS)}")
+    if splits.get("test", 0) > TEST_IMAGES:
+        raise refuse(f"test is {splits['test']:,}, more than the {TEST_IMAGES:,} test images")
+    training = sum(splits.get(name, 0) for name in ("train", "validation"))
+    if training > TRAINING_IMAGES:
+        raise refuse(
+            f"train and validation are {training:,} together, more than the "
+            f"{TRAINING_IMAGES:,} training images"
+        )
     return splits
 
 
