@@ -48,7 +48,13 @@ os.environ.update(PYTHONPATH=os.pathsep.join(dict.fromkeys([SCRIPTS, *inherited]
 
 from snakemake.logging import logger
 
+# Snakemake reads every script as if it might be a notebook, and the library for those then
+# builds 38 grammars of addresses. Without them, every Snakemake, two a cluster job, starts in
+# half the time.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 from jobs.records import heed_records
+from jobs.site import give_resources
 from jobs.slurm import outlive_faults
 from jobs.terminal import Terminal
 from study import depends
@@ -57,6 +63,7 @@ from study.errors import StudyError
 from study.inputs import Inputs, find_published_logs
 from study.load import load_config, load_study
 from study.paths import Paths
+from study.printed import Printed
 
 try:
     CONFIG = load_config(config)

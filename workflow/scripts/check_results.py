@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dds.files import write_json
+from dds.files import atomic_path, write_json
 from dds.sampling.counts import read_counts
 from jobs.job import job
 from jobs.records import input_faults
@@ -20,6 +20,7 @@ from paper.checks import (
     failures,
 )
 from paper.literature import read_published
+from paper.pages import checks_page
 from paper.tables import read_table
 from study.study import Study
 
@@ -56,4 +57,6 @@ with job(globals(), trusting=True) as snakemake:
     if failed := failures(checks):
         raise ValueError(failed)
     record = {"passed": len(checks), "failed": 0, "checks": [asdict(check) for check in checks]}
-    write_json(snakemake.output[0], record)
+    with atomic_path(snakemake.output.html) as temporary:
+        temporary.write_text(checks_page(checks), "utf-8")
+    write_json(snakemake.output.json, record)

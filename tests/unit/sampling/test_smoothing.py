@@ -218,7 +218,7 @@ def test_networks_may_hold_their_logits():
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_in_other_numbers_are_named(kind):
-    network = nn.Sequential(nn.Flatten(), nn.Linear(4, CLASSES)).to(kind)
+    network = nn.Sequential(nn.Conv2d(1, CLASSES, 2), nn.Flatten()).to(kind)
     name = str(kind).removeprefix("torch.")
     with pytest.raises(ValueError, match=f"classifier 'f' has weights in {name} and is given"):
         count_votes(smoothed(classifiers={"f": network}))

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.checks import check_files_exist, check_folders
+from study.checks import check_files_exist
 from study.errors import StudyError
 from study.load import load_config, load_study
 
@@ -196,6 +196,64 @@ def test_a_network_of_ones_own_must_be_python(load, tmp_path, monkeypatch):
     assert reason in refusal(load, changes)
 
 
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        ("mine.py:build", None),
+        ("mine.py:other", None),
+        ("mine.py:biuld", "mine.py has no function biuld; did you mean build? allowed: path, "),
+        ("mine.py:inner", "mine.py has no function inner; allowed: path, "),
+        ("mine.py", "mine.py has no ROLE, Keys, which a family of networks needs"),
+        ("none.py:build", "there is no file none.py"),
+        (f"{'x' * 6000}.py:build", "there is no file xxx"),
+    ],
+)
+def test_a_network_of_ones_own_must_be_there(load, tmp_path, monkeypatch, network, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import os.path as path\n"
+        "if path:\n"
+        "    def build(**keys):\n"
+        "        def inner(): pass\n"
+        "    other = build\n"
+    )
+    own = {"like": "digits_cnn", "network": network, "arguments": {},
+           "weights": {"file": "mine.py"}}  # fmt: skip
+    changes = {"models": {"mine": own}, "experiments.denoised.classifiers.1": "mine",
+               "tables": {}, "figures": {}}  # fmt: skip
+    if reason is None:
+        assert load(changes).models["mine"].network == network
+    else:
+        place = "config/studies/digits.yaml: models.mine.network: "
+        assert refusal(load, changes).startswith(place + reason)
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.25, 0.5, 1.0, 3.0])
+def test_published_numbers_are_shown_whatever_is_reached(project, radius):
+    path = project / "config/studies/paper.yaml"
+    study = yaml.safe_load(path.read_text())
+    study["experiments"]["cifar10"]["n"] = 100
+    study["tables"] = {"table_4": study["tables"]["table_4"] | {"radii": [radius]}}
+    study |= {"figures": {}, "checks": []}
+    path.write_text(yaml.safe_dump(study))
+    assert read({"study": "paper"}, project).tables["table_4"].radii == [radius]
+
+
+def test_imagenet_has_no_more_images_than_it_has(project):
+    path = project / "config/studies/paper.yaml"
+    study = yaml.safe_load(path.read_text())
+    study["experiments"]["imagenet"]["images"] = 1001
+    path.write_text(yaml.safe_dump(study))
+    message = refusal(read, {"study": "paper"}, project)
+    assert message.endswith("images: 1001 is out of range; split test of dataset imagenet has 1000 "
+                            "images")  # fmt: skip
+
+
+def test_text_is_in_one_line(load):
+    study = load({"tables.table_1.caption": "One\n  two.\n", "title": "A\ttitle"})
+    assert (study.tables["table_1"].caption, study.title) == ("One two.", "A title")
+
+
 def test_a_study_may_add_models_of_its_own(load, tmp_path):
     file = tmp_path / "my.pt"
     file.touch()
@@ -366,13 +424,30 @@ ABOUT_KEYS = {
     "tables.table_2.panels.0.published": (4, "tables.table_2.panels[0].published: 4 is not text; "
                                              "put it in quotes"),
     "figures.figure_2.kind": (REMOVED, "figures.figure_2: kind is missing; needed: kind"),
+    "experiments.undefended.n0": (10**12, "experiments.undefended.n0: 1000000000000 is out of ra"),
+    "experiments.undefended.images": (501, "experiments.undefended.images: 501 is out of range; "
+                                           "split test of dataset digits has 500 images"),
+    "experiments.denoised.sigmas.0": (1e-7, "experiments.denoised.sigmas[0]: 1e-07 is out of ran"
+                                            "ge; must be at least 0.001 and at most 10"),
+    "experiments.denoised.steps": (10**9, "experiments.denoised.steps: 1000000000 must be a whole "
+                                          "number from 2 to 8,192, or all"),
+    f"experiments.{'x' * 101}": ({}, "experiments: xxx"),
+    "datasets.digits.splits.train": (1098, "datasets.digits.splits: 1,798 images are more than the "
+                                           "1,797 that there are"),
+    "title": ("a\x07b", "title: has the control character U+0007; leave it out"),
+    "tables.table_1.caption": (" \n ", "tables.table_1.caption: is empty"),
+    "tables.table_2.panels.0.title": ("a\x1bb", "tables.table_2.panels[0].title: has the control"),
     "checks.0.radius": (-0.5, "checks[0].radius: -0.5 is out of range; must be at least 0"),
 }  # fmt: skip
 
 
 ABOUT_DATA = {
     "cifar10.splits.valid": (10, "splits: valid is no split of CIFAR-10; allowed: train"),
-    "cifar10.splits.test": ({"every": 2}, "splits.test: a mapping of keys to values is not a who"),
+    "cifar10.splits.validation": ({"every": 2}, "splits.validation: a mapping of keys to valu"),
+    "cifar10.splits.test": (10_001, "splits: test is 10,001, more than the 10,000 test images"),
+    "cifar10.splits.train": (45_001, "splits: train and validation are 50,001 together, more than "
+                                     "the 50,000 training images"),
+    "imagenet.splits": ({"test": 50_001}, "splits: 50,001 images are more than the 50,000 that"),
     "cifar10.files.images.url": (REMOVED, "files.images: needs exactly one of file, url"),
     "cifar10.files.images.file": ("here", "files.images: needs exactly one of file, url"),
     "cifar10.files.images.md5": ("c58f", "files.images.md5: c58f is no MD5 checksum"),
@@ -497,6 +572,9 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "tables.table_2.panels[0].experiment: denoise is no experiment; did you mean denoised?"),
         ({"tables.table_3.rows.1.classifier": "digits_vit"},
          "tables.table_3.rows[1].classifier: digits_vit is no classifier of experiment undefended"),
+        ({"tables.table_3.rows.1.cite": "cohn"},
+         "tables.table_3.rows[1].cite: cohn is no reference of workflow/report/references.yaml; "
+         "did you mean cohen?"),
         ({"figures.figure_2.panels.1.classifier": "vit"},
          "figures.figure_2.panels[1].classifier: vit is no classifier of experiment denoised"),
         ({"experiments.ablation_multi_step.n": 300},
@@ -532,6 +610,26 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "tables.table_1.radii[0]: 0.125 is below the radii that experiment denoised decides"),
         ({"experiments.denoised.plan": "sequential", "experiments.denoised.radii": [0.125, 0.25]},
          "tables.table_1.radii[2]: 0.375 is none of the radii that experiment denoised decides"),
+        ({"experiments.denoised.n": 9, "experiments.denoised.n0": 5},
+         "experiments.denoised.n: 9 certifies nothing at alpha = 0.001; must be at least 10"),
+        ({"tables.table_2.radii": [0.25, 1.3]},
+         "tables.table_2.radii[1]: 1.3 is out of reach of experiment denoised at sigma 0.5: "
+         "n = 1,000 at alpha = 0.001 certifies at most 1.231; n must be at least 1,479"),
+        ({"tables.table_ablation.radii": [0.5]},
+         "tables.table_ablation.radii[0]: 0.5 is out of reach of experiment ablation_one_shot at "
+         "sigma 0.25: n = 200 at alpha = 0.001 certifies at most 0.456; n must be at least 301"),
+        ({"tables.table_1.radii": [50]},
+         "tables.table_1.radii[0]: 50 is out of reach of experiment undefended at sigma 0.5: n = "
+         "1,000 at alpha = 0.001 certifies at most 1.231; no n is enough"),
+        ({"checks.0.radius": 0.7}, "checks[0].radius: 0.7 is out of reach of experiment denoised"),
+        ({"experiments.denoised.images": 1},
+         "checks[0].experiment: denoised certifies 1 image; a check, which allows for sampling er"),
+        ({"tables.table_2.panels.0.published": "4e"},
+         "tables.table_2.panels[0].published: 4e is no table of config/literature/published.csv; "),
+        ({"tables.table_1.rows.0.published": {"table": "1", "row": "RS"}},
+         "tables.table_1.rows[0].published.row: RS is no row of table 1 in config/literature/publ"),
+        ({"tables.table_1.rows.0.published": {"table": "3", "row": "RS [5]", "extra_data": "yes"}},
+         "tables.table_1.rows[0].published.extra_data: yes is no extra_data of row RS [5]; allow"),
         ({"figures.figure_2.panels.0.experiment": "plan_sequential",
           "figures.figure_2.panels.0.classifier": "digits_cnn"},
          "figures.figure_2.panels[0].experiment: plan_sequential decides single radii, and a "
@@ -635,6 +733,15 @@ def test_whatever_a_study_holds_it_is_read_or_refused_in_one_line(tmp_path_facto
         ({"digits_unet.schedule.steps": 1_000_001}, "digits_unet.schedule.steps: 1000001 is out of "
                                                     "range; must be at least 2 and at most 1,000,"),
         ({"digits_cnn.network": "mine.py:build"}, "digits_cnn.network: there is no file mine.py"),
+        ({"digits_unet.arguments.num_channels": 32},
+         "digits_unet.arguments: num_channels is a flag of OpenAI's scripts; write model_channels"),
+        ({"digits_unet.arguments.class_cond": False},
+         "digits_unet.arguments: class_cond is a flag of OpenAI's scripts; leave it out; network"),
+        ({"digits_unet.arguments.attention_resolutions": "16,8"},
+         "digits_unet.arguments.attention_resolutions: 16,8 is not a list"),
+        ({"digits_vit.arguments.model": "vit_tny_patch16_224"},
+         "digits_vit.arguments: model vit_tny_patch16_224: timm has no such network; did you mean "
+         "vit_tiny_patch16_224,"),
         ({"digits_cnn.arguments.dept": 4}, "digits_cnn.arguments.dept: unknown key; did you mean "),
         ({"digits_cnn.classes": 3}, "digits_cnn.classes: must be a list of names, or the path of "),
     ],
@@ -660,17 +767,3 @@ def test_a_model_that_does_not_fit_the_dataset_is_refused(load, changes, reason)
     mine["weights"] = {"file": __file__}  # any file that exists
     message = refusal(load, {"models": {"mine": mine}, **asked_for})
     assert message == f"config/studies/digits.yaml: experiments.denoised.classifiers[1]: {reason}"
-
-
-@pytest.mark.parametrize("folder", ["results", "downloads"])
-def test_where_files_go_may_be_a_link_to_a_folder_alone(tmp_path, monkeypatch, folder):
-    monkeypatch.chdir(tmp_path)
-    check_folders()
-    Path(folder).symlink_to("scratch")
-    said = f"{folder} is a link to scratch, where no folder is; make that folder, or remove"
-    assert refusal(check_folders).startswith(said)
-    Path("scratch").mkdir()
-    check_folders()
-    Path(folder).unlink()
-    Path(folder).touch()
-    assert refusal(check_folders).startswith(f"{folder} is a file; ")

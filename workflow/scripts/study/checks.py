@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import csv
 import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain
+from os.path import exists, isfile  # false, not an error, for names that no file can have
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,9 @@ from study.experiments import Experiment
 from study.models import Classifier, Denoiser, Finetune, Model
 from study.references import read_references
 from study.study import Study
+
+#: Published numbers; config/literature/README.md describes the columns.
+_PUBLISHED = "config/literature/published.csv"
 
 
 def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place) -> None:
@@ -62,10 +68,11 @@ def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place
         (FIGURES, "figures", study.figures),
     ):
         for name, entry in entries.items():
+            _check_published(entry, root, at / section / name)
             check = getattr(kinds[entry.kind], "check", None)
             _check_artefact(entry, check, study, at / section / name)
     for index, check in enumerate(study.checks):
-        _check_check(check, study, at / "checks" / index)
+        _check_check(check, study, root, at / "checks" / index)
     _check_notebooks(study.notebooks, root, at / "notebooks")
 
 
@@ -93,9 +100,9 @@ def check_files_exist(dataset: str, study: Study) -> None:
     """
     at = Place(f"study {study.name}", ("datasets", dataset, "files"))
     for name, file in study.datasets[dataset].origins.items():
-        if file.file is not None and not Path(file.file).exists():
+        if file.file is not None and not exists(file.file):
             obtain = f"; {file.obtain}" if file.obtain is not None else ""
-            raise StudyError(f"{at / name / 'file'}: there is no {file.file}{obtain}")
+            raise StudyError(f"{at / name / 'file'}: there is no {show(file.file)}{obtain}")
 
 
 def check_folders() -> None:
@@ -263,16 +270,16 @@ def _check_arguments(model: Model, at: Place) -> None:
 def _check_files_of(model: Model, at: Place) -> None:
     """Check that the files of the user's own that a model is made from are there, and Python."""
     file = model.weights.file
-    if file is not None and not Path(file).is_file():
-        raise StudyError(f"{at / 'weights' / 'file'}: there is no file {file}")
+    if file is not None and not isfile(file):
+        raise StudyError(f"{at / 'weights' / 'file'}: there is no file {show(file)}")
     if code := re.fullmatch(r"(.+\.py)(?::(\w+))?", model.network):
         _check_python(code[1], code[2], at / "network")
 
 
 def _check_python(file: str, function: str | None, at: Place) -> None:
     """Check that a file is there, is Python, and names the function that is wanted, if any."""
-    if not Path(file).is_file():
-        raise StudyError(f"{at}: there is no file {file}")
+    if not isfile(file):
+        raise StudyError(f"{at}: there is no file {show(file)}")
     try:
         module = ast.parse(Path(file).read_bytes())
     except (SyntaxError, ValueError) as error:
@@ -341,6 +348,47 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
         raise StudyError(f"{_below(at, keys)}: {reason}")
 
 
+def _check_published(entry: Artefact, root: Path, at: Place) -> None:
+    """Check that the published numbers are there that stand beside ours."""
+    for keys, part in parts(entry):
+        published, here = getattr(part, "published", None), _below(at, keys) / "published"
+        if isinstance(published, str):
+            _check_table(published, root, here)
+        elif hasattr(published, "row"):
+            cells = _check_table(published.table, root, here / "table")
+            cells = _check_row(published.row, cells, here / "row")
+            if published.extra_data is not None:
+                what = f"extra_data of row {published.row}"
+                allowed = _values(cells, "extra_data")
+                check_name(published.extra_data, allowed, what, here / "extra_data")
+
+
+def _check_table(table: str, root: Path, at: Place) -> list[dict[str, str]]:
+    """Return the cells of a table of the paper, once it is known that it is one."""
+    cells = _published_cells(root / _PUBLISHED)
+    check_name(table, _values(cells, "table"), f"table of {_PUBLISHED}", at)
+    return [cell for cell in cells if cell["table"] == table]
+
+
+def _check_row(row: str, cells: list[dict[str, str]], at: Place) -> list[dict[str, str]]:
+    """Return the cells of a row among those of a table, once it is known that it has the row."""
+    what = f"row of table {cells[0]['table']} in {_PUBLISHED}"
+    check_name(row, _values(cells, "row"), what, at)
+    return [cell for cell in cells if cell["row"] == row]
+
+
+@cache
+def _published_cells(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise StudyError(f"{path}: there is no such file, but a table shows published numbers")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _values(cells: Iterable[Mapping[str, str]], column: str) -> list[str]:
+    return list(dict.fromkeys(cell.get(column, "") for cell in cells))
+
+
 def _sigmas_to_reach(entry: Artefact, experiment: Experiment) -> list[float]:
     """Return the sigmas at which an experiment must be able to certify an entry's radii."""
     if getattr(entry, "AT_EVERY_SIGMA", False):
@@ -349,14 +397,17 @@ def _sigmas_to_reach(entry: Artefact, experiment: Experiment) -> list[float]:
     return [] if getattr(entry, "shows_published", False) else [max(experiment.sigmas)]
 
 
-def _check_check(check: Check, study: Study, at: Place) -> None:
-    parts = [
+def _check_check(check: Check, study: Study, root: Path, at: Place) -> None:
+    sides = [
         (part.experiment, _check_source(part, study, _below(at, keys)))
         for keys, part in sourced_parts(check)
     ]
     if check.is_with_paper:
+        cells = _check_table(check.than.table, root, at / "than" / "table")
+        for index, row in enumerate(check.than.rows):
+            _check_row(row, cells, at / "than" / "rows" / index)
         return
-    (ours, first), (_, second) = parts
+    (ours, first), (_, second) = sides
     for key in ("dataset", "split"):
         here, there = getattr(first, key), getattr(second, key)
         if here != there:
@@ -364,7 +415,7 @@ def _check_check(check: Check, study: Study, at: Place) -> None:
                 f"{at / 'than' / 'experiment'}: has {key} {there}, {ours} has {here}; "
                 "both must be the same"
             )
-    for name, experiment in parts:
+    for name, experiment in sides:
         _check_radius(check.radius, name, experiment, at / "radius")
         if experiment.images < 2:
             raise StudyError(

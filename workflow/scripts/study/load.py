@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from os.path import isfile  # false, not an error, for names that no file can have
 from pathlib import Path
 from typing import Any
 
 from study.checks import check_name, check_study, needed_models
 from study.config import Config
 from study.earlier import read_earlier
-from study.errors import CONFIG, Place, StudyError, conform, suggestion
+from study.errors import CONFIG, Place, StudyError, conform, show, suggestion
 from study.models import Model, ModelName
 from study.study import Study, StudyKeys
 from study.yaml_files import read_yaml
@@ -22,20 +23,23 @@ _LONGEST_CHAIN = 50
 Reader = Callable[[Mapping[str, Any], Place], Mapping[str, Any]]
 
 
-def load_config(mapping: Mapping[str, Any]) -> Config:
+def load_config(written: Any, **instead: Any) -> Config:
     """Check and complete Snakemake's configuration.
 
     Parameters
     ----------
-    mapping : mapping
+    written : object
         What config/config.yaml and the command line say.
+    **instead
+        Settings that win over those.
 
     Raises
     ------
     StudyError
         Naming, in one line, the key and what is allowed.
     """
-    return conform(dict(mapping), Config, CONFIG)
+    written = dict(written) | instead if isinstance(written, Mapping) else written
+    return conform(written, Config, CONFIG)
 
 
 def load_study(config: Config, root: Path) -> Study:
@@ -91,11 +95,11 @@ def _find_study(study: str, root: Path) -> tuple[Path, str]:
     path = Path(study)
     if path.suffix not in (".yaml", ".yml"):
         raise StudyError(
-            f"{at}: there is no config/studies/{study}.yaml; {suggestion(study, shipped)}, "
+            f"{at}: there is no config/studies/{show(study)}.yaml; {suggestion(study, shipped)}, "
             "or the path of a .yaml file"
         )
-    if not path.is_file():
-        raise StudyError(f"{at}: there is no file {study}")
+    if not isfile(path):
+        raise StudyError(f"{at}: there is no file {show(study)}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", path.stem):
         raise StudyError(
             f"{at}: {path.stem} cannot name a folder of results; "
@@ -146,8 +150,8 @@ def _load_models(own: Any, at: Place, root: Path) -> tuple[dict[str, Model], dic
 
 def _read_classes(path: Path, at: Place) -> list[str]:
     """Read names of classes, one a line; empty lines at the end are left out."""
-    if not path.is_file():
-        raise StudyError(f"{at}: there is no file {path}")
+    if not isfile(path):
+        raise StudyError(f"{at}: there is no file {show(path)}")
     try:
         text = path.read_text(encoding="utf-8-sig")  # Windows may mark UTF-8 at the beginning
     except OSError as error:

@@ -16,6 +16,8 @@ class Paths:
     ----------
     study : Study
         The study.
+    results : str, optional
+        The folder of its results, where that is not the one below the working directory.
 
     Attributes
     ----------
@@ -23,9 +25,9 @@ class Paths:
         The folder of the study's results.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, results: str = "") -> None:
         self._study = study
-        self.results = f"results/{study.name}"
+        self.results = results or f"results/{study.name}"
 
     def pack(self, dataset: str, split: str) -> str:
         """Return where the prepared images of a split of a dataset lie."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 
 _COUNT = TypeAdapter(Images, config=ConfigDict(strict=True))
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
 
 class Choice(Keys):
@@ -57,8 +57,8 @@ def _check_names(splits: dict[str, Part]) -> dict[str, Part]:
     for name in splits:
         if not _NAME.fullmatch(name):
             raise refuse(
-                f"{name} is no name; a name has lower-case letters, digits and _, and starts with "
-                "a letter"
+                f"{name} is no name; a name has lower-case letters, digits and _, at most 100 of "
+                "them, and starts with a letter"
             )
     return splits
 

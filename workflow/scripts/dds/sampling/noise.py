@@ -26,8 +26,8 @@ class NoiseSource:
         On the device that draws the noise.
     dtype : torch.dtype, optional
         Of the noise that is certified against. PyTorch's float32 normals end at 5.77 on a
-        CPU, and so many of their multiples lie exactly between two integers that rounding
-        sees it; float64 normals end at 8.57 and do neither to speak of.
+        CPU, and one in 50,000 to 250,000, scaled to levels of a byte, lies exactly between
+        two of them. float64 normals end at 8.57 and have no ties.
     """
 
     def __init__(

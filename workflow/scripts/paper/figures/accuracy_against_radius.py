@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dds.statistics.plans import PLANS
-from paper.figures._panels import Panels, draw_panels
+from paper.figures._panels import Panels, draw_panels, with_labels
 from paper.parts import select_certificates
 
 if TYPE_CHECKING:
@@ -37,7 +37,11 @@ def check(entry: Keys, study: Any) -> Iterator[tuple[tuple[str | int, ...], str]
 
 
 def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the curves of each panel up to its largest radius, with bands of 95%."""
+    """Draw the curves of each panel up to its largest radius, with bands of 95%.
+
+    Where a sampling plan decides some radii alone, they are marked. The step down to the next
+    one is drawn at once, so that between them, too, a curve claims no more than was certified.
+    """
     from dds.statistics.accuracy import certified_accuracy
 
     chosen = [
@@ -45,17 +49,25 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
     ]
     parts = [certified_accuracy(rows, _radii(rows)) for rows in chosen]
     figure = draw_panels(
-        entry.panels, parts, along="radius", by="sigma", symbol=r"\sigma", step="pre"
+        entry.panels,
+        parts,
+        along="radius",
+        by="sigma",
+        symbol=r"\sigma",
+        step="pre",
+        xlabel=r"$\ell_2$ radius $\varepsilon$",
+        xlim=(0, max(part["radius"].max() for part in parts)),
     )
-    for axis in figure.axes:
-        axis.set(xlabel=r"$\ell_2$ radius $\varepsilon$", xlim=(0, None))
-    return figure
+    return with_labels(figure)
 
 
 def _radii(rows: pd.DataFrame) -> np.ndarray:
     """Return where to compute a panel's curves; up to its largest sigma if none certifies."""
     import numpy as np
 
+    decided = " ".join(rows["decided_radii"].unique()) if "decided_radii" in rows else ""
+    if decided:
+        return np.unique(np.array(decided.split(), dtype=float))
     largest = rows["radius"].max()
     certifies = rows["radius"].gt(0).any()
     return np.linspace(0, _BEYOND * largest if certifies else rows["sigma"].max(), _POINTS)
