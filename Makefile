@@ -99,8 +99,8 @@ bench: $(READY) ## measure certification against the plain way (OFFICIAL=checkou
 	@$(BIN)/python tools/bench.py $(if $(OFFICIAL),--official $(OFFICIAL))
 	@$(BIN)/python tools/bench_scale.py
 
-costs: $(READY) ## say what a study takes before it is run (STUDY=paper)
-	@$(BIN)/python tools/costs.py $(if $(STUDY),--study $(STUDY))
+costs: $(READY) ## say what a study takes before it is run (STUDY=paper GPU=h100)
+	@$(BIN)/python tools/costs.py $(if $(STUDY),--study $(STUDY)) $(if $(GPU),--gpu $(GPU))
 
 plan: costs
 

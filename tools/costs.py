@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from project import open_study
 
@@ -15,14 +16,14 @@ def table(estimates: list[Estimate]) -> str:
     """Lay estimates out, an experiment a line, with a line of totals."""
     header = (
         f"{'experiment':<24}{'images':>8}{'samples':>16}{'PFLOP':>12}{'shards':>8}"
-        f"{'h/shard':>9}{'disk MB':>9}{'unshared':>12}"
+        f"{'h/shard':>9}{'counts MB':>11}{'unshared':>12}"
         + "".join(f"{p:>12}" for p in ESTIMATED_PLANS)
     )
-    lines = [f"{'':86}GPU-hours", header]
+    lines = [f"{'':88}GPU-hours", header]
     for one in estimates:
         lines.append(
             f"{one.experiment:<24}{one.images:>8,}{one.samples:>16,}{one.flops / 1e15:>12,.3g}"
-            f"{one.shards:>8,}{one.hours_a_shard:>9.3g}{one.disk_bytes / 1e6:>9.3g}"
+            f"{one.shards:>8,}{one.hours_a_shard:>9.3g}{one.disk_bytes / 1e6:>11.3g}"
             f"{one.gpu_hours_unshared:>12,.4g}"
             + "".join(
                 f"{one.expected[plan]:>11,.4g}{'*' if plan == one.chosen else ' '}"
@@ -32,7 +33,7 @@ def table(estimates: list[Estimate]) -> str:
     lines.append(
         f"{'total':<24}{'':>8}{sum(e.samples for e in estimates):>16,}"
         f"{sum(e.flops for e in estimates) / 1e15:>12,.3g}{sum(e.shards for e in estimates):>8,}"
-        f"{'':>9}{sum(e.disk_bytes for e in estimates) / 1e6:>9.3g}"
+        f"{'':>9}{sum(e.disk_bytes for e in estimates) / 1e6:>11.3g}"
         f"{sum(e.gpu_hours_unshared for e in estimates):>12,.4g}"
         + "".join(
             f"{sum(e.expected[plan] for e in estimates):>11,.4g} " for plan in ESTIMATED_PLANS
@@ -41,11 +42,18 @@ def table(estimates: list[Estimate]) -> str:
     return "\n".join(lines)
 
 
+def environment_bytes() -> int:
+    """Return what this environment takes on disk; what conda makes of envs/ takes as much."""
+    folder = Path(sys.prefix)
+    return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", help="by default the one config/config.yaml names")
-    parser.add_argument("--gpu", choices=GPUS, default="a100-paper")
+    parser.add_argument("--gpu", choices=GPUS, default="a100-paper",
+                        help="the kind that it will run on")  # fmt: skip
     parser.add_argument("--tflops", type=float,
                         help="of the GPU on these networks, as bench.py measures it")  # fmt: skip
     return parser.parse_args(arguments)
@@ -70,6 +78,8 @@ unshared: every classifier denoises for itself, n samples of every image. * mark
 plan that the experiment asks for; curtailed and sequential are simulated on images as
 certain as those of the paper's Table 2, on the radii of the experiment."""
     )
+    counts, software = sum(one.disk_bytes for one in estimates), environment_bytes()
+    print(f"disk: {counts / 1e9:.2g} GB of counts, beside {software / 1e9:.2g} GB of software")
     total = sum(one.expected[one.chosen] for one in estimates)
     print(f"costs: {study.name} takes about {total:,.4g} GPU-hours as it stands")
 

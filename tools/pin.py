@@ -26,15 +26,17 @@ GROUPS = {
 }
 
 PYTHON = "3.11"
+# What names its channel comes from no other one, though a user's conda may know more. `nodefaults`
+# among the channels would do, but recent versions of conda look for a channel of that name.
 HEAD = """\
 # Written by `make lock` from pyproject.toml; do not edit.
 channels:
   - conda-forge
-  - nodefaults
 dependencies:
-  - python =3.11.9
-  - pip =24.2
+  - conda-forge::python=3.11.9
+  - conda-forge::pip=24.2
   - pip:
+      - --require-hashes
 """
 
 
@@ -55,9 +57,12 @@ def environment(groups: list[str], lock: Path) -> str:
     """Return the conda environment of some groups, at the lock's versions."""
     extras = [word for group in groups for word in ("--extra", group)]
     pins = compile_requirements(
-        *extras, "--no-annotate", "--python-platform", "linux", "--constraint", str(lock)
-    )
-    return HEAD + "".join(f"      - {pin}\n" for pin in pins.splitlines())
+        *extras, "--no-annotate", "--generate-hashes", "--python-platform", "linux",
+        "--constraint", str(lock),
+    )  # fmt: skip
+    # A pin and its hashes are one requirement; YAML needs no mark that it goes on.
+    lines = (line.rstrip(" \\") for line in pins.splitlines())
+    return HEAD + "".join(f"      {'' if line[0] == ' ' else '- '}{line}\n" for line in lines)
 
 
 def main() -> int:

@@ -232,7 +232,7 @@ def slurm_jobs() -> list[Queued]:
 
 
 def begun(results: Path) -> Iterator[str]:
-    """Yield outputs whose jobs Snakemake has just started here, and that have not reported yet.
+    """Yield counts and weights whose jobs Snakemake has just started here and that are silent yet.
 
     A job reports, in its log, once Python has loaded what it needs.
     """
@@ -250,7 +250,8 @@ def begun(results: Path) -> Iterator[str]:
                 about = Path(*place.parts[1:])  # after counts, models, ...
                 logs = (results / "logs").glob(f"*/{about}.log")
                 reported = any(log.stat().st_mtime >= at for log in logs)
-                if time.time() - at < processes.STALE_AFTER and not reported:
+                dear = place.parts[0] in ("counts", "models") and about.parts
+                if dear and not reported and time.time() - at < processes.STALE_AFTER:
                     places.add(str(place))
     yield from sorted(places)
 
@@ -323,7 +324,8 @@ def working_line(record: Running) -> str:
     if record.device:
         facts.append(f"on {record.device}")
     facts.append(processes.describe(vars(record)))
-    return f"{record.kind} {record.name}: {', '.join(facts)} (log: {record.log})"
+    title = f"{record.kind} {record.name}".strip()
+    return f"{title}: {', '.join(facts)} (log: {record.log})"
 
 
 def table(rows: list[Row]) -> list[str]:

@@ -9,7 +9,8 @@ It needs root and Debian's packages slurmctld, slurmd, slurm-client and munge, a
 --accounting slurmdbd and mariadb-server; it needs neither systemd nor cgroups, and
 touches nothing outside RUN, so clusters run side by side. Every node has a host name of
 its own where the machine allows it, two GPUs that are copies of /dev/null, and more CPUs
-and memory than the machine may have.
+and memory than the machine may have. As on the least kind of sites, SLURM is found by
+SLURM_CONF alone, and on the nodes there is no home to write to.
 
 A supervisor starts the daemons, adopts whatever they leave behind, jobs included, and ends
 it all with itself. As a fixture it is told to end with the test run, however that ends.
@@ -47,6 +48,9 @@ NODE = "TEST_CLUSTER_NODE"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _CLONE_NEWUTS = 1, 36, 0x04000000
 _LONGEST_SOCKET_PATH = 107
 
+#: Seconds that nothing here takes, however busy the machine.
+LONG = 120
+
 # Time limits are short, so that a test sees a dead node or an expired credential within
 # half a minute.
 _SLURM_CONF = """\
@@ -80,15 +84,20 @@ KillWait=5
 MinJobAge={min_job_age}
 JobRequeue=1
 Prolog={run}/prolog
+TaskProlog={run}/task_prolog
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
-NodeName=DEFAULT CPUs=4 RealMemory=64000 Gres=gpu:fake:{gpus}
+NodeName=DEFAULT CPUs=4 RealMemory=64000
 {nodes}
-PartitionName=DEFAULT Nodes=ALL State=UP DefaultTime=60 MaxTime=INFINITE DefMemPerCPU=100
+PartitionName=DEFAULT Nodes={gpu_nodes} State=UP DefaultTime=60 MaxTime={max_time} DefMemPerCPU=100
 PartitionName={partition} Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
 PartitionName={urgent_partition} PriorityTier=10 PreemptMode=OFF
+{cpu_partition}
 """
+
+# Where jobs that want a GPU are refused.
+_CPU_PARTITION = "PartitionName=cpu Nodes={cpu_nodes} PreemptMode=OFF"
 
 _WITHOUT_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
 
@@ -99,7 +108,7 @@ AccountingStorageHost=localhost
 AccountingStoragePort={port}
 AccountingStoragePass={run}/munge.socket
 AccountingStorageTRES=gres/gpu
-AccountingStorageEnforce=associations"""
+AccountingStorageEnforce=associations,limits"""
 
 _SLURMDBD_CONF = """\
 AuthType=auth/munge
@@ -136,17 +145,19 @@ class Cluster:
             MARK: str(self.run),
             "SLURM_CONF": f"{self.run}/slurm.conf",
             "MYSQL_UNIX_PORT": f"{self.run}/database.socket",  # where slurmdbd looks for it
-            "PATH": f"{self.run}/bin:{os.environ['PATH']}",
         }
 
     def start(
         self,
         *,
         nodes: Iterable[str] = ("n1", "n2", "n3"),
+        cpu_nodes: Iterable[str] = (),
         gpus: int = 2,
         partition: str = "main",
         urgent_partition: str = "urgent",
         accounting: bool = False,
+        max_jobs: int | None = None,
+        max_time: str = "INFINITE",
         min_job_age: int = 3600,
         ends_with_parent: bool = False,
     ) -> None:
@@ -155,7 +166,9 @@ class Cluster:
         Parameters
         ----------
         nodes : iterable of str, optional
-            Names of the nodes.
+            Names of the nodes with GPUs.
+        cpu_nodes : iterable of str, optional
+            Names of more nodes, without GPUs, which make up the partition `cpu`.
         gpus : int, optional
             Fake GPUs of each node.
         partition, urgent_partition : str, optional
@@ -163,6 +176,10 @@ class Cluster:
             default one.
         accounting : bool, optional
             Whether jobs are kept in a database, and need an account: `ACCOUNT`.
+        max_jobs : int, optional
+            With accounting, how many jobs root may have in the queue.
+        max_time : str, optional
+            The longest that a job may run, as slurm.conf takes it.
         min_job_age : int, optional
             For how many seconds slurmctld knows a job that has ended.
         ends_with_parent : bool, optional
@@ -173,9 +190,13 @@ class Cluster:
         ClusterError
             If root or packages are missing, or the nodes do not come up.
         """
-        nodes = list(nodes)
+        nodes, cpu_nodes = list(nodes), list(cpu_nodes)
         self._check_requirements(PACKAGES | (ACCOUNTING_PACKAGES if accounting else {}))
-        self._write_files(nodes, gpus, partition, urgent_partition, accounting, min_job_age)
+        self._write_files(
+            nodes, cpu_nodes, gpus, accounting, partition=partition,
+            urgent_partition=urgent_partition, max_time=max_time, min_job_age=min_job_age,
+        )  # fmt: skip
+        nodes += cpu_nodes
         with (self.run / "supervisor.log").open("w") as log:
             subprocess.Popen(
                 [sys.executable, __file__, "supervise", self.run, *nodes,
@@ -185,8 +206,8 @@ class Cluster:
             )  # fmt: skip
         try:
             if accounting:
-                self.wait_until(self._add_account, seconds=60)
-            self.wait_until(lambda: self.states() == dict.fromkeys(nodes, "idle"), seconds=60)
+                self.wait_until(lambda: self._add_account(max_jobs), LONG)
+            self.wait_until(lambda: self.states() == dict.fromkeys(nodes, "idle"), LONG)
         except ClusterError:
             states = self.states()
             self.stop()
@@ -194,11 +215,12 @@ class Cluster:
                 f"the nodes did not come up: {states or 'no answer'}; logs: {self.run}/*.log"
             ) from None
 
-    def _add_account(self) -> bool:
+    def _add_account(self, max_jobs: int | None) -> bool:
         """Give root an account, once the database answers and knows the cluster."""
+        limit = [] if max_jobs is None else [f"maxsubmitjobs={max_jobs}"]
         self.command("sacctmgr", "--immediate", "add", "account", ACCOUNT, check=False)
         self.command("sacctmgr", "--immediate", "add", "user", "root", f"account={ACCOUNT}",
-                     check=False)  # fmt: skip
+                     *limit, check=False)  # fmt: skip
         found = self.command("sacctmgr", "--noheader", "show", "associations", "user=root",
                              "format=account", check=False)  # fmt: skip
         return ACCOUNT in found
@@ -207,7 +229,7 @@ class Cluster:
         """End every process of the cluster, jobs included; the folder stays."""
         if self._signal_supervisor(signal.SIGTERM):
             with contextlib.suppress(ClusterError):
-                self.wait_until(lambda: not self.processes(), seconds=10)
+                self.wait_until(lambda: not self.processes(), 10)
         while processes := self.processes():
             self.kill(processes)
 
@@ -228,10 +250,12 @@ class Cluster:
 
     def jobs(self) -> list[dict[str, str]]:
         """Return all jobs since the start, oldest first, as scontrol describes them."""
-        lines = self.command("scontrol", "--oneliner", "show", "jobs").splitlines()
+        answer = self.wait_until(
+            lambda: self.command("scontrol", "--oneliner", "show", "jobs", check=False), LONG
+        )
         described = (
             dict(field.partition("=")[::2] for field in line.split() if "=" in field)
-            for line in lines
+            for line in answer.splitlines()
         )
         return sorted((job for job in described if "JobId" in job), key=lambda j: int(j["JobId"]))
 
@@ -293,7 +317,7 @@ class Cluster:
             # it is stopped. So nobody who is spared shares a group with a stopped process then.
             near = {process for process in processes if _group(process) in groups}
             self._signal(near, signal.SIGKILL)
-            self.wait_until(lambda near=near: near.isdisjoint(self.processes(name)), seconds=60)
+            self.wait_until(lambda near=near: near.isdisjoint(self.processes(name)), LONG)
             self._signal(processes, signal.SIGKILL)
 
     @staticmethod
@@ -347,34 +371,38 @@ class Cluster:
             raise ClusterError(f"{self.run} is too long a path for munge's socket")
 
     def _write_files(
-        self, nodes: list[str], gpus: int, partition: str, urgent_partition: str,
-        accounting: bool, min_job_age: int,
+        self, nodes: list[str], cpu_nodes: list[str], gpus: int, accounting: bool,
+        **settings: object,
     ) -> None:  # fmt: skip
         try:
             self.run.mkdir(parents=True)
         except FileExistsError:
             raise ClusterError(f"{self.run} exists; a cluster needs a new folder") from None
-        for name in ("state", "dev", "bin", *(f"spool.{node}" for node in nodes)):
+        for name in ("state", "dev", *(f"spool.{node}" for node in nodes + cpu_nodes)):
             (self.run / name).mkdir()
         for index in range(gpus):
             os.mknod(self.run / f"dev/nvidia{index}", 0o20666, os.makedev(1, 3))
         key = self.run / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(1024))
-        controller_port, database_port, *node_ports = _free_ports(2 + len(nodes))
+        controller_port, database_port, *node_ports = _free_ports(2 + len(nodes + cpu_nodes))
         if accounting:
             self._prepare_database(database_port)
         (self.run / "slurm.conf").write_text(
             _SLURM_CONF.format(
-                run=self.run, controller_port=controller_port, gpus=gpus,
-                partition=partition, urgent_partition=urgent_partition, min_job_age=min_job_age,
+                run=self.run, controller_port=controller_port, gpu_nodes=",".join(nodes),
+                **settings,
                 accounting=(
                     _WITH_ACCOUNTING.format(run=self.run, port=database_port) if accounting
                     else _WITHOUT_ACCOUNTING
                 ),
                 nodes="\n".join(
                     f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}"
-                    for node, port in zip(nodes, node_ports, strict=True)
+                    + (f" Gres=gpu:fake:{gpus}" if node in nodes else "")
+                    for node, port in zip(nodes + cpu_nodes, node_ports, strict=True)
+                ),
+                cpu_partition=(
+                    _CPU_PARTITION.format(cpu_nodes=",".join(cpu_nodes)) if cpu_nodes else ""
                 ),
             )
         )  # fmt: skip
@@ -384,12 +412,10 @@ class Cluster:
         )
         self.break_nodes(False)
         (self.run / "prolog").chmod(0o755)
-        # Snakemake's jobs have lost SLURM_CONF when they call srun.
-        srun = self.run / "bin/srun"
-        srun.write_text(
-            f'#!/bin/sh\nSLURM_CONF={self.run}/slurm.conf exec {shutil.which("srun")} "$@"\n'
-        )
-        srun.chmod(0o755)
+        # What it prints, SLURM puts into the environment of every task, batch scripts too.
+        homeless = self.run / "task_prolog"
+        homeless.write_text("#!/bin/sh\necho export HOME=/dev/null\n")
+        homeless.chmod(0o755)
 
     def _prepare_database(self, port: int) -> None:
         subprocess.run(
@@ -457,10 +483,10 @@ class Supervisor:
             if name not in self._running.values():
                 self._running[self._start(name, command)] = name
             if name in sockets:  # what comes after needs it
-                cluster.wait_until((self._run / sockets[name]).exists, seconds=30)
+                cluster.wait_until((self._run / sockets[name]).exists, LONG)
             elif name == "slurmdbd":
                 cluster.wait_until(
-                    lambda: cluster.command("sacctmgr", "show", "clusters", check=False), seconds=30
+                    lambda: cluster.command("sacctmgr", "show", "clusters", check=False), LONG
                 )
 
     def _start(self, name: str, command: list[str]) -> int:

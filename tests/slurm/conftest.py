@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -30,7 +31,7 @@ SITE = {
     "default-resources": {"slurm_partition": "main", "mem_mb": 1000, "runtime": 60},
     "software-deployment-method": "env-modules",
     "slurm-init-seconds-before-status-checks": 1,
-    "latency-wait": 15,
+    "latency-wait": 5,
 }
 
 #: Seconds that no step takes, nor the digits study, however busy the machine.
@@ -42,7 +43,9 @@ class Run:
 
     def __init__(self, command: list[str], project: Project, environment: dict[str, str]) -> None:
         self._log = project.folder / f"snakemake.{time.monotonic_ns()}.log"
-        bound = ["setpriv", "--pdeathsig=KILL", *command]  # ends with the tests, however they end
+        # It ends with the tests, however they end, and Ctrl-C reaches it, though a shell may run
+        # them in the background, where that is ignored.
+        bound = ["env", "--default-signal=INT", "setpriv", "--pdeathsig=KILL", *command]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 bound, cwd=project.folder, env=os.environ | environment, stdout=log, stderr=log,
@@ -65,7 +68,9 @@ class Run:
         """Return the condition's value as soon as it is true, while Snakemake runs."""
         end = time.monotonic() + LONG
         while not (value := condition()):
-            assert self.process.poll() is None, self.output
+            if self.process.poll() is not None:  # all has happened that will
+                assert (value := condition()), self.output
+                return value
             assert time.monotonic() < end, self.output
             time.sleep(0.1)
         return value
@@ -97,12 +102,14 @@ class Project:
         self._runs: list[Run] = []
         ignore = shutil.ignore_patterns("__pycache__", "locks")
         for part in PARTS:
-            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
             folder.mkdir(exist_ok=True)
-            copy(ROOT / part, folder / part, **({"ignore": ignore} if copy != shutil.copy2 else {}))
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, folder / part, ignore=ignore)
+            else:
+                shutil.copy2(ROOT / part, folder / part)
         shutil.copy2(Path(__file__).parent / "tiny.yaml", folder)
         config = SITE["config"] | ({} if study == "tiny" else {"study": study})
-        self.site = SITE | {"config": config}
+        self.site = copy.deepcopy(SITE) | {"config": config}
         if like:
             for part in (".snakemake", "results/tiny/data", "results/tiny/models"):
                 shutil.copytree(like.folder / part, folder / part, ignore=ignore)
@@ -148,9 +155,9 @@ class Project:
         return path.read_text()
 
     def digests(self, experiment: str) -> dict[str, str]:
-        """Hash every counts file of an experiment, and its merged one."""
+        """Hash every counts file of an experiment, and its merged one where it is there."""
         folder = self.results / "counts"
-        files = [*folder.glob(f"{experiment}/*/*.parquet"), folder / f"{experiment}.parquet"]
+        files = [*folder.glob(f"{experiment}/*/*.parquet"), *folder.glob(f"{experiment}.parquet")]
         return {
             str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
             for file in files

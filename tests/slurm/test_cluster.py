@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, ClusterError
+from cluster import LONG, Cluster, ClusterError
 
 pytestmark = pytest.mark.slurm
 
@@ -21,7 +21,7 @@ def submit(cluster, *options, script="sleep 600"):
 
 def running(cluster, count):
     cluster.wait_until(
-        lambda: [job["JobState"] for job in cluster.jobs()].count("RUNNING") == count, seconds=60
+        lambda: [job["JobState"] for job in cluster.jobs()].count("RUNNING") == count, LONG
     )
 
 
@@ -47,7 +47,7 @@ def test_a_jobs_node_has_a_name_and_a_gpu(cluster, tmp_path):
     file = tmp_path / "said"
     submit(cluster, "--gpus=1", "-w", "n2", script=f"sh -c 'hostname; echo $CUDA_VISIBLE_DEVICES' "
                                                    f"> {file}")  # fmt: skip
-    cluster.wait_until(lambda: cluster.jobs()[0]["JobState"] == "COMPLETED", seconds=60)
+    cluster.wait_until(lambda: cluster.jobs()[0]["JobState"] == "COMPLETED", LONG)
     assert file.read_text().split() == ["n2", "0"]
 
 
@@ -57,9 +57,9 @@ def test_a_dead_nodes_job_is_requeued_and_the_node_comes_back(cluster):
     node = cluster.jobs()[0]["NodeList"]
     cluster.kill_node(node)
     assert not cluster.processes(node)
-    cluster.wait_until(lambda: cluster.jobs()[0]["Restarts"] == "1", seconds=120)
+    cluster.wait_until(lambda: cluster.jobs()[0]["Restarts"] == "1", LONG)
     cluster.revive()
-    cluster.wait_until(lambda: cluster.states().get(node) in ("idle", "mixed"), seconds=60)
+    cluster.wait_until(lambda: cluster.states().get(node) in ("idle", "mixed"), LONG)
     running(cluster, 1)
 
 
@@ -68,7 +68,7 @@ def test_stopping_ends_every_process(cluster):
     submit(cluster, script="env -i setsid sleep 98765")
     running(cluster, 1)
     assert cluster.processes()
-    cluster.wait_until(lambda: alive("98765"), seconds=60)
+    cluster.wait_until(lambda: alive("98765"), LONG)
     cluster.stop()
     assert not cluster.processes()
     assert not alive("98765")
@@ -97,7 +97,7 @@ def test_a_killed_owner_takes_its_cluster_with_it(cluster, tmp_path):
         [sys.executable, "-c", script], cwd=Path(__file__).parent, check=False
     )  # fmt: skip
     assert owner.returncode == -signal.SIGKILL
-    cluster.wait_until(lambda: not other.processes(), seconds=60)
+    cluster.wait_until(lambda: not other.processes(), LONG)
 
 
 def test_stop_clears_up_after_a_killed_supervisor(cluster):

@@ -1,7 +1,8 @@
 """A stand-in for conda: makes environments as envs/*.yaml describe them, with uv.
 
 It knows the commands that Snakemake gives. Python comes from this machine rather than
-from conda-forge; what `pip` lists is installed, and nothing else.
+from conda-forge; what `pip` lists is installed, and nothing else. Like conda since
+`env create` means `create`, it looks for every channel that is named.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 import yaml
 
 BASE = Path(__file__).parents[1]
+CHANNELS = {"conda-forge", "bioconda", "defaults"}
 ANSWERS = {
     "--version": "conda 24.9.2",
     "info --json": json.dumps({"platform": "linux-64", "conda_prefix": str(BASE)}),
@@ -23,12 +25,18 @@ ANSWERS = {
 
 def create(file: str, prefix: str) -> None:
     """Make an environment of exactly what a file pins."""
-    python, _, pip = yaml.safe_load(Path(file).read_text())["dependencies"]
+    content = yaml.safe_load(Path(file).read_text())
+    python, _, pip = content["dependencies"]
+    named = {spec.partition("::")[0] for spec in content["dependencies"][:2] if "::" in spec}
+    if missing := named.union(content["channels"]) - CHANNELS:
+        sys.exit(f"UnavailableInvalidChannel: HTTP 404 NOT FOUND for channel {', '.join(missing)}")
     version = ".".join(python.split("=")[1].split(".")[:2])
+    requirements = Path(f"{prefix}.requirements.txt")
+    requirements.write_text("\n".join(pip["pip"]))
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     for command in (
         ["venv", "--python", version, prefix],
-        ["pip", "install", "--no-deps", "--python", f"{prefix}/bin/python", *pip["pip"]],
+        ["pip", "install", "--no-deps", "--python", f"{prefix}/bin/python", "-r", requirements],
     ):
         subprocess.run(["uv", *command, "--quiet"], check=True, env=environment)
 

@@ -58,7 +58,7 @@ class Project:
     """A copy of the project's files, and how to run Snakemake in it."""
 
     def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
-        self.folder, self.settings = folder, settings or {}
+        self.folder = folder
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():
@@ -68,6 +68,17 @@ class Project:
                 shutil.copy(source, folder / part)
         self.study = written_out("digits")
         self.results = folder / "results" / "small"
+        self.environment = (
+            os.environ | {"PYTHONPATH": str(self._lay_impostors())} | (settings or {})
+        )
+
+    def _lay_impostors(self) -> Path:
+        """Make packages of our names that nothing may import, as if others were installed."""
+        folder = self.folder / "impostors"
+        for name in ("dds", "study", "jobs", "paper"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "__init__.py").write_text("raise ImportError('not the project')\n")
+        return folder
 
     def write_study(self) -> None:
         """Write the study as a file of the user's own."""
@@ -80,8 +91,7 @@ class Project:
         result = subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments,
              "--config", f"study={study}"],
-            cwd=self.folder, env=os.environ | self.settings,
-            capture_output=True, text=True, check=False,
+            cwd=self.folder, capture_output=True, text=True, check=False, env=self.environment,
         )  # fmt: skip
         assert not check or result.returncode == 0, result.stdout + result.stderr
         return result

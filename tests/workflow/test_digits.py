@@ -26,6 +26,12 @@ def test_everything_is_made(project):
     for table in project.study["tables"]:
         for form in ("csv", "md", "tex", "html"):
             assert (results / "tables" / f"{table}.{form}").stat().st_size > 100
+    for artefact in (*project.study["tables"], *project.study["figures"]):
+        (path,) = results.glob(f"[tf]*s/{artefact}.json")
+        for name, record in json.loads(path.read_text())["experiments"].items():
+            settings = project.study["experiments"][name]
+            for key in ("images", "n0", "n", "alpha", "plan"):
+                assert record["sampling"][key] == settings[key]
     for figure in project.study["figures"]:
         assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
         assert (results / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")

@@ -2,64 +2,84 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.cli import parse_args
 
 ROOT = Path(__file__).parents[2]
 PROFILE = ROOT / "slurm" / "profile.v9+.yaml"
+README = ROOT / "slurm" / "README.md"
 
-#: The profile's block for GPU jobs, which a site uncomments.
-GPU_BLOCK = re.search(r"(?m)^# set-resources:\n(?:#   .*\n)+", PROFILE.read_text())[0]
+#: Each command of the README that runs Snakemake.
+COMMANDS = re.findall(r"(?m)^    snakemake (.*?)(?: +#.*)?$", README.read_text())
 
 
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory):
-    """Resources of every job that the digits study sends to a cluster, with its rule."""
-    folder = tmp_path_factory.mktemp("project")
-    for part in ("Snakefile", "config", "envs", "notebooks", "slurm", "workflow"):
-        (folder / part).symlink_to(ROOT / part)
-    site = {
-        "software-deployment-method": "env-modules",
-        "default-resources": {"slurm_partition": "cpus", "mem_mb": 4000, "runtime": 60},
-        "config": {"study": "digits"},
-    }
-    (folder / "site.yaml").write_text(
-        yaml.safe_dump(site) + re.sub(r"(?m)^# ?", "", GPU_BLOCK)
-    )  # fmt: skip
+def example():
+    """Return the profile's resources with every line that a site may uncomment."""
+    block = re.search(r"(?m)^default-resources:\n(?:  .*\n)+", PROFILE.read_text())[0]
+    return re.sub(r"(?m)^  # (\w+:)", r"  \1", block)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with the project's files, and a site's file."""
+    for part in ("Snakefile", "config", "envs", "notebooks", "profiles", "slurm", "workflow"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    site = "software-deployment-method: env-modules\n" + example()
+    (tmp_path / "my_site.yaml").write_text(site)
+    return tmp_path
+
+
+@pytest.fixture
+def study(project):
+    """The paper in few shards, which are planned faster."""
+    paper = yaml.safe_load((ROOT / "config/studies/paper.yaml").read_text())
+    for experiment in paper["experiments"].values():
+        experiment["images_per_shard"] = 10000
+    (project / "few_shards.yaml").write_text(yaml.safe_dump(paper))
+    return "few_shards.yaml"
+
+
+def test_every_job_goes_where_its_kind_belongs(project, study):
+    """With a rule's time changed, as the README says, and a rule for every kind of work."""
+    (command,) = (command for command in COMMANDS if "--set-resources" in command)
     answer = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--profile", "slurm", "--profile", "site.yaml",
-         "--dry-run", "all"],
-        cwd=folder, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "snakemake", "--profile", "slurm", "--profile", "my_site.yaml",
+         "--dry-run", *shlex.split(command)[2:], "--config", f"study={study}"],
+        cwd=project, capture_output=True, text=True, check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT / "workflow" / "scripts")},
     )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
-    jobs = re.findall(
-        r"(?m)^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", answer.stdout + answer.stderr
-    )
-    return [(rule, dict(item.split("=") for item in items.split(", "))) for rule, items in jobs]
-
-
-def test_the_gpu_block_names_the_rules_that_take_a_gpu(planned):
-    named = set(yaml.safe_load(re.sub(r"(?m)^# ?", "", GPU_BLOCK))["set-resources"])
-    assert named == {rule for rule, resources in planned if "gpu" in resources}
-
-
-def test_jobs_go_to_the_partition_of_their_kind(planned):
-    for _, resources in planned:
-        kind = {key: resources.get(key) for key in ("slurm_partition", "gpu", "gpu_model")}
-        assert kind in (
-            {"slurm_partition": "gpu", "gpu": "1", "gpu_model": "a100"},
-            {"slurm_partition": "cpus", "gpu": None, "gpu_model": None},
+    output = answer.stdout + answer.stderr
+    assert answer.returncode == 0, output
+    found = re.findall(r"(?m)^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", output)
+    jobs = [(rule, dict(item.split("=", 1) for item in items.split(", "))) for rule, items in found]
+    assert {"certify_shard", "measure_accuracy", "draw_pictures", "finetune_classifier"} <= {
+        rule for rule, resources in jobs if "gpu" in resources
+    }
+    assert {"compute_certificates", "render_paper"} <= {
+        rule for rule, resources in jobs if "gpu" not in resources
+    }
+    keys = ("slurm_partition", "slurm_account", "gpu_model")
+    for rule, resources in jobs:
+        assert tuple(map(resources.get, keys)) == (
+            ("gpu", "my_gpus", "a100") if "gpu" in resources else ("cpu", "my_project", None)
         )
-
-
-def test_every_job_says_its_time_and_memory(planned):
-    rules = {rule for rule, _ in planned}
-    assert {"certify_shard", "compute_certificates", "render_paper"} <= rules
-    for _, resources in planned:
         assert int(resources["runtime"]) > 0
         assert int(resources["mem_mb"]) > 0
+        if rule == "certify_shard":
+            assert (resources["runtime"], resources["mem_mb"]) == ("240", "32000")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_readme_are_understood(command, project, monkeypatch):
+    monkeypatch.chdir(project)
+    _, arguments = parse_args(shlex.split(command))
+    assert arguments.targets in (["all"], [])
+    assert arguments.executor == "slurm"
+    assert yaml.safe_load(PROFILE.read_text())["retries"] == arguments.retries
+    assert "slurm_partition" not in arguments.default_resources or "my_site" in command

@@ -209,8 +209,12 @@ def rehearse(study: dict, datasets: dict, models: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def rehearsal(publishers, tmp_path_factory):
-    """The rehearsal, run to the end."""
+    """The rehearsal, run to the end; what it makes and gets lies on other disks."""
     project = Project(tmp_path_factory.mktemp("rehearsal"))
+    for name in ("results", "downloads"):
+        scratch = tmp_path_factory.mktemp("scratch") / "of" / "a-user" / name
+        scratch.mkdir(parents=True)
+        (project.folder / name).symlink_to(scratch)
     (archives := project.folder / "made").mkdir()
     datasets = publish_data(publishers.files, archives)
     models = publish_models(publishers.files)
@@ -255,6 +259,12 @@ def test_the_publishers_misbehaved(rehearsal, publishers):
     assert answers[archive] == [200, 206]
     assert {statuses[0] for path, statuses in answers.items() if "/63acc43/" in path} == {404}
     assert [statuses for path, statuses in answers.items() if "/main/" in path] == [[200]] * 3
+
+
+def test_links_made_in_folders_that_are_links_lead_to_files(rehearsal):
+    links = [path for path in rehearsal.results.rglob("*") if path.is_symlink()]
+    assert len(links) >= 4
+    assert all(link.is_file() for link in links)
 
 
 def test_what_stands_in_an_addresss_query_is_told_to_the_publisher_alone(rehearsal, publishers):

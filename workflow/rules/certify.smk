@@ -23,7 +23,7 @@ rule certify_shard:
     resources:
         gpu=1,
         mem_mb=16000,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        runtime=120,
     params:
         depends=lambda wildcards: depends.votes(STUDY, wildcards.experiment),
         # Votes do not depend on it. Snakemake compares no parameter that is derived from inputs.

@@ -48,11 +48,17 @@ os.environ.update(PYTHONPATH=os.pathsep.join(dict.fromkeys([SCRIPTS, *inherited]
 
 from snakemake.logging import logger
 
+# Snakemake reads every script as if it might be a notebook, and the library for those then
+# builds 38 grammars of addresses. Without them, every Snakemake, two a cluster job, starts in
+# half the time.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 from jobs.records import heed_records
+from jobs.site import give_resources
 from jobs.slurm import outlive_faults
 from jobs.terminal import Terminal
 from study import depends
-from study.checks import check_files_exist
+from study.checks import check_files_exist, check_folders
 from study.errors import StudyError
 from study.inputs import Inputs, find_published_logs
 from study.load import load_config, load_study
@@ -78,6 +84,7 @@ logger.addFilter(TERMINAL)
 # Snakemake keeps one hook of each kind: all that happens at the start of a run is here.
 onstart:
     try:
+        check_folders()
         for job in workflow.dag.needrun_jobs():
             if dataset := job.params.get("dataset"):
                 check_files_exist(dataset, STUDY)

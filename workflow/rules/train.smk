@@ -21,7 +21,7 @@ rule train_denoiser:
     resources:
         gpu=1,
         mem_mb=8000,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        runtime=240,
     params:
         depends=lambda wildcards: depends.weights(STUDY, model_of(wildcards), sigma_of(wildcards)),
     script:
@@ -45,7 +45,7 @@ rule train_classifier:
     resources:
         gpu=1,
         mem_mb=8000,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        runtime=240,
     params:
         depends=lambda wildcards: depends.weights(STUDY, model_of(wildcards), sigma_of(wildcards)),
     script:
@@ -71,7 +71,7 @@ rule finetune_classifier:
     resources:
         gpu=1,
         mem_mb=8000,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        runtime=240,
     params:
         depends=lambda wildcards: depends.weights(STUDY, model_of(wildcards), sigma_of(wildcards)),
     script:

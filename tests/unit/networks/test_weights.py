@@ -130,6 +130,10 @@ def test_checkpoint_from_before_batch_norms_counted(tmp_path):
         (lambda state: state.pop("head.bias"), r"1 names missing \(first: head.bias\), 0 unknown"),
         (lambda state: state.update(extra=torch.zeros(1)), r"1 unknown \(first: extra\)"),
         (lambda state: state.update({"head.bias": torch.zeros(7)}), r"head.bias has shape \(7,\)"),
+        (
+            lambda state: state.update({"head.bias": state["head.bias"].to(torch.int8)}),
+            "head.bias is of type torch.int8, the network needs torch.float32",
+        ),
     ],
 )
 def test_checkpoint_of_another_network_is_refused(tmp_path, change, message):

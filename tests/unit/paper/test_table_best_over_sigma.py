@@ -35,6 +35,7 @@ def test_a_radius_is_out_of_reach_where_no_sigma_reaches_it():
     entry = table(BEST, radii=[0.7, 0.8])
     (sheet,) = lay_out(entry, build_table(entry, CERTIFICATES, PUBLISHED, RECORDS))
     assert texts(sheet)[1][3:] == ["0.0", "n/a"]
+    assert sheet.rows[1][3].raised == "25.0"  # of sigma 0.5: 0.25 cannot reach so far
 
 
 def test_every_accuracy_has_its_interval():

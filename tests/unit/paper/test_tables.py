@@ -23,6 +23,7 @@ from paper_samples import (
 from pydantic import ValidationError
 
 from dds.keys import Keys
+from paper.checks import check_table
 from paper.figures import FIGURES
 from paper.sheets import WRITERS, to_json, to_text
 from paper.tables import TABLES, build_table, lay_out, read_table
@@ -174,6 +175,27 @@ def test_a_file_of_the_users_own_is_a_kind_of_table(tmp_path):
     assert sheets[0].notes == ["4 images, n₀ = 10, n = 100."]  # a column `experiment` is enough
     with pytest.raises(ValidationError, match="experiments"):
         table(keys | {"experiments": []})
+
+
+def test_an_experiment_that_is_none_has_no_samples_to_tell_of(tmp_path):
+    path = tmp_path / "totals.py"
+    path.write_text(
+        OWN_KIND.replace('{"experiment": entry', '{"experiment": ["all"] * 2, "of": entry')
+    )
+    entry = table({"kind": str(path), "caption": "Images.", "experiments": ["e", "other"]})
+    (sheet,) = lay_out(entry, build_table(entry, CERTIFICATES))
+    assert [row[0].text for row in sheet.rows] == ["all", "all"]
+
+
+def test_an_experiment_may_have_the_name_of_a_number(tmp_path):
+    panels = [panel | {"experiment": "inf"} for panel in PER_SIGMA["panels"]]
+    entry = table(PER_SIGMA, panels=panels)
+    numbers = build_table(entry, {"inf": CERTIFICATES["e"]})
+    numbers.to_csv(tmp_path / "t.csv", index=False)
+    read = read_table(tmp_path / "t.csv")
+    assert set(read["experiment"]) == {"inf"}
+    assert all(check.passed for check in check_table("t", read))
+    assert lay_out(entry, read) == lay_out(entry, numbers)
 
 
 def test_a_kind_that_does_not_exist_is_refused():

@@ -583,6 +583,9 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "tables.table_2.panels[0].experiment: denoise is no experiment; did you mean denoised?"),
         ({"tables.table_3.rows.1.classifier": "digits_vit"},
          "tables.table_3.rows[1].classifier: digits_vit is no classifier of experiment undefended"),
+        ({"tables.table_3.rows.1.cite": "cohn"},
+         "tables.table_3.rows[1].cite: cohn is no reference of workflow/report/references.yaml; "
+         "did you mean cohen?"),
         ({"figures.figure_2.panels.1.classifier": "vit"},
          "figures.figure_2.panels[1].classifier: vit is no classifier of experiment denoised"),
         ({"experiments.ablation_multi_step.n": 300},

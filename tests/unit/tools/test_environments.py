@@ -31,11 +31,17 @@ def normal(name: str) -> str:
 
 
 @cache
-def pins(environment: str) -> dict[str, str]:
-    """Return the versions that an environment's pip section pins, by package."""
+def requirements(environment: str) -> list[str]:
+    """Return an environment's pip section."""
     content = yaml.safe_load((ROOT / "envs" / f"{environment}.yaml").read_text())
     (pip,) = [entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict)]
-    versions = [line.split(";")[0].strip().split("==") for line in pip]
+    return pip
+
+
+@cache
+def pins(environment: str) -> dict[str, str]:
+    """Return the versions that an environment's pip section pins, by package."""
+    versions = [line.split()[0].split("==") for line in requirements(environment)[1:]]
     return {normal(name): version for name, version in versions}
 
 
@@ -68,9 +74,21 @@ def files_of(name: str) -> list[Path]:
 def test_an_environment_asks_conda_for_python_alone_and_pins_the_rest(path):
     content = yaml.safe_load(path.read_text())
     conda = [entry for entry in content["dependencies"] if isinstance(entry, str)]
-    assert [entry.split()[0] for entry in conda] == ["python", "pip"]
-    assert all(re.search(r"=[0-9.]+$", entry) for entry in conda)
+    assert [entry.split("=")[0] for entry in conda] == ["conda-forge::python", "conda-forge::pip"]
+    assert all(re.search(r"[a-z]=[0-9.]+$", entry) for entry in conda)
     assert all(pins(path.stem).values())
+    assert content["channels"] == ["conda-forge"]  # conda looks for any other, `nodefaults` too
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_pip_takes_files_of_the_locks_hashes_alone(path):
+    lock = set(re.findall(r"--hash=(\S+)", (ROOT / "envs/requirements.lock").read_text()))
+    option, *packages = requirements(path.stem)
+    assert option == "--require-hashes"
+    for package in packages:
+        _, *hashes = package.split()
+        assert hashes
+        assert {entry.removeprefix("--hash=") for entry in hashes} <= lock
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)

@@ -26,6 +26,9 @@ from jobs.processes import HEARTBEAT, STALE_AFTER, is_alive, names_a_process, th
 #: Seconds between two looks at how far a job is.
 INTERVAL = 1.0
 
+# Kinds of jobs that count what they do, once they are at it; others are short.
+_COUNTING = ("certify", "train", "finetune", "download")
+
 _facts: dict[str, Any] = {}
 
 
@@ -85,7 +88,7 @@ class Running:
         """``waiting``, ``starting`` or ``running``."""
         if self.waits_for:
             return "waiting"
-        return "starting" if self.unit is None else "running"
+        return "starting" if self.unit is None and self.kind in _COUNTING else "running"
 
     @property
     def is_alive(self) -> bool:
@@ -163,7 +166,7 @@ def recorded(rule: str, log: str | Path) -> Iterator[None]:
     """
     path, ended = record_path(log), threading.Event()
     fixed = {
-        "rule": rule, "kind": rule.partition("_")[0], "name": _name(rule, Path(log)),
+        "rule": rule, "kind": rule.partition("_")[0], "name": _name(Path(log)),
         "started": time.time(), **this_process(),
     }  # fmt: skip
     writer = threading.Thread(target=_keep, args=(path, fixed, ended), daemon=True)
@@ -177,10 +180,10 @@ def recorded(rule: str, log: str | Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _name(rule: str, log: Path) -> str:
+def _name(log: Path) -> str:
     """Return what a job is about, by the place of its log: logs/RULE/..."""
     parts = log.with_suffix("").parts
-    after = parts[parts.index(rule) + 1 :] if rule in parts else ()
+    after = parts[parts.index("logs") + 2 :] if "logs" in parts else ()
     return " ".join(after).replace("sigma_", "sigma ")
 
 

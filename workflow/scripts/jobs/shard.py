@@ -108,9 +108,8 @@ class ShardVotes:
         metadata: Mapping[str, Any],
     ) -> None:
         self._work, self.votes = work, votes
-        if work.state is not None:
-            with np.load(io.BytesIO(work.state)) as arrays:
-                self.votes = Votes(**arrays)
+        if kept := work.take_up(_read_votes):
+            self.votes = kept
             _log.info("going on after %d samples", self.votes.samples)
         else:
             _take_over(votes, work.output, images, classifiers, metadata)
@@ -156,6 +155,11 @@ class ShardVotes:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **vars(self.votes))
         return buffer.getvalue()
+
+
+def _read_votes(state: bytes) -> Votes:
+    with np.load(io.BytesIO(state)) as arrays:
+        return Votes(**arrays)
 
 
 def _take_over(

@@ -1,24 +1,45 @@
-"""Faults of SLURM that Snakemake's SLURM plugin (2.8.0) does not outlive by itself.
+"""What Snakemake's SLURM plugin (2.8.0) does not outlive, or does not do, by itself.
 
-- When slurmctld is restarted, jobs run on but no command is answered for a while. The plugin
-  then forgets every job it asked for in vain, so that Snakemake waits for ever, and counts a
-  submission that was not answered as a failed job.
-- When a node fails to start a job, SLURM puts the job back into the queue and holds it there.
-  The plugin waits for ever.
-- SLURM may not know a job any more: it remembers a finished one for MinJobAge seconds only,
-  and slurmctld may lose its state. Without accounting, the plugin waits for ever.
+When it submits
+
+- slurmctld does not answer while it is restarted, and takes no job beyond a user's limit. The
+  plugin counts a submission in vain as a failed job.
+- A job that ran out of time wants more of it, but SLURM refuses one that wants more than its
+  partition allows, or never starts it.
+- Of a rule whose jobs go as arrays, the plugin holds back what Snakemake has chosen until
+  nothing else of that rule is ready. With more jobs ready than `jobs` allows, that is never.
+
+When it watches
+
+- It forgets every job that it asked for in vain, so that Snakemake waits for ever.
+- It waits for ever for a job that SLURM holds because its node failed to start it, that SLURM
+  does not know any more (a finished one is remembered for MinJobAge seconds only, and
+  slurmctld may lose its state), or that was cancelled to make room for another.
+- A job that saves and ends when it is preempted counts as failed, as often as that happens.
+- It looks less and less often, at last less often than SLURM forgets jobs.
+- Its thread may look for jobs before it knows what it needs for that, and dies without a word.
+
+In the job
+
+- The command that starts the job's step has lost ``SLURM_CONF``.
+- Snakemake and others keep caches at home, which a node may not be able to write to.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 PLUGIN = "snakemake_executor_plugin_slurm"
+JOBSTEP = "snakemake_executor_plugin_slurm_jobstep"
 
 _PAUSE = 5.0  # seconds between two questions
 _PATIENCE = 600.0  # seconds that a submission waits for an answer; then it fails, and is retried
@@ -27,22 +48,213 @@ _UNKNOWN = 2  # checks in a row at which SLURM does not know a job, until it is 
 # Why SLURM, not a person, holds a job that could not be started.
 _HELD = frozenset({"launch failed requeued held", "JobHoldMaxRequeue"})
 
+# How a job ends that made room for another, and is not started again by SLURM.
+_ENDED_EARLY = frozenset({"FAILED", "PREEMPTED"})
+
+# How SLURM calls the limits on the number of jobs in the queue.
+_FULL = re.compile(r"\b(?:QOS|Assoc)\w*Submit\w*Limit\b")
+
 
 def outlive_faults() -> None:
-    """Make Snakemake's SLURM plugin outlive an absent controller, held and lost jobs.
+    """Mend Snakemake's SLURM plugins where they are loaded.
 
-    To be called when the workflow is read. Does nothing where the plugin is not loaded,
-    or has been changed before.
+    To be called when the workflow is read. Does nothing where they have been mended before.
     """
-    plugin = sys.modules.get(PLUGIN)
-    if plugin is None or getattr(plugin.Executor, "outlives_faults", False):
-        return
+    if (plugin := sys.modules.get(PLUGIN)) and not hasattr(plugin.Executor, "outlives_faults"):
+        _mend(plugin)
+    if (jobstep := sys.modules.get(JOBSTEP)) and jobstep.subprocess is subprocess:
+        jobstep.subprocess = _KeepingConfiguration
+
+
+def _mend(plugin: Any) -> None:
     executor = plugin.Executor
-    executor.check_active_jobs = _losing_none(executor.check_active_jobs)
-    executor.report_job_submission = _noting_time(executor.report_job_submission)
-    for name in ("run_job", "run_array_jobs"):
-        setattr(executor, name, _when_answered(getattr(executor, name)))
     executor.outlives_faults = True
+    for name, wrap in {
+        "__post_init__": _prepared,
+        "cancel": _ending,
+        "run_job": _when_taken,
+        "run_array_jobs": _as_arrays,
+        "report_job_submission": _noting_time,
+        "report_job_error": _noting_timeouts,
+        "_report_job_error_threadsafe": _noting_refusals,
+        "check_active_jobs": _losing_none,
+    }.items():
+        setattr(executor, name, wrap(getattr(executor, name)))
+    # It is asked how many more jobs of a rule to wait for, before an array is submitted.
+    plugin.pending_jobs_for_rule = lambda dag, rule: 0
+
+
+class _KeepingConfiguration:
+    """The module `subprocess`, for processes that find SLURM where this one does."""
+
+    PIPE = subprocess.PIPE
+
+    @staticmethod
+    def Popen(*arguments: Any, env: dict[str, str], **options: Any) -> subprocess.Popen:  # noqa: N802
+        kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+        return subprocess.Popen(*arguments, env=env | kept, **options)
+
+
+class _Memory(threading.local):
+    """What an executor's submission in this thread came to."""
+
+    def __init__(self) -> None:
+        self.refused: list[Any] = []
+
+
+def _prepared(post_init: Callable[..., None]) -> Callable[..., None]:
+    def prepare(self: Any, *arguments: Any, **options: Any) -> None:
+        # Jobs inherit it, and can write there. A project that was fetched lies in the cache itself.
+        if not Path(__file__).is_relative_to(self.workflow.sourcecache.cache_path):
+            os.environ.setdefault("XDG_CACHE_HOME", os.path.abspath(".snakemake/cache"))
+        self.ending, self.submission = threading.Event(), _Memory()
+        self.asked_time: dict[Any, int] = {}
+        self.timeouts: Counter[Any] = Counter()
+        self.partition_limits: dict[str, float] = {}
+        self.full = False
+        post_init(self, *arguments, **options)
+
+    return prepare
+
+
+# ---- Submission ----
+
+
+def _ending(cancel: Callable[[Any], None]) -> Callable[[Any], None]:
+    def end(self: Any) -> None:
+        self.ending.set()  # or what waits to be submitted would be, after all else is cancelled
+        cancel(self)
+
+    return end
+
+
+def _when_taken(run_job: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    def submit(self: Any, job: Any) -> None:
+        while not self.ending.is_set():
+            _wait_for_controller(self)
+            _set_time(self, job)
+            self.submission.refused = []
+            run_job(self, job)
+            if not self.submission.refused:
+                self.full = False
+                return
+            self.ending.wait(_PAUSE)
+
+    return submit
+
+
+def _as_arrays(run_array_jobs: Callable[[Any, list], None]) -> Callable[[Any, list], None]:
+    def submit(self: Any, jobs: list[Any]) -> None:
+        _wait_for_controller(self)
+        for job in jobs:
+            _set_time(self, job)
+        for minutes in sorted({job.resources.get("runtime") or 0 for job in jobs}):
+            alike = [job for job in jobs if (job.resources.get("runtime") or 0) == minutes]
+            if self.ending.is_set():
+                return
+            self.submission.refused = []
+            run_array_jobs(self, alike)
+            for job in self.submission.refused:  # as many as there is room for
+                self.run_job(job)
+
+    return submit
+
+
+def _noting_refusals(report: Callable[..., None]) -> Callable[..., None]:
+    def note_or_report(self: Any, job: Any, msg: str) -> None:
+        if limit := _FULL.search(msg):
+            if not self.full:
+                self.logger.warning(
+                    f"SLURM takes no more jobs ({limit[0]}); submitting when it does."
+                )
+            self.full = True
+        elif "failed array sbatch submission" not in msg:
+            report(self, job, msg)
+            return
+        self.submission.refused.append(job.job)
+
+    return note_or_report
+
+
+def _wait_for_controller(executor: Any) -> None:
+    """Return once slurmctld, or its backup, answers, or patience or the run ends."""
+    end = time.monotonic() + _PATIENCE
+    warned = False
+    while not _answers() and time.monotonic() < end and not executor.ending.is_set():
+        if not warned:
+            executor.logger.warning("SLURM does not answer; submitting when it does.")
+        warned = True
+        executor.ending.wait(_PAUSE)
+
+
+def _answers() -> bool:
+    # Unlike `scontrol ping`, content with a backup controller.
+    return _ask("scontrol", "show", "config") is not None
+
+
+def _ask(*command: str) -> str | None:
+    """Return what a command of SLURM's prints; nothing when SLURM does not answer."""
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if answer.returncode else answer.stdout
+
+
+# ---- Time ----
+
+
+def _noting_timeouts(report_job_error: Callable[..., None]) -> Callable[..., None]:
+    def report(self: Any, job: Any, msg: str | None = None, **options: Any) -> None:
+        self.timeouts[job.job] += "'TIMEOUT'" in (msg or "")
+        report_job_error(self, job, msg=msg, **options)
+
+    return report
+
+
+def _set_time(executor: Any, job: Any) -> None:
+    """Give a job its rule's time once more for every time that it ran out, within the limits."""
+    if job.is_group() or not (now := job.resources.get("runtime")):
+        return
+    asked = executor.asked_time.setdefault((job, job.attempt), now)
+    wanted = asked * (1 + executor.timeouts[job])
+    limits = [_partition_limit(executor, job), job.resources.get("max_runtime") or float("inf")]
+    job.resources.runtime = max(1, int(min(wanted, *limits)))
+    if job.resources.runtime < wanted:
+        executor.logger.info(
+            f"Job {job.jobid} gets {job.resources.runtime} minutes, not {wanted}: the most allowed."
+        )
+    elif wanted > asked:
+        executor.logger.info(f"Job {job.jobid} ran out of time; it gets {wanted} minutes.")
+
+
+def _partition_limit(executor: Any, job: Any) -> float:
+    """Return how many minutes a job's partition allows; the most, where it names several."""
+    partition = executor.get_partition_arg(job).split()[1:]
+    name = partition[0].strip("'\"") if partition else ""
+    if name not in executor.partition_limits:
+        chosen = ["--partition", name] if name else []
+        answer = _ask("sinfo", "--noheader", "--format=%l", *chosen)
+        if not answer:
+            return float("inf")
+        executor.partition_limits[name] = max(map(_minutes, answer.split()))
+    return executor.partition_limits[name]
+
+
+def _minutes(time: str) -> float:
+    """Read a time as SLURM prints it, ``[days-][hours:]minutes:seconds``, or ``infinite``."""
+    if not (found := re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", time)):
+        return float("inf")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return 1440 * days + 60 * hours + minutes + seconds / 60
+
+
+# ---- Watching ----
+
+
+class _Known(NamedTuple):
+    """What SLURM knows of a job: its state, why it waits, and when it was preempted."""
+
+    state: str
+    reason: str
+    preempted: str
 
 
 def _noting_time(report_job_submission: Callable[..., None]) -> Callable[..., None]:
@@ -55,32 +267,69 @@ def _noting_time(report_job_submission: Callable[..., None]) -> Callable[..., No
 
 def _losing_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
     async def check(self: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
+        settings = self.workflow.executor_settings
+        self.next_seconds_between_status_checks = settings.init_seconds_before_status_checks
+        if not active_jobs:  # the executor may not be ready: its thread starts before it is
+            return
+        known = _known(self.run_uuid)
+        if known is None:
+            self.logger.warning(
+                f"SLURM does not answer; {len(active_jobs)} jobs are asked for again."
+            )
+            for job in active_jobs:
+                yield job
+            return
+        jobs = [job for job in active_jobs if not _sent_again(self, job, known)]
         answers = self._status_query_calls
-        waiting = [job async for job in check_active_jobs(self, active_jobs)]
-        if active_jobs and self._status_query_calls == answers:
-            waiting = active_jobs
-        for job in _still_to_come(self, waiting):
+        waiting = [job async for job in check_active_jobs(self, jobs)]
+        self.next_seconds_between_status_checks = settings.init_seconds_before_status_checks
+        if jobs and self._status_query_calls == answers:
+            waiting = jobs
+        for job in _still_to_come(self, waiting, known):
             yield job
 
     return check
 
 
-def _still_to_come(executor: Any, jobs: list[Any]) -> list[Any]:
+def _known(run: str) -> dict[str, _Known] | None:
+    """Return what SLURM knows of the jobs of a run, by their ids; None when it does not answer."""
+    answer = _ask(
+        "squeue", "--noheader", "--array", "--states=all", "--name", run,
+        "--Format=JobArrayID:|,State:|,Reason:|,PreemptTime:|",
+    )  # fmt: skip
+    if answer is None:
+        return None
+    lines = ([field.strip() for field in line.split("|")] for line in answer.splitlines())
+    return {
+        job: _Known(state, reason.replace("_", " "), preempted)
+        for job, state, reason, preempted, *_ in lines
+    }
+
+
+def _sent_again(executor: Any, job: Any, known: dict[str, _Known]) -> bool:
+    """Submit a job again that made room for another; tell whether this was one."""
+    found = known.get(job.external_jobid)
+    if not found or found.state not in _ENDED_EARLY or executor.ending.is_set():
+        return False
+    if found.state != "PREEMPTED" and not found.preempted[:1].isdigit():
+        return False
+    executor.logger.info(f"SLURM preempted job {job.external_jobid}; it is sent again.")
+    executor._job_submission_executor.submit(executor.run_job, job.job)
+    return True
+
+
+def _still_to_come(executor: Any, jobs: list[Any], known: dict[str, _Known]) -> list[Any]:
     """Cancel held jobs, settle lost ones, and return those that are to be asked for again."""
-    reasons = _reasons(executor.run_uuid) if jobs else {}
-    if reasons is None:
-        executor.logger.warning(f"SLURM does not answer; {len(jobs)} jobs are asked for again.")
-        return jobs
     if executor._submitted_job_clusters:  # squeue shows one cluster alone
         return jobs
     for job in jobs:
-        reason = reasons.get(job.external_jobid)
-        job.aux["unknown"] = job.aux.get("unknown", 0) + 1 if reason is None else 0
-        if reason in _HELD:
+        found = known.get(job.external_jobid)
+        job.aux["unknown"] = 0 if found else job.aux.get("unknown", 0) + 1
+        if found and found.reason in _HELD:
             executor.logger.warning(
                 f"SLURM could not start job {job.external_jobid} and holds it; cancelling it."
             )  # the next check finds it cancelled, and Snakemake sends it again
-            subprocess.run(["scancel", job.external_jobid], capture_output=True, check=False)
+            _ask("scancel", job.external_jobid)
     lost = [job for job in jobs if job.aux["unknown"] >= _UNKNOWN]
     for job in lost:
         _settle(executor, job)
@@ -100,37 +349,3 @@ def _settle(executor: Any, job: Any) -> None:
     else:
         executor.logger.warning(f"{message} Looking for what it made.")
         executor.report_job_success(job)
-
-
-def _reasons(run: str) -> dict[str, str] | None:
-    """Return why each job of a run waits, by its id; nothing when SLURM does not answer."""
-    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%r", "--name", run]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode:
-        return None
-    reasons = dict(line.split("|", 1) for line in answer.stdout.splitlines())
-    return {job: reason.replace("_", " ") for job, reason in reasons.items()}
-
-
-def _when_answered(submit: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    def wait_and_submit(self: Any, jobs: Any) -> None:
-        _wait_for_controller(self.logger)
-        submit(self, jobs)
-
-    return wait_and_submit
-
-
-def _wait_for_controller(logger: Any) -> None:
-    """Return once slurmctld, or its backup, answers, or patience ends."""
-    end = time.monotonic() + _PATIENCE
-    warned = False
-    while not _answers() and time.monotonic() < end:
-        if not warned:
-            logger.warning("SLURM does not answer; submitting when it does.")
-        warned = True
-        time.sleep(_PAUSE)
-
-
-def _answers() -> bool:
-    command = ["scontrol", "show", "config"]  # unlike `ping`, content with a backup controller
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0

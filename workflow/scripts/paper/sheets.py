@@ -7,6 +7,7 @@ it is, in one line.
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import textwrap
 import unicodedata
@@ -174,16 +175,8 @@ def to_text(sheets: Sequence[Sheet], caption: str) -> str:
         heads = [_one_line(column) for column in sheet.columns]
         rows = [heads, *([cell(c) for c in row] for row in sheet.rows)]
         widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                " " * (width - _width(text)) + text
-                if position
-                else text + " " * (width - _width(text))
-                for position, (text, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        rule = "-" * _width(lines[0])
+        lines = ["  ".join(map(_padded, row, widths, itertools.count())).rstrip() for row in rows]
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
         parts += [_one_line(sheet.title)] * bool(sheet.title)
         parts.append("\n".join([lines[0], rule, *lines[1:]]))
     return "\n\n".join([*parts, *map(_filled, _each_once(sheets, "notes"))]) + "\n"
@@ -415,6 +408,12 @@ def _in_one_line(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _in_one_line(part) for key, part in value.items()}
     return [_in_one_line(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _padded(text: str, width: int, position: int) -> str:
+    """Return a cell as wide as its column: the first one on the left, others on the right."""
+    blanks = " " * (width - _width(text))
+    return blanks + text if position else text + blanks
 
 
 def _width(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -102,6 +103,22 @@ def check_files_exist(dataset: str, study: Study) -> None:
         if file.file is not None and not exists(file.file):
             obtain = f"; {file.obtain}" if file.obtain is not None else ""
             raise StudyError(f"{at / name / 'file'}: there is no {show(file.file)}{obtain}")
+
+
+def check_folders() -> None:
+    """Check that where files go, ``results`` and ``downloads``, are folders, or lead to some.
+
+    Raises
+    ------
+    StudyError
+        Naming, in one line, what lies there instead.
+    """
+    for folder in map(Path, ("results", "downloads")):
+        if os.path.lexists(folder) and not folder.is_dir():
+            found = "a file"
+            if folder.is_symlink():
+                found = f"a link to {os.readlink(folder)}, where no folder is"
+            raise StudyError(f"{folder} is {found}; make that folder, or remove {folder}")
 
 
 def check_name(name: Any, allowed: Iterable[str], what: str, at: Place) -> None:

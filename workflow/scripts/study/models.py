@@ -307,8 +307,8 @@ class Classifier(Published, ClassifierKeys, Model):
         allowed="exactly one of `train`, `finetune`, `file`, `download`",
     )
     expected_accuracy: Annotated[float, Field(gt=0, le=1)] | None = key(
-        "Published accuracy on the dataset's clean test images, as a fraction. The accuracy is "
-        "then measured, and stands beside it in `paper.pdf`.",
+        "The accuracy that you expect on the dataset's clean test images, such as the published "
+        "one, as a fraction. The accuracy is then measured, and stands beside it in `paper.pdf`.",
         None,
         paper="4",
     )

@@ -67,7 +67,7 @@ class Study(StudyKeys):
 
     @property
     def measured_models(self) -> list[str]:
-        """The classifiers whose accuracy is published, and so is measured."""
+        """The classifiers that an accuracy is expected of, which is measured."""
         return [
             name
             for name, model in self.models.items()

@@ -308,6 +308,11 @@ def _check_fit(
                 f"{path}: {name} has shape {tuple(state[name].shape)}, "
                 f"the network needs {tuple(tensor.shape)}"
             )
+        if tensor.is_floating_point() and not state[name].is_floating_point():
+            raise ValueError(
+                f"{path}: {name} is of type {state[name].dtype}, the network needs {tensor.dtype}; "
+                "quantised weights are not supported"
+            )
 
 
 def _first(names: set[str]) -> str:

@@ -32,10 +32,12 @@ def sampling(
     -------
     dict
         ``images``, ``n0``, ``n``, and where they are known ``alpha``, ``plan`` and the plan's
-        own keys.
+        own keys; empty where there is no such experiment.
     """
     if known := records.get(experiment, {}).get("sampling"):
         return dict(known)
+    if experiment not in certificates:
+        return {}  # a kind of the user's own may call other things experiments
     rows = certificates[experiment]
     found = {name: int(rows[name].max()) for name in ("n0", "n")}
     return {"images": int(rows["image"].nunique()), **found}

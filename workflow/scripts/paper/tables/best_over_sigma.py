@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -107,8 +107,8 @@ def build(
         part, rows = pd.DataFrame({"radius": entry.radii}), None
         if row.experiment is not None:
             rows = select_certificates(certificates, row.experiment, row.classifier)
-            part = _best(rows, entry.radii)
             reached = largest_radii(row.experiment, certificates, records)
+            part = _best(rows, entry.radii, reached)
             part["largest_radius"] = max(reached.values())
             part.insert(0, "experiment", row.experiment)
         if row.published is not None:
@@ -125,10 +125,16 @@ def build(
     return compare(pd.concat(parts, ignore_index=True))
 
 
-def _best(rows: pd.DataFrame, radii: list[float]) -> pd.DataFrame:
+def _best(
+    rows: pd.DataFrame, radii: Sequence[float], reached: Mapping[float, float]
+) -> pd.DataFrame:
+    """Return the best over those sigmas that reach a radius; over all where none does."""
     from dds.statistics.accuracy import best_over_sigma, certified_accuracy
 
-    best = best_over_sigma(certified_accuracy(rows, radii), certified_accuracy(rows, [0.0]))
+    accuracies = certified_accuracy(rows, radii)
+    too_far = accuracies["radius"] > accuracies["sigma"].map(reached)
+    out_of_reach = accuracies["radius"] > max(reached.values())
+    best = best_over_sigma(accuracies[~too_far | out_of_reach], certified_accuracy(rows, [0.0]))
     return describe(best, rows)
 
 
