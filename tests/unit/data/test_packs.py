@@ -26,9 +26,7 @@ def test_images_are_what_their_source_says():
     check_images(Pack(**PARTS), 1, None)
     last = Pack(**PARTS | {"images": np.zeros((2, 8, 8, 1), np.uint8)})
     for size in ((8, 8), None):
-        with pytest.raises(
-            ValueError, match=r"source says images of shape \(1, 8, .*\(8, 8, 1"
-        ):
+        with pytest.raises(ValueError, match=r"source says images of shape \(1, 8, .*\(8, 8, 1"):
             check_images(last, 1, size)
 
 
