@@ -198,7 +198,8 @@ def test_a_classifier_that_cannot_be_is_refused_in_one_line(entry, message):
         ),
         "patches that do not fit": (
             changed(UNET, patch_size=3),
-            "network guided_diffusion_unet: arguments: image_size must be a multiple of patch_size",
+            "network guided_diffusion_unet: arguments: image_size must be a multiple of patch_size "
+            "times 2, as 2 levels halve it",
         ),
     }.values(),
 )

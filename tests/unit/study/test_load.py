@@ -134,6 +134,7 @@ def test_a_study_needs_no_more_than_seed_datasets_and_experiments(load):
 def test_a_sequential_experiment_gets_the_defaults_of_its_plan(load):
     radii = [0.0, 0.125, 0.25, 0.375, 0.5, 0.75]
     changes = {"experiments.denoised.plan": "sequential", "experiments.denoised.radii": radii}
+    changes["figures"] = {}  # a curve shows all radii
     experiment = load(changes).experiments["denoised"]
     assert (experiment.last_share, experiment.futility) == (0.9, 0.01)
 
@@ -770,7 +771,7 @@ def test_every_number_of_a_file_has_a_range():
         ({"digits_cnn.kind": "clasifier"}, "digits_cnn.kind: clasifier is not allowed; did you me"),
         ({"digits_cnn.network": "resnet"}, "digits_cnn.network: resnet must be one of timm,"),
         ({"digits_cnn.classes": [0, 1]}, "digits_cnn.classes[0]: 0 is not text; put it in quotes"),
-        ({"digits_cnn.input.std": [0.3, 0.3]}, "digits_cnn.input.std: has 2 numbers; allowed are"),
+        ({"digits_cnn.input.std": [0.3, 0.3]}, "digits_cnn.input.std: has 2 numbers; allowed is "),
         ({"digits_cnn.input.std": [0]}, "digits_cnn.input.std[0]: 0 is out of range; must be"),
         ({"digits_cnn.weights": {}}, "digits_cnn.weights: needs exactly one of train, finetune,"),
         ({"digits_cnn.weights.file": "a"}, "digits_cnn.weights: needs exactly one of train, fine"),
