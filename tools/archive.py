@@ -1,7 +1,10 @@
-"""Pack a study for deposit: results, configuration, locks and provenance: `make archive`.
+"""Pack a finished study for deposit: results, and what rebuilds them: `make archive`.
 
-The archive holds a folder with SHA256SUMS in it, which `sha256sum --check` reads. Weights
-and data stay out: their hashes are in the provenance, and they have licences of their own.
+Everything that the study should have must be there, be what its job wrote, and be of this
+study; otherwise one line says what is not. The archive holds a folder with SHA256SUMS in it,
+which `sha256sum --check` reads, and study.json, the study with every default filled in. Weights
+and data stay out: their hashes are in the records, and they have licences of their own. So do the
+queries of addresses that files are downloaded from (``?token=...``), which may hold secrets.
 """
 
 from __future__ import annotations
@@ -10,62 +13,129 @@ import argparse
 import hashlib
 import io
 import json
+import os
+import re
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from project import ROOT, open_study
 
 # isort: split
 from dds.files import atomic_path, sha256
+from dds.origins import public
+from jobs.records import fault, record_path, sources
+from study.load import load_config, study_file
+from study.results import results
 from study.study import Study
+from study.yaml_files import read_yaml
 
-#: What rebuilds the results, beside the study's own file.
-RECIPE = ("Snakefile", "pyproject.toml", "LICENSE", "CITATION.cff", "README.md",
-          "config", "envs", "notebooks", "profiles", "slurm", "tools", "workflow")  # fmt: skip
+CONFIG = Path("config", "config.yaml")
 
-#: Results that are weights, data, or state of unfinished work.
-LEFT_OUT = {".pt", ".safetensors", ".bin", ".npz", ".checkpoint", ".lock", ".training"}
-LEFT_OUT_FOLDERS = {"data", "__pycache__"}
+#: What rebuilds any study.
+RECIPE = ("Makefile", "Snakefile", "pyproject.toml", "LICENSE", "CITATION.cff", "README.md",
+          "config", "docs", "envs", "notebooks", "profiles", "slurm", "tools", "workflow",
+          "results/README.md")  # fmt: skip
 
-
-def archived_files(results: Path) -> Iterator[Path]:
-    """Yield the files to pack, relative to the project, in order."""
-    for part in (*map(Path, RECIPE), results):
-        top = ROOT / part
-        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            relative = path.relative_to(ROOT)
-            if (
-                path.is_file()
-                and not path.is_symlink()
-                and path.suffix not in LEFT_OUT
-                and not LEFT_OUT_FOLDERS & set(relative.parts)
-            ):
-                yield relative
+#: Weights and data, by the endings of their files and by the keys of a study file they stand at.
+LEFT_OUT = {".pt", ".pth", ".safetensors", ".bin", ".npz"}
+LEFT_OUT_KEYS = {"files", "weights"}
 
 
-def pack(study: Study, archive: Path) -> int:
-    """Write the archive of a checked study, atomically; return how many files it holds."""
+def finished(study: Study) -> list[Path]:
+    """Return the results of a study with their records, or end with one line about a fault."""
+    found = results(study, Path())
+    for path, depends in found.items():
+        if wrong := fault(path, depends):
+            sys.exit(f"archive: {wrong}")
+    paths = map(Path, found)
+    records = {record_path(path) for path in found}
+    return [*paths, *sorted(path for path in records if path.is_file())]
+
+
+def asked_addresses(value: Any) -> Iterator[str]:
+    """Yield the addresses that parts of a configuration file say to download from."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from asked_addresses(inner)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key in ("url", "mirrors"):
+                yield from filter(None, [inner] if isinstance(inner, str) else inner or [])
+            else:
+                yield from asked_addresses(inner)
+
+
+def without_queries(content: bytes, addresses: Iterable[str]) -> bytes:
+    """Return a file's content with what of addresses may be known to all."""
+    for address in sorted(addresses, key=len, reverse=True):  # one may begin another
+        content = content.replace(address.encode(), public(address).encode())
+    return content
+
+
+def recipe() -> Iterator[Path]:
+    """Yield the files of the project that rebuild any study."""
+    for part in map(Path, RECIPE):
+        for path in sorted(part.rglob("*")) if part.is_dir() else [part]:
+            hidden = any(name.startswith((".", "__pycache__")) for name in path.parts)
+            if path.is_file() and not hidden and path.suffix not in LEFT_OUT:
+                yield path
+
+
+def files_of(study: str) -> Iterator[Path]:
+    """Yield a study's file, and the files that it names: code and classes of the user's own."""
+    path = study_file(study, Path())
+    yield path
+    for text in _texts(read_yaml(path, str(path))):
+        named = Path(re.sub(r"\.py:\w+$", ".py", text))
+        if len(text) < 1000 and named.suffix and named.is_file():
+            yield named
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            if key not in LEFT_OUT_KEYS:
+                yield from _texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part)
+
+
+def pack(study: Study, files: Iterable[Path], archive: Path) -> int:
+    """Write the archive, atomically; return how many files it holds."""
     top, sums = study.name, []
+    registry = read_yaml(ROOT / "config" / "models.yaml", "config/models.yaml")
+    asked = set(asked_addresses([registry, study.to_json()]))
     with (
         atomic_path(archive) as temporary,
         tarfile.open(temporary, "w:gz", compresslevel=6) as tar,
     ):
 
         def add(name: str, content: bytes) -> None:
+            content = without_queries(content, asked)
             entry = tarfile.TarInfo(f"{top}/{name}")
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
             sums.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
 
-        for path in archived_files(Path("results", top)):
-            add(str(path), (ROOT / path).read_bytes())
-        add(
-            "study.json", json.dumps(study.to_json(), indent=2).encode()
-        )  # as checked, defaults and all
+        for path in files:
+            add(_inside(path), path.read_bytes())
+        add("study.json", json.dumps(study.to_json(), indent=2).encode())
         add("SHA256SUMS", "".join(sums).encode())
     return len(sums)
+
+
+def _inside(path: Path) -> str:
+    """Return where a file lies in the archive; those from elsewhere below ``outside``."""
+    whole = Path(os.path.abspath(path))
+    if whole.is_relative_to(ROOT):
+        return whole.relative_to(ROOT).as_posix()
+    return f"outside{whole.as_posix()}"
 
 
 def main() -> None:
@@ -73,13 +143,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", nargs="?", help="by default the one config/config.yaml names")
     arguments = parser.parse_args()
+    os.chdir(ROOT)
     study = open_study(arguments.study)
-    if not (ROOT / "results" / study.name / "checks.json").exists():
-        sys.exit(f"archive: results/{study.name} has no checks.json; finish the study first")
+    made = finished(study)
+    used = [source for path in made for source in sources(path) if source.is_file()]
+    name = arguments.study or load_config(read_yaml(CONFIG, str(CONFIG))).study
+    wanted = [*recipe(), *files_of(name), *(p for p in used if p.suffix not in LEFT_OUT), *made]
+    logs = sorted(path for path in Path("results", study.name, "logs").rglob("*.log"))
+    files = {_inside(path): path for path in (*wanted, *logs)}
     archive = Path("dist", f"{study.name}.tar.gz")
-    files = pack(study, ROOT / archive)
-    size = (ROOT / archive).stat().st_size / 1e6
-    print(f"archive: {archive}, {files} files, {size:.1f} MB, sha256 {sha256(ROOT / archive)}")
+    count = pack(study, files.values(), archive)
+    size = archive.stat().st_size / 1e6
+    print(f"archive: {archive}, {count} files, {size:.1f} MB, sha256 {sha256(archive)}")
 
 
 if __name__ == "__main__":

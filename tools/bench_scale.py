@@ -64,6 +64,7 @@ import yaml
 from dds.sampling.counts import write_counts
 from dds.files import write_json
 from dds.names import shard_names, shard_range, sigma_name
+from dds.protocol import PROTOCOL
 
 study, results = yaml.safe_load(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
 random = np.random.default_rng(0)
@@ -80,7 +81,8 @@ for name, e in study["experiments"].items():
                 "estimation": list(random.multinomial(e["n"], chances)),
             })
             shared = {
-                "protocol": 1, "study": "cifar10", "experiment": name, "sigma": sigma, "seed": 1,
+                "protocol": PROTOCOL, "study": "cifar10", "experiment": name, "sigma": sigma,
+                "seed": study["seed"],
                 "n0": e["n0"], "n": e["n"], "num_classes": 10, "precision": "float32",
                 "plan": {"plan": "fixed", "n0": e["n0"], "n": e["n"], "curtail": False},
                 "models": {model: "0" * 64 for model in classifiers}, "settings": e,

@@ -54,7 +54,7 @@ def print_summary(results: Path, tables: dict) -> None:
     comparing = [name for name in tables if tables[name].kind == "best_over_sigma"]
     for name in [name for name in comparing if name == "table_3"] or comparing[:1]:
         entry = tables[name]
-        sheets = lay_out(entry.kind, read_table(ROOT / results / "tables" / f"{name}.csv"))
+        sheets = lay_out(entry, read_table(ROOT / results / "tables" / f"{name}.csv"))
         print(f"\n{to_text(sheets, entry.caption)}")
     print(f"  {results}/paper.pdf   every table and figure, typeset")
     print(f"  {results}/report.zip  the HTML report: unpack it, open report.html")

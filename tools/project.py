@@ -26,9 +26,8 @@ def open_study(name: str | None = None) -> Study:
     """
     try:
         config = read_yaml(ROOT / "config" / "config.yaml", "config/config.yaml")
-        if name:
-            config["study"] = name
-        return load_study(load_config(config), ROOT)
+        instead = {"study": name} if name else {}
+        return load_study(load_config(config, **instead), ROOT)
     except StudyError as error:
         sys.exit(f"error: {error}")
 

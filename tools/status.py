@@ -1,17 +1,22 @@
-"""Show how far a study's certification is, what runs and what failed.
+"""Show how far a study's certification is, what runs, starts and waits, and what failed.
 
     python tools/status.py [STUDY]
 
-It lists each folder of counts once and opens only what is unfinished, so it may run
+It lists each folder of counts and logs once and opens only what is unfinished, so it may run
 in a loop (`watch -n 30 make status`) beside thousands of shards.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import re
+import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +26,10 @@ from project import open_study
 
 # isort: split
 from dds.names import shard_names, shard_range, sigma_name
+from jobs import processes
 from jobs.checkpoints import UnusableCheckpoint, read_progress
-from jobs.lock import STALE_AFTER, describe, read_owner
+from jobs.lock import describe, read_owner
+from jobs.running import Running, read_running
 from study.experiments import Experiment
 from study.study import Study
 
@@ -31,6 +38,9 @@ _LINES = 20
 
 _TAIL = 4096  # bytes; more than the last lines of a log take
 
+#: Where Snakemake keeps what it is at.
+_SNAKEMAKE = Path(".snakemake")
+
 
 @dataclass
 class Shard:
@@ -38,14 +48,35 @@ class Shard:
 
     name: str
     log: Path
-    progress: dict[str, Any]
+    progress: dict[str, Any]  # what its checkpoint says
+    record: Running | None = None  # what the job that works on it says
     owner: str | None = None  # who works on it
     ended: str | None = None  # why its last job ended
 
     @property
+    def images(self) -> int:
+        """How many images it has."""
+        return len(shard_range(self.name))
+
+    @property
     def rate(self) -> float:
         """Samples a second now."""
+        if self.record:
+            return self.record.rate or 0.0
         return self.progress.get("samples_per_second", 0.0) if self.owner else 0.0
+
+    @property
+    def samples(self) -> int:
+        """Samples so far."""
+        if self.record and self.record.done is not None:
+            return self.record.done
+        return self.progress.get("samples", 0)
+
+    def whole(self, samples_per_image: float) -> float:
+        """About how many samples it takes; an image so many, where nothing else is known."""
+        if self.record and self.record.total is not None:
+            return self.record.total
+        return max(self.images * samples_per_image, self.samples)
 
 
 @dataclass
@@ -67,12 +98,9 @@ class Row:
     @property
     def samples_left(self) -> float:
         """About how many samples are still to be drawn."""
-        partly = sum(
-            shard.progress["samples"] - shard.progress["images_done"] * self.samples_per_image
-            for shard in self.shards
-            if shard.progress
-        )
-        return max((self.images - self.done) * self.samples_per_image - partly, 0.0)
+        untouched = self.images - self.finished - sum(shard.images for shard in self.shards)
+        begun = sum(shard.whole(self.samples_per_image) - shard.samples for shard in self.shards)
+        return untouched * self.samples_per_image + begun
 
     @property
     def rate(self) -> float:
@@ -80,21 +108,34 @@ class Row:
         return sum(shard.rate for shard in self.shards)
 
 
-def read_row(experiment: str, settings: Experiment, sigma: float, results: Path) -> Row:
-    """Find out how far an experiment is at one sigma."""
+def read_row(
+    experiment: str, settings: Experiment, sigma: float, results: Path, records: dict[str, Running]
+) -> Row:
+    """Find out how far an experiment is at one sigma, given what runs, by its log."""
     counts = results / "counts" / experiment / sigma_name(sigma)
     logs = results / "logs" / "certify_shard" / experiment / sigma_name(sigma)
     files, logged = names_in(counts), names_in(logs)
     row = Row(experiment, f"{sigma:g}", settings.images, settings.n0 + settings.n)
+    finished = None
     for name in shard_names(settings.images, settings.images_per_shard):
         if f"{name}.json" in files:
             row.finished += len(shard_range(name))
             finished = counts / f"{name}.json"
         elif f"{name}.lock" in files or f"{name}.checkpoint" in files or f"{name}.log" in logged:
-            row.shards.append(read_shard(name, counts, logs))
-    if row.finished:
-        row.samples_per_image = samples_per_image(finished) or row.samples_per_image
+            row.shards.append(read_shard(name, counts, logs, records))
+    row.samples_per_image = min(
+        (finished and samples_per_image(finished)) or seen_per_image(row), row.samples_per_image
+    )
     return row
+
+
+def seen_per_image(row: Row) -> float:
+    """Return how many samples an image takes by what unfinished shards say; most, if nothing."""
+    expected = [shard for shard in row.shards if shard.record and shard.record.total]
+    if expected:
+        return sum(s.record.total for s in expected) / sum(s.images for s in expected)
+    images = sum(shard.progress.get("images_done", 0) for shard in row.shards)
+    return sum(shard.samples for shard in row.shards) / images if images else float("inf")
 
 
 def names_in(folder: Path) -> set[str]:
@@ -110,18 +151,29 @@ def samples_per_image(provenance: Path) -> float | None:
         return None
 
 
-def read_shard(name: str, counts: Path, logs: Path) -> Shard:
+def read_shard(name: str, counts: Path, logs: Path, records: dict[str, Running]) -> Shard:
     """Find out how far an unfinished shard is, and who works on it or why nobody does."""
     shard = Shard(name, logs / f"{name}.log", {})
     with suppress(FileNotFoundError, UnusableCheckpoint):
         shard.progress = read_progress(counts / f"{name}.checkpoint")
-    lock = counts / f"{name}.lock"
-    with suppress(FileNotFoundError):
-        if time.time() - lock.stat().st_mtime < STALE_AFTER:
-            shard.owner = describe(read_owner(lock))
+    shard.record = records.get(str(shard.log))
+    shard.owner = holder(counts / f"{name}.lock")
+    if shard.record:
+        shard.owner = shard.owner or processes.describe(vars(shard.record))
     if shard.owner is None:
         shard.ended = ending(shard.log)
     return shard
+
+
+def holder(lock: Path) -> str | None:
+    """Return who holds a lock; None where nobody alive does."""
+    with suppress(OSError):
+        owner = read_owner(lock)
+        alive = processes.is_alive(owner) if owner else None
+        if alive is None:
+            alive = abs(time.time() - lock.stat().st_mtime) < processes.STALE_AFTER
+        return describe(owner) if alive else None
+    return None
 
 
 def ending(log: Path) -> str:
@@ -139,46 +191,141 @@ def ending(log: Path) -> str:
     return f"SLURM job {jobs[-1]} {reason}" if jobs else reason
 
 
-def failures_elsewhere(results: Path) -> list[str]:
+def failures_elsewhere(results: Path, records: dict[str, Running]) -> list[str]:
     """Return the logs of other rules that end with a failure, and why."""
     lines = []
     for folder in sorted((results / "logs").glob("*")):
         if folder.name == "certify_shard":
             continue
         for log in sorted(folder.rglob("*.log")) if folder.is_dir() else [folder]:
-            reason = ending(log)
-            if "failed: " in reason:
+            if str(log) not in records and "failed: " in (reason := ending(log)):
                 lines.append(f"{folder.stem}: {reason} (log: {log})")
     return lines
 
 
+@dataclass(frozen=True)
+class Queued:
+    """A job that SLURM has and that has not begun to report."""
+
+    number: str
+    rule: str
+    waits: bool
+    reason: str
+
+
+def slurm_jobs() -> list[Queued]:
+    """Return the jobs that Snakemake has sent to SLURM from this folder; none without SLURM."""
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%A|%T|%r|%k|%Z"]
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=processes.PATIENCE
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = []
+    for line in answer.stdout.splitlines():
+        number, state, reason, comment, folder = line.split("|", 4)
+        rule = re.match(r"rule_(.+?)(_wildcards_|$)", comment)  # as Snakemake comments its jobs
+        if rule and Path(folder).resolve() == Path.cwd():
+            found.append(Queued(number, rule[1], state == "PENDING", reason))
+    return found
+
+
+def begun(results: Path) -> Iterator[str]:
+    """Yield counts and weights whose jobs Snakemake has just started here and that are silent yet.
+
+    A job reports, in its log, once Python has loaded what it needs.
+    """
+    marks, places = _SNAKEMAKE / "incomplete", set()
+    for folder, _, names in os.walk(marks):
+        for name in names:
+            mark = Path(folder, name)
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                at = mark.stat().st_mtime
+                if json.loads(mark.read_text())["external_jobid"]:
+                    continue  # SLURM says more of it
+                encoded = "".join(p.removeprefix("@") for p in mark.relative_to(marks).parts)
+                output = Path(base64.urlsafe_b64decode(encoded).decode())
+                place = output.relative_to(results).with_suffix("")
+                about = Path(*place.parts[1:])  # after counts, models, ...
+                logs = (results / "logs").glob(f"*/{about}.log")
+                reported = any(log.stat().st_mtime >= at for log in logs)
+                dear = place.parts[0] in ("counts", "models") and about.parts
+                if dear and not reported and time.time() - at < processes.STALE_AFTER:
+                    places.add(str(place))
+    yield from sorted(places)
+
+
 def report(study: Study, results: Path) -> list[str]:
     """Return the lines to show."""
+    records = {record.log: record for record in read_running(results / "logs")}
     rows = [
-        read_row(name, settings, sigma, results)
+        read_row(name, settings, sigma, results, records)
         for name, settings in study.experiments.items()
         for sigma in settings.sigmas
     ]
-    rate = sum(row.rate for row in rows)
+    shards = [(row, shard) for row in rows for shard in row.shards]
+    # A job that holds a lock and keeps no record, as a script that is run alone, is one, too.
+    held = [(row, shard) for row, shard in shards if shard.owner and not shard.record]
+    jobs = [record for record in records.values() if record.state != "starting"]
+    working = [working_line(record) for record in jobs] + [
+        f"certify {place(row, shard)}: {percentage(shard, row)}, {shard.rate:,.0f} samples/s, "
+        f"{shard.owner} (log: {shard.log})"
+        for row, shard in held
+    ]
+    sent = slurm_jobs()
+    known = {record.slurm_job for record in records.values()}
+    starting = [
+        *(working_line(record) for record in records.values() if record.state == "starting"),
+        *(f"{job.rule}: SLURM job {job.number}" for job in sent
+          if not job.waits and job.number not in known),
+        *begun(results),
+    ]  # fmt: skip
+    queue = Counter((job.rule, job.reason) for job in sent if job.waits)
+    rate, left = sum(row.rate for row in rows), sum(row.samples_left for row in rows)
     done, images = sum(row.done for row in rows), sum(row.images for row in rows)
-    left = sum(row.samples_left for row in rows)
     lines = [
-        f"study {study.name}: {done:,} of {images:,} images certified, "
-        f"{rate:,.0f} samples/s, {duration(left, rate) or 'nothing runs'}",
+        f"study {study.name}: {done:,} of {images:,} images certified, {rate:,.0f} samples/s, "
+        + (duration(left, rate) or at_work(len(working), len(starting), queue.total())),
         "",
         *table(rows),
     ]
-    shards = [(row, shard) for row in rows for shard in row.shards]
-    lines += section("running", [
-        f"{place(row, shard)}: {percentage(shard, row)}, {shard.rate:,.0f} samples/s, "
-        f"{shard.owner} (log: {shard.log})"
-        for row, shard in shards if shard.owner
+    lines += section("running", working) + section("starting", starting)
+    lines += section("queued in SLURM", [
+        f"{rule}: {count:,} ({reason})" for (rule, reason), count in sorted(queue.items())
     ])  # fmt: skip
     lines += section("ended unfinished, to be started again", [
         f"{place(row, shard)}: {percentage(shard, row)}, {shard.ended} (log: {shard.log})"
         for row, shard in shards if not shard.owner
     ])  # fmt: skip
-    return lines + section("failed", failures_elsewhere(results))
+    return lines + section("failed", failures_elsewhere(results, records))
+
+
+def at_work(running: int, starting: int, queued: int) -> str:
+    """Say how many jobs there are; whether Snakemake runs, where there are none."""
+    counts = {"running": running, "starting": starting, "queued": queued}
+    if any(counts.values()):
+        return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    if names_in(_SNAKEMAKE / "locks"):
+        return "no job runs, and Snakemake has the folder locked"
+    return "nothing runs"
+
+
+def working_line(record: Running) -> str:
+    """Say what a job is at, on what, and where."""
+    facts = []
+    if record.waits_for:
+        facts.append(f"waiting for {record.waits_for}")
+    elif record.unit:
+        share = f"{record.done / record.total:.0%}" if record.total else f"{record.done:,}"
+        facts += [share, f"{record.rate or 0:,.0f} {record.unit}/s"]
+        if record.seconds_left is not None:
+            facts.append(f"{clock(record.seconds_left)} left")
+    if record.device:
+        facts.append(f"on {record.device}")
+    facts.append(processes.describe(vars(record)))
+    title = f"{record.kind} {record.name}".strip()
+    return f"{title}: {', '.join(facts)} (log: {record.log})"
 
 
 def table(rows: list[Row]) -> list[str]:
@@ -209,19 +356,20 @@ def place(row: Row, shard: Shard) -> str:
 
 def percentage(shard: Shard, row: Row) -> str:
     """Say how much of a shard is done."""
-    whole = len(shard_range(shard.name)) * row.samples_per_image
-    return f"{min(shard.progress.get('samples', 0) / whole, 1):.0%}"
+    return f"{shard.samples / (shard.whole(row.samples_per_image) or 1):.0%}"
 
 
 def duration(samples: float, rate: float) -> str:
     """Say how long so many samples take; nothing at no rate."""
-    if not rate:
-        return ""
-    minutes = round(samples / rate / 60)
-    hours, minutes = divmod(minutes, 60)
+    return f"{clock(samples / rate)} left at this rate" if rate else ""
+
+
+def clock(seconds: float) -> str:
+    """Write a time in its two largest units, to the minute."""
+    hours, minutes = divmod(round(seconds / 60), 60)
     days, hours = divmod(hours, 24)
     parts = [f"{days} d"] * bool(days) + [f"{hours} h"] * bool(hours) + [f"{minutes} min"]
-    return " ".join(parts[:2]) + " left at this rate"
+    return " ".join(parts[:2])
 
 
 def section(title: str, lines: list[str]) -> list[str]:

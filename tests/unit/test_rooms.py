@@ -54,14 +54,15 @@ ROOMS = {
         "ground bounds plans certificates accuracy networks sampling votes logs",
         NUMBERS | {"torch"},
     ),
-    "literature": ("paper.literature", "ground accuracy logs", NUMBERS),
+    "links": ("paper.linked_logs", "ground", set()),
+    "literature": ("paper.literature", "ground accuracy logs links", NUMBERS),
     "paper": (
         "paper paper.*",
         "ground bounds plans certificates accuracy data description networks counts literature",
         NUMBERS | {"matplotlib", "seaborn", "pydantic", "torch"},
     ),
     "study": (
-        "study study.*", "ground plans data description paper",
+        "study study.*", "ground plans data description links paper",
         {"pydantic", "pydantic_core", "yaml"},
     ),
     "jobs": (
@@ -150,7 +151,7 @@ def loaded(statement):
 def test_the_workflow_is_read_without_any_of_the_heavy_packages():
     """Snakemake is often installed alone, and reads the rules once a job."""
     heavy = NUMBERS | NETWORKS | {"matplotlib", "seaborn", "sklearn", "PIL", "pyarrow", "tqdm"}
-    statement = "import jobs.slurm, jobs.terminal, study.depends, study.load, study.paths"
+    statement = "import jobs.slurm, jobs.terminal, study.depends, study.inputs, study.load"
     kinds = "from study.reference import *" if "study.reference" in MODULES else ""
     assert not loaded(f"{statement}\n{kinds}") & heavy
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,10 +18,46 @@ PARTS = ("Snakefile", "CITATION.cff", "LICENSE", "README.md", "pyproject.toml",
          "config", "envs", "notebooks", "profiles", "slurm", "tools", "workflow")  # fmt: skip
 
 
+#: Words that would do something if the report, or a page of it, took them for markup.
+HOSTILE = """<script>document.title = "ran"</script></script><script>document.title = "ran"</script>
+<img src="x" onerror="document.title = 'ran'"> p < 0.05, $5 & $6, a|b, foo_, `bar`_, {{ 7 * 7 }}
+
+.. include:: README.md
+
+.. raw:: html
+   :file: README.md
+
+.. csv-table::
+   :file: README.md
+
+<!--"""
+
+
+def hostile_account(folder: Path) -> dict[str, str]:
+    """Make settings of somebody's that would fail figures and notebooks, and return where."""
+    kernel = folder / "jupyter" / "kernels" / "python3"
+    startup = folder / "ipython" / "profile_default" / "startup"
+    for path in (kernel, startup):
+        path.mkdir(parents=True)
+    spec = {"argv": ["false"], "display_name": "mine", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(spec))
+    (startup / "00.py").write_text("print('from startup'); raise SystemExit")
+    (folder / "startup.py").write_text("print('from startup')")
+    (folder / "matplotlibrc").write_text("text.usetex: True\nlines.linewidth: 9\n")
+    return {
+        "JUPYTER_PATH": str(folder / "jupyter"),
+        "JUPYTER_DATA_DIR": str(folder / "jupyter"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "PYTHONSTARTUP": str(folder / "startup.py"),
+        "MATPLOTLIBRC": str(folder / "matplotlibrc"),
+        "MPLBACKEND": "nonsense",
+    }
+
+
 class Project:
     """A copy of the project's files, and how to run Snakemake in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
         self.folder = folder
         for part in PARTS:
             source = ROOT / part
@@ -30,6 +68,17 @@ class Project:
                 shutil.copy(source, folder / part)
         self.study = written_out("digits")
         self.results = folder / "results" / "small"
+        self.environment = (
+            os.environ | {"PYTHONPATH": str(self._lay_impostors())} | (settings or {})
+        )
+
+    def _lay_impostors(self) -> Path:
+        """Make packages of our names that nothing may import, as if others were installed."""
+        folder = self.folder / "impostors"
+        for name in ("dds", "study", "jobs", "paper"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "__init__.py").write_text("raise ImportError('not the project')\n")
+        return folder
 
     def write_study(self) -> None:
         """Write the study as a file of the user's own."""
@@ -42,7 +91,7 @@ class Project:
         result = subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments,
              "--config", f"study={study}"],
-            cwd=self.folder, capture_output=True, text=True, check=False,
+            cwd=self.folder, capture_output=True, text=True, check=False, env=self.environment,
         )  # fmt: skip
         assert not check or result.returncode == 0, result.stdout + result.stderr
         return result
@@ -64,6 +113,9 @@ def shrink(study: dict) -> None:
             experiment |= {"images": 12, "images_per_shard": 12}
         if experiment["steps"] != 1:
             experiment["steps"] = 3
+    study["figures"]["figure_2"]["caption"] += f" {HOSTILE}"
+    study["tables"]["table_1"]["caption"] += f" {HOSTILE}"
+    study["tables"]["table_1"]["rows"][0]["label"] = HOSTILE.splitlines()[0]
     study["checks"] = [check for check in study["checks"] if check["kind"] == "better"]
     study["checks"][0] |= {"sigmas": [0.5], "radius": 0.0}
 

@@ -7,11 +7,16 @@ import json
 import subprocess
 import sys
 import tarfile
+from base64 import b64decode
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from nbclient import NotebookClient
+
+from paper.figures import FIGURES, draw_figure, read_data, save_figure
+from paper.parts import read_entry
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +26,12 @@ def test_everything_is_made(project):
     for table in project.study["tables"]:
         for form in ("csv", "md", "tex", "html"):
             assert (results / "tables" / f"{table}.{form}").stat().st_size > 100
+    for artefact in (*project.study["tables"], *project.study["figures"]):
+        (path,) = results.glob(f"[tf]*s/{artefact}.json")
+        for name, record in json.loads(path.read_text())["experiments"].items():
+            settings = project.study["experiments"][name]
+            for key in ("images", "n0", "n", "alpha", "plan"):
+                assert record["sampling"][key] == settings[key]
     for figure in project.study["figures"]:
         assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
         assert (results / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
@@ -48,8 +59,44 @@ def test_notebooks_ran_and_show_what_they_are_for(project):
     for name in project.study["notebooks"]:
         notebook = nbformat.read(project.results / "notebooks" / f"{name}.ipynb", as_version=4)
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-        assert outputs
+        pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+        assert all(b64decode(p.data["image/png"]).startswith(b"\x89PNG") for p in pictures)
+        assert pictures
         assert not [output for output in outputs if output.output_type == "error"]
+        assert "from startup" not in str(outputs)
+        (injected,) = [c for c in notebook.cells if "injected-parameters" in c.metadata.tags]
+        assert injected.source.splitlines()[1:] == [
+            'study = "small.yaml"',
+            'results = "results/small"',
+        ]
+
+
+def test_a_notebook_shows_the_figures_of_the_study(project):
+    notebook = nbformat.read(project.results / "notebooks" / "figures.ipynb", as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    assert [b64decode(picture) for picture in shown] == [
+        (project.results / "figures" / f"{name}.png").read_bytes()
+        for name in project.study["figures"]
+    ]
+
+
+def test_no_setting_of_an_account_reaches_a_figure(project, tmp_path):
+    for name, keys in project.study["figures"].items():
+        entry = read_entry(FIGURES, keys)
+        source = f"pictures/{name}.npz" if "experiment" in keys else "certificates/denoised.parquet"
+        save_figure(draw_figure(entry, read_data([project.results / source])), tmp_path / "f.png")
+        written = (project.results / "figures" / f"{name}.png").read_bytes()
+        assert written == (tmp_path / "f.png").read_bytes()
+
+
+def test_a_notebook_runs_by_hand_beside_its_library(project):
+    notebook = nbformat.read(project.folder / "notebooks" / "figures.ipynb", as_version=4)
+    notebook.cells[1].source = 'study = "small.yaml"\nresults = "results/small"'
+    folder = {"metadata": {"path": str(project.folder / "notebooks")}}
+    NotebookClient(notebook, kernel_name="python3", resources=folder).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
 
 
 def test_a_deleted_table_is_made_again_by_one_rule(project):

@@ -54,6 +54,8 @@ SMALL = {
     "cifar10_wide_resnet": {"arguments": {"depth": 10, "width": 1}},
 }  # fmt: skip
 REGISTRY = yaml.safe_load((ROOT / "config/models.yaml").read_text())
+#: Without which the publisher of ImageNet gives nothing.
+SECRET = "not-to-be-told"
 WNIDS = (ROOT / "config/classes/imagenet.txt").read_text().split()
 
 
@@ -123,7 +125,7 @@ def publish_data(files: dict[str, bytes], folder: Path) -> dict[str, dict]:
     datasets["cifar10"]["splits"] = {"train": 160, "validation": 40, "test": 20}
     imagenet_flat(folder / "val.tar", folder / "kit.tar.gz", WNIDS[::-1], per_class=1)
     for name, file in (("images", "val.tar"), ("devkit", "kit.tar.gz")):
-        url = f"https://image-net.org/{file}"
+        url = f"https://image-net.org/get?file={file}&token={SECRET}"
         files[path_of(url)] = (folder / file).read_bytes()
         datasets["imagenet"]["files"][name] = {"url": url}
     datasets["imagenet"] |= {"resize": 40, "crop": 32}
@@ -207,8 +209,12 @@ def rehearse(study: dict, datasets: dict, models: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def rehearsal(publishers, tmp_path_factory):
-    """The rehearsal, run to the end."""
+    """The rehearsal, run to the end; what it makes and gets lies on other disks."""
     project = Project(tmp_path_factory.mktemp("rehearsal"))
+    for name in ("results", "downloads"):
+        scratch = tmp_path_factory.mktemp("scratch") / "of" / "a-user" / name
+        scratch.mkdir(parents=True)
+        (project.folder / name).symlink_to(scratch)
     (archives := project.folder / "made").mkdir()
     datasets = publish_data(publishers.files, archives)
     models = publish_models(publishers.files)
@@ -221,7 +227,7 @@ def rehearsal(publishers, tmp_path_factory):
     settings = yaml.safe_load(config.read_text()) | {"url_overrides": {"https://": server}}
     config.write_text(yaml.safe_dump(settings))
     publishers.cut = {path for path in publishers.files if "cifar-10" in path}
-    project.snakemake("all", study="rehearsal.yaml")
+    project.run = project.snakemake("all", study="rehearsal.yaml")
     return project
 
 
@@ -253,6 +259,22 @@ def test_the_publishers_misbehaved(rehearsal, publishers):
     assert answers[archive] == [200, 206]
     assert {statuses[0] for path, statuses in answers.items() if "/63acc43/" in path} == {404}
     assert [statuses for path, statuses in answers.items() if "/main/" in path] == [[200]] * 3
+
+
+def test_links_made_in_folders_that_are_links_lead_to_files(rehearsal):
+    links = [path for path in rehearsal.results.rglob("*") if path.is_symlink()]
+    assert len(links) >= 4
+    assert all(link.is_file() for link in links)
+
+
+def test_what_stands_in_an_addresss_query_is_told_to_the_publisher_alone(rehearsal, publishers):
+    asked = {path for path, _ in publishers.requests if path.endswith(SECRET)}
+    assert len(asked) == 2
+    assert SECRET not in rehearsal.run.stdout + rehearsal.run.stderr
+    for folder in (rehearsal.results, rehearsal.folder / "downloads"):
+        for path in folder.rglob("*"):
+            assert SECRET not in str(path)
+            assert path.is_dir() or SECRET.encode() not in path.read_bytes()
 
 
 def test_both_layouts_of_imagenet_give_the_same_classes(rehearsal):

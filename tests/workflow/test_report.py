@@ -12,6 +12,7 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
+from projects import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +28,20 @@ def report(project, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def seen(report, tmp_path_factory):
+def seen(visited):
     """What a reader sees who opens every result: {category: {label: what visit_report.js says}}."""
+    return visited["results"]
+
+
+@pytest.fixture(scope="module")
+def first(visited):
+    """What a reader sees first, and what the page is called at the end."""
+    return visited["first"]
+
+
+@pytest.fixture(scope="module")
+def visited(report, tmp_path_factory):
+    """All that visit_report.js says."""
     return visit(report, tmp_path_factory.mktemp("browser"))
 
 
@@ -51,6 +64,33 @@ def visit(report: Path, profile: Path) -> dict:
     seen = json.loads(notes)
     assert "error" not in seen, seen["error"]
     return seen
+
+
+def test_it_opens_on_the_tables_and_figures_of_the_study(project, first):
+    tables = [first["text"].index(f"\n{name}\n") for name in project.study["tables"]]
+    assert tables == sorted(tables)
+    for name in project.study["tables"]:
+        page = (project.results / "tables" / f"{name}.html").read_text()
+        assert text_of(page) in "".join(first["text"].split())
+    assert first["images"] == {
+        name: matplotlib.image.imread(project.results / "figures" / f"{name}.png").shape[1]
+        for name in project.study["figures"]
+    }
+    assert first["graph"] > first["results"] >= 0
+
+
+def test_no_word_of_a_study_runs_or_reads_a_file(report, first):
+    assert first["title"] == "Snakemake Report"
+    read = (ROOT / "README.md").read_text()[100:160]
+    assert read not in (report / "report.html").read_text()
+
+
+def test_checks_and_provenance_are_tables(seen):
+    (checks,) = seen["Checks"].values()
+    assert re.search(r"(\d+) of \1 checks passed", checks["text"])
+    (provenance,) = seen["Provenance"].values()
+    for fact in ("ablation_one_shot", "0.001", "sha256", "samples/s"):
+        assert fact in provenance["text"]
 
 
 def text_of(page: str) -> str:
@@ -88,7 +128,8 @@ def test_every_figure_shows_its_pixels(project, seen):
 def test_every_result_opens_the_file_it_is_named_after(project, report, seen):
     sources = [entry["source"] for entries in seen.values() for entry in entries.values()]
     names = {Path(source).name for source in sources}
-    assert {"paper.pdf", "checks.json"} <= names
+    assert {"paper.pdf", "checks.html", "provenance.html"} <= names
+    assert not [name for name in names if name.endswith(".json")]
     for source in sources:
         (original,) = project.results.rglob(Path(source).name)
         assert (report / source).read_bytes() == original.read_bytes()

@@ -1,6 +1,8 @@
 // Visits Snakemake's report as a reader does: opens every category of the menu and, for each
 // of its results, the view (the eye) and the description (the i). What a reader sees is left
-// as JSON in the page: {category: {label: {source, width, text, description}}}.
+// as JSON in the page: of the first view {text, images, results, graph, title}, where results and
+// graph are how far from the top they stand, and results {category: {label: {source, width, text,
+// description}}}.
 (async () => {
   const pause = () => new Promise((resolve) => setTimeout(resolve, 20));
   const all = (selector) => [...document.querySelectorAll(selector)];
@@ -35,9 +37,24 @@
   const item = (name) => all("#app li > a").find((link) => link.innerText.trim() === name);
   const rows = () => all("#app tbody tr").filter((row) => row.querySelectorAll("a").length === 2);
 
+  async function opened() {
+    const results = await until(() => document.querySelector("#app .study"));
+    const graph = await until(() => document.querySelector("#rulegraph svg, #rulegraph canvas"));
+    const images = [...results.querySelectorAll("img")];
+    await until(() => images.every((image) => image.complete));
+    return {
+      text: results.innerText,
+      images: Object.fromEntries(images.map((image) => [image.alt, image.naturalWidth])),
+      results: results.getBoundingClientRect().top,
+      graph: graph.getBoundingClientRect().top,
+    };
+  }
+
   const seen = {};
+  const notes = { results: seen };
   try {
     await until(() => item("About"));
+    notes.first = await opened();
     const names = all("#app li > a > span").map((span) => span.innerText.trim());
     for (const name of names.slice(names.indexOf("About") + 1)) {
       seen[name] = {};
@@ -55,11 +72,12 @@
       }
     }
   } catch (error) {
-    seen.error = String(error);
+    notes.error = String(error);
   }
+  notes.first = { ...notes.first, title: document.title };
   const note = document.createElement("script");
   note.type = "application/json";
   note.id = "seen";
-  note.textContent = JSON.stringify(seen).replaceAll("<", "\\u003c");
+  note.textContent = JSON.stringify(notes).replaceAll("<", "\\u003c");
   document.body.append(note);
 })();

@@ -53,24 +53,29 @@ from snakemake.logging import logger
 # half the time.
 sys.modules.setdefault("rfc3987_syntax", None)
 
+from jobs.records import heed_records
 from jobs.site import give_resources
 from jobs.slurm import outlive_faults
 from jobs.terminal import Terminal
 from study import depends
-from study.checks import check_files_exist
+from study.checks import check_files_exist, check_folders
 from study.errors import StudyError
-from study.inputs import Inputs
+from study.inputs import Inputs, find_published_logs
 from study.load import load_config, load_study
 from study.paths import Paths
+from study.printed import Printed
 
 try:
     CONFIG = load_config(config)
     STUDY = load_study(CONFIG, ROOT)
+    PUBLISHED_LOGS = find_published_logs(CONFIG, ROOT)
 except StudyError as error:
     sys.exit(f"error: {error}")
 
 config.update(CONFIG.model_dump())  # so that every job sees the defaults
 outlive_faults()
+if workflow.is_main_process:
+    heed_records()
 
 TERMINAL = Terminal()
 logger.addFilter(TERMINAL)
@@ -79,6 +84,7 @@ logger.addFilter(TERMINAL)
 # Snakemake keeps one hook of each kind: all that happens at the start of a run is here.
 onstart:
     try:
+        check_folders()
         for job in workflow.dag.needrun_jobs():
             if dataset := job.params.get("dataset"):
                 check_files_exist(dataset, STUDY)
@@ -101,7 +107,7 @@ RESULTS = PATHS.results
 # Paths to files of this project are relative where Snakemake runs in it, so that results stay
 # right when the project is moved.
 HERE = Path() if ROOT == Path.cwd() else ROOT
-INPUTS = Inputs(STUDY, PATHS, HERE, CONFIG.published_logs)
+INPUTS = Inputs(STUDY, PATHS, HERE, PUBLISHED_LOGS)
 
 
 def one_of(names):

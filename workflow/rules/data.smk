@@ -18,7 +18,7 @@ for dataset, entry in STUDY.datasets.items():
                 conda:
                     "../../envs/download.yaml"
                 params:
-                    url=origin.url,
+                    url=depends.data_file(STUDY, dataset, file),
                     # What else is known of the file does not make it another one. Snakemake
                     # compares no parameter that is derived from outputs.
                     source=lambda wildcards, output, origin=origin: origin.download.model_dump(

@@ -41,12 +41,7 @@ rule render_figure:
             category="Figures",
             labels={"figure": "{figure}"},
         ),
-        provenance=report(
-            PATHS.figure("{figure}", "json"),
-            caption="../report/provenance.rst",
-            category="Provenance",
-            labels={"of": "{figure}"},
-        ),
+        provenance=PATHS.figure("{figure}", "json"),
     log:
         f"{RESULTS}/logs/render_figure/{{figure}}.log",
     wildcard_constraints:
@@ -58,6 +53,6 @@ rule render_figure:
         mem_mb=4000,
         runtime=30,
     params:
-        depends=lambda wildcards: depends.figure(STUDY, wildcards.figure),
+        depends=lambda wildcards: Printed(depends.figure(STUDY, wildcards.figure)),
     script:
         "../scripts/render_figure.py"

@@ -1,7 +1,7 @@
 # Needs: config/models.yaml, whose entries say where published weights lie.
 # Makes: results/STUDY/models/NAME.pt (or as the file is called there), a link to the file in
 #        downloads/, which all studies share; where it comes from in NAME.json beside; and
-#        NAME.accuracy.json, the accuracy of classifiers whose accuracy is published.
+#        NAME.accuracy.json, the accuracy of classifiers that one is expected of.
 
 
 for model, entry in STUDY.models.items():
@@ -30,7 +30,7 @@ for model, entry in STUDY.models.items():
 
 
 rule measure_accuracy:
-    """Measure a classifier's accuracy on clean images, beside the published one."""
+    """Measure a classifier's accuracy on clean images, beside the expected one."""
     input:
         weights=lambda wildcards: PATHS.weights(model_of(wildcards), sigma_of(wildcards)),
         pack=lambda wildcards: INPUTS.measured_images(model_of(wildcards)),

@@ -1,4 +1,4 @@
-# Needs: tables, and the certificates and pictures that the figures are drawn from.
+# Needs: tables, counts, certificates and pictures.
 # Makes: results/STUDY/notebooks/NAME.ipynb, executed.
 
 
@@ -7,6 +7,7 @@ rule run_notebook:
     input:
         notebook=lambda wildcards: str(INPUTS.notebook(wildcards.notebook)),
         tables=[PATHS.table(table, "csv") for table in STUDY.tables],
+        counts=[PATHS.counts(experiment) for experiment in STUDY.experiments],
         certificates=INPUTS.certificates(STUDY.experiments),
         pictures=[PATHS.pictures(figure) for figure in STUDY.pictures],
     output:

@@ -1,5 +1,6 @@
 # Needs: all tables and figures, the counts and certificates behind them, and provenance.
-# Makes: results/STUDY/paper.pdf and checks.json.
+# Makes: results/STUDY/paper.pdf, checks.json, and pages for the report: provenance.html and
+#        checks.html.
 
 
 rule render_paper:
@@ -12,11 +13,17 @@ rule render_paper:
         provenance=INPUTS.summaries(STUDY.experiments),
         accuracies=INPUTS.accuracies(),
     output:
-        report(
+        pdf=report(
             f"{RESULTS}/paper.pdf",
             caption="../report/paper.rst",
             category="Paper",
             labels={"paper": "all tables and figures, typeset"},
+        ),
+        provenance=report(
+            f"{RESULTS}/provenance.html",
+            caption="../report/provenance.rst",
+            category="Provenance",
+            labels={"provenance": "where all results come from"},
         ),
     log:
         f"{RESULTS}/logs/render_paper.log",
@@ -27,7 +34,7 @@ rule render_paper:
         mem_mb=4000,
         runtime=30,
     params:
-        depends=depends.paper(STUDY),
+        depends=Printed(depends.paper(STUDY)),
     script:
         "../scripts/render_paper.py"
 
@@ -36,11 +43,15 @@ rule check_results:
     """Make sure that the results are complete and say what they must."""
     input:
         counts=[PATHS.counts(experiment) for experiment in STUDY.experiments],
+        summaries=INPUTS.summaries(STUDY.experiments),
         certificates=INPUTS.certificates(STUDY.experiments),
-        tables=[PATHS.table(table, "csv") for table in STUDY.tables],
+        tables=[path for table in STUDY.tables for path in PATHS.table_files(table)],
+        figures=[path for figure in STUDY.figures for path in PATHS.figure_files(figure)],
+        published=INPUTS.published_to_check(),
     output:
-        report(
-            f"{RESULTS}/checks.json",
+        json=f"{RESULTS}/checks.json",
+        html=report(
+            f"{RESULTS}/checks.html",
             caption="../report/checks.rst",
             category="Checks",
             labels={"checks": "what holds of the results"},
@@ -54,6 +65,6 @@ rule check_results:
         mem_mb=4000,
         runtime=30,
     params:
-        depends=depends.checks(STUDY),
+        depends=Printed(depends.checks(STUDY)),
     script:
         "../scripts/check_results.py"

@@ -7,7 +7,7 @@
 rule estimate_costs:
     """Estimate what certifying the study takes, without running it."""
     output:
-        f"{RESULTS}/costs/{{gpu}}.json",
+        PATHS.costs("{gpu}"),
     log:
         f"{RESULTS}/logs/estimate_costs/{{gpu}}.log",
     wildcard_constraints:
@@ -43,12 +43,7 @@ rule render_table:
             category="Tables",
             labels={"table": "{table}"},
         ),
-        provenance=report(
-            PATHS.table("{table}", "json"),
-            caption="../report/provenance.rst",
-            category="Provenance",
-            labels={"of": "{table}"},
-        ),
+        provenance=PATHS.table("{table}", "json"),
     log:
         f"{RESULTS}/logs/render_table/{{table}}.log",
     wildcard_constraints:
@@ -60,6 +55,6 @@ rule render_table:
         mem_mb=4000,
         runtime=30,
     params:
-        depends=lambda wildcards: depends.table(STUDY, wildcards.table),
+        depends=lambda wildcards: Printed(depends.table(STUDY, wildcards.table)),
     script:
         "../scripts/render_table.py"

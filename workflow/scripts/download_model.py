@@ -1,21 +1,11 @@
 """Fetch the published weights of a model, and check that its classes are what we call them."""
 
-import json
-from pathlib import Path
-
-from dds.data.packs import check_classes
 from dds.files import sha256, write_json
+from dds.origins import public
 from jobs.download import fetch, link
 from jobs.job import job
+from jobs.labels import check_labels
 from jobs.provenance import Provenance
-
-
-def check_labels(path, classes):
-    """Compare the labels in a published configuration with the entry's classes, in order."""
-    labels = json.loads(Path(path).read_text(encoding="utf-8"))["id2label"]
-    published = [labels[index] for index in sorted(labels, key=int)]
-    check_classes(published, classes, of=str(path), by="the model's entry")
-
 
 with job(globals()) as snakemake:
     provenance = Provenance()
@@ -26,7 +16,7 @@ with job(globals()) as snakemake:
     weights = fetch(source, overrides)
     link(weights, snakemake.output.weights)
     facts = {key: model[key] for key in ("source", "licence", "citation") if key in model}
-    write_json(
-        snakemake.output.provenance,
-        provenance.finish(url=source["url"], file=str(weights), weights=sha256(weights), **facts),
+    record = provenance.finish(
+        url=public(source["url"]), file=str(weights), weights=sha256(weights), **facts
     )
+    write_json(snakemake.output.provenance, record)

@@ -1,4 +1,4 @@
-"""Measure a classifier's accuracy on clean images, beside the published one."""
+"""Measure a classifier's accuracy on clean images, beside the expected one."""
 
 import logging
 
@@ -25,9 +25,7 @@ with job(globals()) as snakemake:
     share = accuracy(classifier, pack.images, pack.labels, batch_size=BATCH_SIZE, device=device)
     interval = binomial_interval(round(share * len(pack.images)), len(pack.images))
     low, high = map(float, interval)
-    logging.info(
-        "%s: accuracy %.4f (%.4f to %.4f), published: %s", name, share, low, high, expected
-    )
+    logging.info("%s: accuracy %.4f (%.4f to %.4f), expected: %s", name, share, low, high, expected)
     measured = {
         "classifier": name,
         "images": len(pack.images),

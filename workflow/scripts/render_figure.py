@@ -1,10 +1,14 @@
 """Draw one of the paper's figures."""
 
+import os
+
 from dds.files import write_json
 from jobs.job import job
 from jobs.provenance import Provenance, of_artefact
 from paper.figures import FIGURES, draw_figure, read_data, save_figure
 from paper.parts import read_entry
+
+os.environ["MPLBACKEND"] = "agg"  # whatever the account says: nothing is shown on a screen
 
 with job(globals()) as snakemake:
     provenance = Provenance()

@@ -11,6 +11,7 @@ from dds.files import atomic_path
 from jobs.job import job
 from jobs.provenance import read_summaries
 from paper.document import document
+from paper.pages import provenance_page
 from study.study import Study
 
 with job(globals()) as snakemake, tempfile.TemporaryDirectory() as folder:
@@ -25,5 +26,8 @@ with job(globals()) as snakemake, tempfile.TemporaryDirectory() as folder:
     tables, figures = map(Path, inputs.tables), map(Path, inputs.figures)
     data = document(study, tables, figures, read_summaries(inputs.provenance), measured)
     template.with_name("data.json").write_text(json.dumps(data), "utf-8")
-    with atomic_path(snakemake.output[0]) as temporary:
+    with atomic_path(snakemake.output.pdf) as temporary:
         typst.compile(template, output=temporary)
+    artefacts = {name: e.experiments for name, e in (study.tables | study.figures).items()}
+    with atomic_path(snakemake.output.provenance) as temporary:
+        temporary.write_text(provenance_page(data, artefacts), "utf-8")

@@ -7,10 +7,10 @@ import pandas as pd
 
 from dds.files import atomic_path, write_json
 from jobs.job import job
-from jobs.provenance import Provenance, of_artefact, read_summaries
-from paper.literature import add_recomputed, read_published
+from jobs.provenance import Provenance, add_sampling, of_artefact, read_summaries
+from paper.literature import add_logged, add_recomputed, read_published
 from paper.parts import read_entry
-from paper.sheets import WRITERS
+from paper.sheets import WRITERS, to_json
 from paper.tables import TABLES, build_table, lay_out
 
 
@@ -30,14 +30,21 @@ with job(globals()) as snakemake:
     published = None
     if snakemake.input.get("published"):
         published = read_published(snakemake.input.published)
+        published = add_logged(published, snakemake.input.links)
         logs = snakemake.config["published_logs"]
         published = add_recomputed(published, snakemake.input.links, logs) if logs else published
     records = read_records(snakemake.input.provenance, snakemake.input.get("estimates"))
+    records = add_sampling(records, snakemake.params.depends["sampling"])
     table = build_table(entry, certificates, published, records)
     sheets = lay_out(entry, table)
     with atomic_path(snakemake.output.csv) as temporary:
         table.to_csv(temporary, index=False)
+    names = {
+        "label": f"tab:{snakemake.wildcards.table}",
+        "references": snakemake.params.depends["references"],
+    }
     for form, write in WRITERS.items():
         with atomic_path(snakemake.output[form]) as temporary:
-            temporary.write_text(write(sheets, entry.caption), "utf-8")
-    write_json(snakemake.output.provenance, of_artefact(provenance, snakemake))
+            temporary.write_text(write(sheets, entry.caption, **names), "utf-8")
+    shown = {"table": to_json(sheets, entry.caption)}
+    write_json(snakemake.output.provenance, of_artefact(provenance, snakemake) | shown)

@@ -129,6 +129,22 @@ def test_a_compressed_tar_with_another_checksum_is_refused(tmp_path):
         content_of(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "neither a folder nor a zip or tar archive, but an empty file"),
+        (b"<!DOCTYPE html>", "neither a folder nor a zip or tar archive, but an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "neither .*, but a Git LFS pointer"),
+        (b"7z\xbc\xaf" + bytes(99), "neither a folder nor a zip or tar archive$"),
+        (b"PK\3\4" + bytes(99), "damaged: the end of a zip archive is missing"),
+    ],
+)
+def test_what_came_in_the_place_of_an_archive_is_named(tmp_path, content, reason):
+    (tmp_path / "files.zip").write_bytes(content)
+    with pytest.raises(ValueError, match=f"files.zip is {reason}"):
+        content_of(tmp_path / "files.zip")
+
+
 def test_a_damaged_file_in_a_zip_is_named(tmp_path):
     path = write_zip(tmp_path / "files.zip")
     damaged = path.read_bytes().replace(b"cat2cat2", b"cat2cat3", 1)

@@ -114,6 +114,13 @@ def test_damaged_images_are_named(read, monkeypatch):
         read(whole)
 
 
+def test_no_other_program_is_started_for_an_image(read, monkeypatch):
+    monkeypatch.setattr("subprocess.Popen", None)
+    box = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(ValueError, match=r"a/1.png is no readable image$"):
+        read(box)
+
+
 def test_a_damaged_image_that_pillow_has_no_words_for_is_named(read, monkeypatch):
     def fail(image, *arguments, **options):
         raise AssertionError

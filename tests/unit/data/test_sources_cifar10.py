@@ -134,6 +134,7 @@ def reason(tmp_path, prepare):
         ({b"labels": [0, 2]}, NO_LABELS),
         ({b"labels": [0, -1]}, NO_LABELS),
         ({b"labels": [[0], [1]]}, NO_LABELS),
+        ({b"labels": np.array(3)}, NO_LABELS),
         ({b"labels": np.array([0.0, 1.0])}, NO_LABELS),
         ({b"labels": {0: 0, 1: 1}}, NO_LABELS),
     ],
@@ -153,6 +154,11 @@ def test_a_batch_without_a_field_is_refused(reason, field, wanted):
 def test_class_names_must_be_text(reason, names):
     assert reason("batches.meta", {b"label_names": names}) == NO_NAMES
     assert reason("batches.meta", {}) == NO_NAMES
+
+
+def test_class_names_come_once(reason):
+    twice = {b"label_names": [b"cat", b"cat"]}
+    assert reason("batches.meta", twice) == "its label_names hold a name twice"
 
 
 @pytest.mark.parametrize("name", ["batches.meta", "test_batch"])

@@ -26,6 +26,7 @@ def pictures(tmp_path):
                 for index in range(number):
                     archive.writestr(f"{split}/{name}/{index:02d}.png", picture(shade, index))
         archive.writestr("__MACOSX/test/a/00.png", b"nothing")
+        archive.writestr("test/notes/about.pdf", b"what Pillow can write and not read")
     return path
 
 
@@ -74,7 +75,10 @@ def test_image_folder_takes_the_order_of_classes_that_is_given(pictures, folder)
 def test_image_folder_of_another_layout_is_refused(pictures, tmp_path, folder):
     with pytest.raises(ValueError, match=r"test/a/00.png should lie at CLASS/NAME"):
         folder({"test": 1}, pictures)
-    with pytest.raises(ValueError, match=r"has no images in a folder val"):
+    with pytest.raises(
+        ValueError,
+        match=r"has no images in a folder val; folders with folders of images: test, train$",
+    ):
         folder({"test": {"from": "val"}}, pictures)
     images = tmp_path / "sizes" / "a"
     images.mkdir(parents=True)

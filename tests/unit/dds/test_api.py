@@ -96,22 +96,45 @@ def test_the_denoiser_comes_before_the_classifier():
     [
         (IMAGES[0, 0], {}, r"images must have shape .*, not \(4, 4\)"),
         (IMAGES[:0], {}, r"images must have shape .*, not \(0, 1, 4, 4\)"),
+        (np.moveaxis(IMAGES.repeat(9, 2), 1, 3), {}, r"\(3, 36, 4, 1\) seem to have their channe"),
+        (np.zeros((32, 32, 3)), {}, r"images of shape \(32, 32, 3\) seem to have their channels"),
+        (IMAGES, {"sigma": 64}, "sigma must be above 0 and at most 10 in .* not 64"),
+        (IMAGES, {"n": 10**9}, "n must be whole, at least 1 and at most 26,214,400"),
+        (IMAGES, {"n0": 10**12}, "n0 must be whole, at least 1 and at most 26,214,400"),
         (255 * IMAGES, {}, "image 0 has values outside"),
         ((255 * IMAGES).astype(np.uint8), {}, "must be floats in .*, not uint8"),
         (IMAGES, {"ids": [1]}, "1 ids do not fit 3 images"),
         (IMAGES, {"alpha": 1.0}, "alpha must lie between 0 and 1"),
-        (IMAGES, {"n": 0}, "must be at least 1"),
+        (IMAGES, {"n": 0}, "n must be whole, at least 1"),
+        (IMAGES, {"n": 1.5}, "n must be whole, at least 1"),
         (IMAGES, {"precision": "int8"}, "unknown precision"),
     ],
 )
 def test_bad_input_is_refused(images, options, problem):
     with pytest.raises(ValueError, match=problem):
-        certify(images, Brightness(), None, SIGMA, **{"n": 100} | options)
+        certify(images, Brightness(), None, **{"sigma": SIGMA, "n": 100} | options)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_weights_in_other_numbers_are_refused(kind):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).to(kind)
+    with pytest.raises(ValueError, match=r"the classifier has weights in float\d+ and is given"):
+        certify(IMAGES, network, None, SIGMA, n=100)
 
 
 def test_logits_must_be_a_matrix():
     with pytest.raises(ValueError, match="must return logits of shape"):
         certify(IMAGES, nn.Flatten(0), None, SIGMA, n=100)
+
+
+def test_a_network_of_the_transformers_library_is_a_classifier():
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"image_size": 4, "patch_size": 2, "intermediate_size": 8, "num_channels": 1}
+    network = transformers.ViTForImageClassification(transformers.ViTConfig(num_labels=3, **sizes))
+    assert certify(IMAGES, network, None, SIGMA, n0=1, n=100).estimation.sum(axis=1).tolist() == [
+        100, 100, 100
+    ]  # fmt: skip
 
 
 def test_a_single_logit_is_no_choice():

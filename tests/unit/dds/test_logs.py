@@ -131,9 +131,22 @@ def test_damaged_logs_are_refused_by_line(tmp_path, lines, problem):
 def test_other_files_are_no_logs(tmp_path):
     with pytest.raises(ValueError, match="line 1: expected the columns idx label predict"):
         read_log(write(tmp_path / "predictions.tsv", [], "idx\tlabel\tpredict\tcorrect\ttime"))
-    (tmp_path / "picture.tsv").write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(ValueError, match=r"picture\.tsv is not a text file"):
-        read_log(tmp_path / "picture.tsv")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\xff\xd8\xff\xe0", r"log\.tsv is no text in UTF-8$"),
+        (f"{HEADER}\n0\t3\t3\t0.4\t1\té\n".encode("latin-1"), r"log\.tsv is no text in UTF-8$"),
+        (f"{HEADER}\n{FLAGS[0]}".encode("utf-16"), "seems to be UTF-16: save it as UTF-8"),
+        (f"{HEADER}\n{FLAGS[0]}".encode("utf-16-be"), "seems to be UTF-16: save it as UTF-8"),
+    ],
+    ids=["a picture", "Latin-1", "UTF-16", "UTF-16 without a mark"],
+)
+def test_other_encodings_are_refused(tmp_path, content, problem):
+    (tmp_path / "log.tsv").write_bytes(content)
+    with pytest.raises(ValueError, match=problem):
+        read_log(tmp_path / "log.tsv")
 
 
 def test_an_image_without_a_radius_is_certified_at_none(tmp_path):
@@ -158,7 +171,6 @@ def test_a_folder_is_read_by_its_names(tmp_path):
     write(tmp_path / "resnet/sigma_0.25", FLAGS)
     write(tmp_path / "resnet/sigma_0.50.tsv", RUNNING)
     write(tmp_path / "macer.tsv", RUNNING)
-    write(tmp_path / "not begun/sigma_0.25", [])
     (tmp_path / "SOURCES.csv").write_text("file,sha256\n")
     logs = read_logs(tmp_path)
     found = logs[["classifier", "sigma"]].drop_duplicates().itertuples(index=False, name=None)
@@ -169,6 +181,58 @@ def test_a_folder_is_read_by_its_names(tmp_path):
     write(tmp_path / "resnet/sigma_0.5", FLAGS)
     with pytest.raises(ValueError, match=r"are both of resnet at sigma 0\.5"):
         read_logs(tmp_path)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A folder of two logs, and four more that are damaged."""
+    folder = tmp_path / "damaged"
+    write(folder / "resnet/sigma_0.25", FLAGS)
+    write(folder / "resnet/sigma_0.5", RUNNING, end="\r\n")
+    write(folder / "not begun/sigma_0.25", [])
+    write(folder / "twice/sigma_0.25", [*FLAGS, FLAGS[0]])
+    write(folder / "cut.tsv", [FLAGS[0][:9]])
+    (folder / "utf16").write_bytes(f"{HEADER}\n{FLAGS[0]}\n".encode("utf-16"))
+    return folder
+
+
+PROBLEMS = ["cut.tsv, line 2: 4 fields", "not begun/sigma_0.25 has no image",
+            "twice/sigma_0.25, line 6: image 0 is on an earlier line",
+            "utf16 is no text in UTF-8"]  # fmt: skip
+
+
+def test_damaged_logs_stop_no_others(damaged):
+    refused = []
+    logs = read_logs(damaged, on_refused=refused.append)
+    read = logs.groupby(["classifier", "sigma"]).size()
+    assert read.to_dict() == {("resnet", 0.25): 4, ("resnet", 0.5): 4}
+    assert len(refused) == len(PROBLEMS)
+    for line, problem in zip(refused, PROBLEMS, strict=True):
+        assert problem in line
+        assert "\n" not in line
+    with pytest.raises(ValueError, match=PROBLEMS[0]):
+        read_logs(damaged)
+
+
+@pytest.mark.parametrize("command", ["import-logs", "accuracy"])
+def test_commands_say_which_logs_they_leave_out(damaged, tmp_path, capsys, command):
+    output = [str(tmp_path / "output.parquet")] * (command == "import-logs")
+    assert main([command, str(damaged), *output]) == 1
+    printed = capsys.readouterr()
+    assert ("8 certificates from 2 logs" if output else "resnet") in printed.out
+    *lines, last = printed.err.splitlines()
+    assert all(problem in line for line, problem in zip(lines, PROBLEMS, strict=True))
+    assert last == "error: 4 damaged logs are left out"
+    if output:
+        assert len(read_certificates(output[0])) == 8
+
+
+def test_a_folder_of_damaged_logs_alone_is_refused(tmp_path, capsys):
+    write(tmp_path / "logs/log.tsv", [])
+    output = tmp_path / "output.parquet"
+    assert main(["import-logs", str(tmp_path / "logs"), str(output)]) == 2
+    assert "holds no log that is whole" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_certificates_come_back_from_logs_bit_by_bit(tmp_path):

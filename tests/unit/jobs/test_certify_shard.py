@@ -62,10 +62,10 @@ def run_rule(folder, checkpoint_seconds, shard=SHARD, **changes):
 
     advance = Progress.advance
 
-    def note(self, units):
+    def note(self, units, **options):
         with Path("drawn").open("a") as file:
             file.write(f"{units}\n")
-        advance(self, units)
+        advance(self, units, **options)
 
     Progress.advance = note
     os.chdir(folder)
@@ -159,6 +159,11 @@ def test_an_undisturbed_shard_draws_each_sample_once(undisturbed):
     assert (record["samples"], record["samples_drawn"], record["starts"]) == (SAMPLES, SAMPLES, 1)
     assert record["images_done"] == IMAGES
     assert not (undisturbed.folder / f"{SHARD}.lock").exists()
+    lines = (undisturbed.folder / "log").read_text().splitlines()
+    assert f"computing on {undisturbed.provenance()['device']}" in lines[1]
+    assert ": 100% " in lines[-1]
+    assert f" {SAMPLES}/{SAMPLES} " in lines[-1]
+    assert not list(undisturbed.folder.glob("*.progress"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

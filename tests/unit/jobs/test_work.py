@@ -127,3 +127,25 @@ def test_whoever_is_stopped_while_it_starts_begins_nothing(begin, tmp_path):
     with pytest.raises(Interrupted, match="before the work on .*result.pt began"):
         starting.__enter__()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_that_cannot_be_read_is_named_and_the_work_starts_over(begin, tmp_path, caplog):
+    with begin() as work:
+        work.save(b"half", iterations=5)
+    with caplog.at_level(logging.WARNING), begin() as work:
+        assert work.take_up(bytes.decode) == "half"
+        assert work.take_up(lambda state: int(state)) is None
+        assert work.state is None
+        assert work.earlier("iterations") == 0
+    (line,) = caplog.messages
+    assert line.startswith(f"checkpoint {tmp_path / 'result.checkpoint'} cannot be read (invalid")
+    assert line.endswith("; the work starts over")
+
+
+def test_a_damaged_checkpoint_is_named_and_the_work_starts_over(begin, tmp_path, caplog):
+    (tmp_path / "result.checkpoint").write_bytes(b"PK\x03\x04")
+    with caplog.at_level(logging.WARNING), begin() as work:
+        assert work.state is None
+    assert caplog.messages == [
+        f"checkpoint {tmp_path / 'result.checkpoint'} is damaged; the work starts over"
+    ]

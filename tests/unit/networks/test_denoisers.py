@@ -35,6 +35,47 @@ class KnowsTheImage(nn.Module):
         return (x - np.sqrt(alpha_bar) * self.x0) / np.sqrt(1 - alpha_bar)
 
 
+def test_there_are_no_more_steps_than_timesteps():
+    there = SCHEDULE.most_steps(0.25)
+    images = torch.rand(1, 1, 4, 4)
+    network = KnowsTheImage(images, SCHEDULE)
+    full = DiffusionDenoiser(network, SCHEDULE, steps=there)
+    assert torch.isfinite(full.denoise(images, 0.25)).all()
+    assert network.times[-1] == pytest.approx(0, abs=1e-3)
+    for steps in (there + 1, 2 * there + 3, 8000):
+        denoiser = DiffusionDenoiser(network, SCHEDULE, steps=steps)
+        problem = f"{steps} steps are more than the {there} timesteps up to sigma 0.25; .* at most"
+        for use in (denoiser.noise_sigma, lambda sigma, it=denoiser: it.denoise(images, sigma)):
+            with pytest.raises(ValueError, match=problem):
+                use(0.25)
+
+
+@pytest.mark.parametrize("steps", [-1, 2.5, float("nan"), 10**9])
+def test_steps_that_cannot_be_are_refused(steps):
+    with pytest.raises(ValueError, match=r"steps must be whole, from 0 .* to 8,192, not"):
+        DiffusionDenoiser(Silent(), SCHEDULE, steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (lambda x: x[:, :1], r"\(2, 1, 4, 4\)"),
+        (lambda x: x[:1], r"\(1, 3, 4, 4\)"),
+        (lambda x: x[..., :1], r"\(2, 3, 4, 1\)"),
+        (lambda x: x.flatten(1), r"\(2, 48\)"),
+        (lambda x: (x,), "tuple"),
+    ],
+)
+def test_noise_of_another_shape_is_refused(answer, found):
+    class Mine(nn.Module):
+        def forward(self, x, time):
+            return answer(x)
+
+    problem = rf"network returned {found} for images of shape \(2, 3, 4, 4\)"
+    with pytest.raises(ValueError, match=problem):
+        DiffusionDenoiser(Mine(), SCHEDULE).denoise(torch.rand(2, 3, 4, 4), 0.5)
+
+
 class Silent(nn.Module):
     """Predicts that there is no noise, and some variances nobody asked for."""
 
@@ -237,11 +278,6 @@ def test_no_denoiser_hands_the_image_on():
 def test_patches_keep_the_image_shape():
     unet = guided_diffusion_unet(**SMALL, attention_resolutions=[], channel_mult=[1], patch_size=2)
     assert unet(torch.rand(2, 1, 8, 8), torch.zeros(2)).shape == (2, 1, 8, 8)
-
-
-def test_negative_steps_are_refused():
-    with pytest.raises(ValueError, match="steps must be 0"):
-        DiffusionDenoiser(Silent(), SCHEDULE, steps=-1)
 
 
 def test_group_norm_in_bfloat16_rounds_once():

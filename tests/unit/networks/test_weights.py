@@ -1,13 +1,19 @@
 """Checkpoints in the formats they are published in load into the networks of the registry."""
 
+import argparse
+import gzip
+import io
+import zipfile
+
 import pytest
 import torch
 from entries import BEIT, RESNET, UNET, VIT
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
+from torch import nn
 from torch.nn import functional
 
 from dds.networks.registry import build_classifier, build_denoiser, load_classifier, load_denoiser
-from dds.networks.weights import save_weights
+from dds.networks.weights import load_weights, save_weights
 
 
 def randomized(network, seed=0):
@@ -124,6 +130,10 @@ def test_checkpoint_from_before_batch_norms_counted(tmp_path):
         (lambda state: state.pop("head.bias"), r"1 names missing \(first: head.bias\), 0 unknown"),
         (lambda state: state.update(extra=torch.zeros(1)), r"1 unknown \(first: extra\)"),
         (lambda state: state.update({"head.bias": torch.zeros(7)}), r"head.bias has shape \(7,\)"),
+        (
+            lambda state: state.update({"head.bias": state["head.bias"].to(torch.int8)}),
+            "head.bias is of type torch.int8, the network needs torch.float32",
+        ),
     ],
 )
 def test_checkpoint_of_another_network_is_refused(tmp_path, change, message):
@@ -141,6 +151,129 @@ class Malicious:
 
 def test_checkpoint_cannot_run_code(tmp_path, capsys):
     torch.save({"head": Malicious()}, tmp_path / "bad.pt")
-    with pytest.raises(ValueError, match="bad.pt: not a readable checkpoint"):
+    with pytest.raises(
+        ValueError,
+        match=r"bad.pt: not a readable checkpoint: it holds Python objects \(print\), which are",
+    ):
         load_classifier(RESNET, tmp_path / "bad.pt")
     assert capsys.readouterr().out == ""
+
+
+STATE = {"weight": torch.full((2, 3), 2.0), "bias": torch.full((2,), 3.0)}
+
+
+def saved(content, **options):
+    file = io.BytesIO()
+    torch.save(content, file, **options)
+    return file.getvalue()
+
+
+def behind(prefix, state=STATE):
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+ZIP, OLD, SAFE = saved(STATE), saved(STATE, _use_new_zipfile_serialization=False), save(STATE)
+
+
+@pytest.mark.parametrize("content", [ZIP, OLD, SAFE], ids=["zip", "pickle", "safetensors"])
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors", "w.safetensors?download=true", "w"])
+def test_formats_are_told_by_their_first_bytes(tmp_path, content, name):
+    (tmp_path / name).write_bytes(content)
+    network = nn.Linear(3, 2)
+    load_weights(network, tmp_path / name)
+    assert all(map(torch.equal, network.state_dict().values(), STATE.values()))
+
+
+def zipped():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("1.png", "1")
+    return file.getvalue()
+
+
+FOREIGN = {
+    "empty": (b"", "is an empty file; download or copy it again"),
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\n",
+        "is a Git LFS pointer, .*git lfs p",
+    ),
+    "page": (b"<!doctype html><html>", "is an HTML page; download or copy it again"),
+    "json": (b'{"weight_map": {}}', "is no file of torch.save or safetensors"),
+    "noise": (b"\x89HDF" + bytes(99), "is no file of torch.save or safetensors"),
+    "gzip": (gzip.compress(ZIP), "is compressed by gzip; unpack it"),
+    "images": (zipped(), "is no file of torch.save, or is cut off or damaged"),
+    "cut zip": (ZIP[:-100], "is no file of torch.save, or is cut off or damaged; download"),
+    "cut pickle": (OLD[:-5], "is no file of torch.save, or is cut off or damaged; download"),
+    "stub of a pickle": (OLD[:60], "is no file of torch.save, or is cut off or damaged; down"),
+    "cut safetensors": (SAFE[:-5], "is a safetensors file that is cut off or damaged .*; downlo"),
+    "stub of safetensors": (SAFE[:20], "is a safetensors file that is cut off or damaged"),
+    "whole network": (
+        saved(nn.Linear(3, 2)),
+        r"holds Python objects \(torch.nn.mod.*state_dict\(\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path, kind, name):
+    content, reason = FOREIGN[kind]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        ValueError, match=f"^[^\n]*{name}: not a readable checkpoint: it {reason}"
+    ) as e:
+        load_weights(nn.Linear(3, 2), tmp_path / name)
+    assert "\n" not in str(e.value)
+    assert "weights_only" not in str(e.value)
+
+
+OTHER = {"weight": torch.zeros(9, 9), "running": torch.zeros(1)}
+TRAINING = {"epoch": 3, "best": torch.tensor(0.5), "args": argparse.Namespace(lr=1.0),
+            "optimizer": {"state": {0: {"step": torch.ones(2)}}, "param_groups": [{"lr": 1.0}]},
+            "names": ["cat", "dog"], 7: torch.ones(1)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        (STATE | {"epoch": 3, "args": None}, {}),
+        (TRAINING | {"state_dict": behind("module.")}, {}),
+        (TRAINING | {"model": behind("_orig_mod.module."), "other": OTHER}, {}),
+        (TRAINING | {"nets": {"ema": {"model": STATE, "decay": 0.9}}}, {}),
+        ({"model": OTHER | STATE | {"bias": STATE["bias"]}, "net.model": STATE}, {}),
+        ({"model": behind("net.")}, {"strip_prefix": "net."}),
+        ({"model": {"a": 1}, "ema": STATE}, {"key": "ema"}),
+        ({"model": behind("", OTHER), "ema": {"v.1": behind("module.")}}, {"key": "ema.v.1"}),
+        (STATE | {"ema": STATE}, {}),
+    ],
+)
+def test_the_state_dict_is_found_where_it_lies(tmp_path, content, where):
+    torch.save(content, tmp_path / "w.pt")
+    network = nn.Linear(3, 2)
+    load_weights(network, tmp_path / "w.pt", **where)
+    assert all(map(torch.equal, network.state_dict().values(), STATE.values()))
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "reason"),
+    [
+        ({"model": STATE, "ema": {"model": STATE}}, {},
+         "entries model and ema.model fit the network; say which by its key"),
+        ([1, 2], {}, "holds no state dict, a mapping of names to tensors; it is of type list"),
+        (torch.ones(2), {}, "holds no state dict, a mapping of names to tensors; it is of type Te"),
+        ({"epoch": 3, "state_dict": [1]}, {}, "holds no state dict, .*; it has epoch, state_dict"),
+        ({}, {}, "holds no state dict, a mapping of names to tensors; it has no entries"),
+        ([1, 2], {"key": "model"}, "no entry 'model'; it is of type list"),
+        ({"epoch": 3}, {"key": "model"}, "no entry 'model'; it has epoch"),
+        ({"model": [1]}, {"key": "model"}, "entry 'model' is no mapping of .*; it is of type list"),
+        ({"ema": {"model": STATE}}, {"key": "ema"}, "entry 'ema' is no mapping .*; it has model"),
+        ({"ema": {"model": STATE}}, {"key": "ema.x"}, "no entry 'ema.x'; it has ema"),
+        ({"model": behind("net.")}, {}, "2 names missing .*; strip_prefix net. would make names f"),
+        ({"module.weight": STATE["weight"], **STATE}, {"strip_prefix": "module."},
+         r"1 unknown \(first: module.weight\)"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_without_the_one_state_dict_is_refused(tmp_path, content, where, reason):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=f"^[^\n]*w.pt: [^\n]*{reason}"):
+        load_weights(nn.Linear(3, 2), tmp_path / "w.pt", **where)

@@ -58,6 +58,13 @@ CERTIFICATES = {
 CERTIFICATES["early"] = CERTIFICATES["e"].assign(
     n=[40, 60, 0, 90, *[100] * 12], radius=[0.3, 0.1, 0.1, 0.0, 0.7, *[0.0] * 11]
 )
+#: What a study says of the samples behind them.
+RECORDS = {
+    name: {
+        "sampling": {"images": 4, "n0": 10, "n": 100, "alpha": 0.001, "plan": plan, "radii": [0.25]}
+    }
+    for name, plan in {"e": "fixed", "other": "fixed", "early": "curtailed"}.items()
+}
 PUBLISHED = pd.DataFrame(
     [
         ("4a", "sigma = 0.25", 0.25, 0.0, 76.0, None, "printed"),
@@ -67,7 +74,7 @@ PUBLISHED = pd.DataFrame(
         ("3", "RS", None, 0.25, 61.0, 75.0, "printed"),
     ],
     columns=["table", "row", "sigma", "radius", "certified_accuracy", "clean_accuracy", "status"],
-).assign(extra_data="no")
+).assign(extra_data="no", images=500)
 
 #: One table of each kind that shows certificates, as a study file writes it.
 PER_SIGMA = {

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from paper_samples import table
+from scipy.stats import ttest_1samp
 
 from dds.statistics.certificates import compute_certificates
 from paper.checks import (
     check_comparison,
     check_curtailment,
     check_experiment,
+    check_published,
     check_table,
     failures,
 )
@@ -153,6 +155,86 @@ def test_comparisons_need_more_than_chance(kind, ours, theirs, passes):
     )
     (check,) = check_comparison(entry, frames)
     assert check.passed == passes
+
+
+def test_what_not_worse_lets_pass_is_told():
+    frames = {
+        name: compute_certificates(counts(right=right), METADATA["plan"], 0.01)
+        for name, right in (("a", 95), ("b", 95))
+    }
+    frames["b"].loc[:3, "correct"] = False
+    entry = SimpleNamespace(
+        kind="not_worse",
+        experiment="a",
+        classifier="c",
+        than=SimpleNamespace(experiment="b", classifier="c"),
+        sigmas=[0.5],
+        radius=0.1,
+    )
+    (check,) = check_comparison(entry, frames)
+    low, high = ttest_1samp([100] * 4 + [0] * 8, 0).confidence_interval(0.95)
+    assert check.detail == (
+        f"+33.3 points, 95% interval {low:+.1f} to {high:+.1f}, 12 images; "
+        f"up to {100 / 3 - low:.1f} points worse would pass"
+    )
+
+
+AGAINST = SimpleNamespace(
+    experiment="e", classifier="c", than=SimpleNamespace(table="3", rows=["Lee [15]"])
+)
+
+
+def ahead(certified, printed, *, images=1000, theirs=500.0, **columns):
+    """Return the check of `certified` of our images against a printed percentage."""
+    ours = pd.DataFrame(
+        {
+            "image": range(images),
+            "sigma": 0.5,
+            "classifier": "c",
+            "radius": 0.6,
+            "correct": np.arange(images) < certified,
+        }
+        | columns
+    )
+    published = pd.DataFrame(
+        {
+            "table": "3",
+            "row": "Lee [15]",
+            "radius": [0.25, 0.5, 1.0],
+            "certified_accuracy": [printed / 2, printed, np.nan],
+            "images": theirs,
+            "status": ["printed", "printed", "not_reported"],
+            "rounding": 0.5,
+        }
+    )
+    (check,) = check_published(AGAINST, {"e": ours}, published)
+    return check
+
+
+@pytest.mark.parametrize(
+    ("certified", "printed", "theirs", "passes"),
+    [
+        (600, 40.0, 500.0, True),
+        (440, 40.0, 500.0, False),  # within what chance does on both sides
+        (440, 40.0, np.nan, True),  # above what chance does on ours
+        (420, 40.0, np.nan, False),
+        (300, 40.0, 500.0, False),
+        (1000, 40.0, 500.0, True),
+    ],
+)
+def test_better_than_published_needs_more_than_chance_at_every_radius(
+    certified, printed, theirs, passes
+):
+    check = ahead(certified, printed, theirs=theirs)
+    assert check.passed == passes
+    assert check.name == "e (c) is better than Lee [15] of Table 3 at every radius (0.25, 0.5)"
+    assert check.detail.startswith(f"least at radius 0.5: {certified / 10 - printed:+.1f} points")
+
+
+def test_a_radius_that_is_not_decided_is_not_better_than_published():
+    check = ahead(1000, 40.0, lowest_radius=0.3)
+    assert not check.passed
+    assert check.detail == "not computed at radius 0.25"
 
 
 PLANS = {

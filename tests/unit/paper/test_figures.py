@@ -10,7 +10,15 @@ from paper_samples import figure
 
 from dds.statistics.accuracy import certified_accuracy
 from dds.statistics.bounds import binomial_interval
-from paper.figures import FIGURES, draw_figure, draw_votes, pictures, read_data, save_figure
+from paper.figures import (
+    FIGURES,
+    draw_figure,
+    draw_votes,
+    pictures,
+    read_data,
+    save_figure,
+    to_png,
+)
 
 PANEL = {"title": "CNN", "experiment": "e", "classifier": "cnn"}
 KEYS = {"kind": "accuracy_against_radius", "caption": "x", "panels": [PANEL]}
@@ -93,22 +101,105 @@ def test_radii_that_a_plan_left_undecided_are_not_drawn(certificates, entry, tmp
     save_figure(drawn, tmp_path / "f.png")
 
 
-def test_the_legend_lies_beside_the_data(certificates):
-    drawn = draw_figure(AGAINST_SIGMA, {"e": certificates})
-    drawn.draw_without_rendering()
-    (legend,) = drawn.legends
-    assert legend.get_window_extent().x0 > drawn.axes[-1].get_window_extent().x1
+def test_only_radii_that_a_plan_decided_are_marked_and_drawn(certificates, tmp_path):
+    decided = [0.125, 0.25, 0.4]
+    rows = certificates.assign(lowest_radius=decided[0], decided_radii=" ".join(map(repr, decided)))
+    drawn = draw_figure(AGAINST_RADIUS, {"e": rows})
+    (axis,) = drawn.axes
+    for line, (_, group) in zip(axis.lines, certificates.groupby("sigma"), strict=True):
+        assert list(line.get_xdata()) == decided
+        assert line.get_marker() == "o"
+        expected = certified_accuracy(group, decided)["accuracy"]
+        assert list(line.get_ydata()) == pytest.approx(list(100 * expected))
+        assert line.get_drawstyle() == "steps-pre"  # never above the next radius that was decided
+    save_figure(drawn, tmp_path / "f.png")
 
 
-def test_panels_share_colours_and_legend(certificates):
+def shown(axis):
+    """Return where the text of each label of a panel stands, in pixels."""
+    return {text.get_text(): text.get_window_extent() for text in axis.texts}
+
+
+def course(axis, line):
+    """Return points along a curve, in pixels."""
+    x, y = line.get_data()
+    if line.get_drawstyle() == "steps-pre":
+        x, y = np.repeat(x, 2)[:-1], np.repeat(y, 2)[1:]
+    places = np.linspace(0, len(x) - 1, 40 * len(x))
+    points = [np.interp(places, np.arange(len(x)), values) for values in (x, y)]
+    return axis.transData.transform(np.column_stack(points))
+
+
+def distance(box, points):
+    """Return how far a box is from the nearest of some points."""
+    outside = np.maximum(np.maximum(box.min - points, points - box.max), 0)
+    return np.hypot(*outside.T).min()
+
+
+@both_kinds
+def test_each_curve_bears_its_label_and_no_other_is_as_near(certificates, entry):
+    drawn = draw_figure(entry, {"e": certificates})
+    assert not drawn.legends
+    (axis,) = drawn.axes
+    labels = shown(axis)
+    assert list(labels) == [line.get_label() for line in axis.lines]
+    frame = axis.get_window_extent()
+    for line in axis.lines:
+        box = labels[line.get_label()]
+        near = {other: distance(box, course(axis, other)) for other in axis.lines}
+        assert 0 < near[line] < 12
+        assert all(near[line] < near[other] for other in axis.lines if other is not line)
+        assert frame.contains(*box.min)
+        assert frame.contains(*box.max)
+
+
+@both_kinds
+def test_labels_do_not_cover_each_other(certificates, entry):
+    (axis,) = draw_figure(entry, {"e": certificates}).axes
+    boxes = list(shown(axis).values())
+    for place, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:place])
+
+
+def test_curves_are_told_apart_in_grey(certificates):
+    many = pd.concat([certificates.assign(sigma=certificates["sigma"] * k) for k in (1, 4, 16)])
+    (axis,) = draw_figure(AGAINST_RADIUS, {"e": many}).axes
+    greys = [
+        float(np.dot(mpl.colors.to_rgb(line.get_color()), [0.299, 0.587, 0.114]))
+        for line in axis.lines
+    ]
+    assert len({str(line.get_linestyle()) for line in axis.lines}) >= 4
+    assert (np.diff(greys) > 0.05).all()
+    assert greys[-1] < 0.7
+
+
+def test_panels_share_the_looks_of_curves(certificates):
     panels = [PANEL | {"title": name, "experiment": name} for name in "ab"]
     few = certificates[certificates["sigma"] == 0.5]
     drawn = draw_figure(figure(KEYS, panels=panels), {"a": certificates, "b": few})
     (_, first), (second,) = (axis.lines for axis in drawn.axes)
+    assert first.get_label() == second.get_label()
     assert first.get_color() == second.get_color()
-    (legend,) = drawn.legends
-    labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == [r"$\sigma = 0.25$", r"$\sigma = 0.5$"]
+    assert first.get_linestyle() == second.get_linestyle()
+
+
+@pytest.mark.parametrize(("count", "inches", "rows"), [(1, 4, 1), (2, 6.5, 1), (4, 6.5, 2)])
+def test_a_figure_is_as_wide_as_its_panels_and_no_wider_than_a_page(
+    certificates, count, inches, rows
+):
+    drawn = draw_figure(figure(KEYS, panels=[PANEL] * count), {"e": certificates})
+    assert inches - 1 < drawn.get_figwidth() <= inches
+    assert len(drawn.axes) == count
+    assert len({round(axis.get_window_extent().y0) for axis in drawn.axes}) == rows
+    axis = drawn.axes[0].get_window_extent()
+    assert axis.width < 1.8 * axis.height
+
+
+@pytest.mark.parametrize("title", ["$5 and $6", r"<b>$\frac{$"])
+def test_a_title_is_shown_as_it_is_written(certificates, title, tmp_path):
+    drawn = draw_figure(figure(KEYS, panels=[PANEL | {"title": title}]), {"e": certificates})
+    assert drawn.axes[0].get_title() == title
+    save_figure(drawn, tmp_path / "f.pdf")
 
 
 def test_panels_of_one_title_stay_apart(certificates):
@@ -217,6 +308,13 @@ def test_a_users_own_settings_of_matplotlib_change_nothing(certificates, entry, 
         votes = draw_votes(np.array([3, 97]), np.array([20, 980]))
         assert not votes.axes[0].title.get_usetex()
         assert mpl.rcParams["lines.linewidth"] == 9
+
+
+def test_a_notebook_shows_what_the_file_holds(certificates, tmp_path):
+    drawn = draw_figure(AGAINST_RADIUS, {"e": certificates})
+    save_figure(drawn, tmp_path / "f.png")
+    with mpl.rc_context({"savefig.format": "svg", "savefig.dpi": 30}):
+        assert to_png(drawn) == (tmp_path / "f.png").read_bytes()
 
 
 def test_votes_are_drawn_as_they_were_counted():

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from paper_samples import BEST, CERTIFICATES, PUBLISHED, table, texts
+from paper_samples import BEST, CERTIFICATES, PUBLISHED, RECORDS, table, texts
 from pydantic import ValidationError
 
 from paper.tables import build_table, lay_out, read_table
@@ -20,6 +20,22 @@ def test_clean_accuracy_and_prior_work_are_shown():
     assert texts(sheet) == [["RS", "○", "×", "61.0"], ["Ours", "●", "✓", "100.0"]]
     assert [row[3].raised for row in sheet.rows] == ["75.0", "100.0"]
     assert [row[3].bold for row in sheet.rows] == [False, True]
+
+
+def test_methods_are_cited_and_prior_work_says_where_its_numbers_come_from():
+    rows = [BEST["rows"][0] | {"cite": "cohen"}, BEST["rows"][1]]
+    sheet = sheet_of(table(BEST, rows=rows))
+    assert [row[0].cite for row in sheet.rows] == ["cohen", ""]
+    said = "Numbers of prior work are taken from the respective papers."
+    assert said in sheet.notes
+    assert said not in sheet_of(table(BEST, rows=rows[1:])).notes
+
+
+def test_a_radius_is_out_of_reach_where_no_sigma_reaches_it():
+    entry = table(BEST, radii=[0.7, 0.8])
+    (sheet,) = lay_out(entry, build_table(entry, CERTIFICATES, PUBLISHED, RECORDS))
+    assert texts(sheet)[1][3:] == ["0.0", "n/a"]
+    assert sheet.rows[1][3].raised == "25.0"  # of sigma 0.5: 0.25 cannot reach so far
 
 
 def test_every_accuracy_has_its_interval():
@@ -41,6 +57,27 @@ def test_what_the_authors_logs_say_stands_below_what_was_printed():
     assert [row[0] for row in texts(sheet)] == ["RS", "  from their logs", "Ours"]
     cell = sheet.rows[1][3]
     assert (cell.text, cell.raised) == ("60.8", "74.9")
+
+
+def test_a_public_log_that_says_otherwise_is_shown_without_the_log():
+    logs = PUBLISHED.assign(logged_accuracy=60.0, logged_clean_accuracy=74.8)
+    for otherwise, rows in [(True, ["RS", "  from their logs", "Ours"]), (False, ["RS", "Ours"])]:
+        sheet = sheet_of(table(BEST), logs.assign(logged_otherwise=otherwise))
+        assert [row[0] for row in texts(sheet)] == rows
+        assert sheet.rows[1][3].text == ("60.0" if otherwise else "100.0")
+
+
+def test_logs_of_our_images_pair_what_they_and_we_get_right():
+    """And are no part of the table."""
+    ours = ROW | {"experiment": "e", "classifier": "cnn", "published": {"table": "3", "row": "RS"}}
+    log = CERTIFICATES["e"].query("classifier == 'cnn' and sigma == 0.25")
+    other = log.assign(label=2)
+    for content, correlation in [(log, 1.0), (log[:2], 0.0), (other, 0.0), (None, 0.0)]:
+        logs = PUBLISHED.assign(recomputed_accuracy=50.0, recomputed_clean_accuracy=75.0)
+        logs["log"] = [content] * len(logs)
+        numbers = build_table(table(BEST, rows=[ours]), CERTIFICATES, logs)
+        assert numbers["published_correlation"].tolist() == [pytest.approx(correlation)]
+        assert "log" not in numbers
 
 
 def test_published_values_that_do_not_exist_are_refused():

@@ -5,7 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from paper_samples import CERTIFICATES, COMPARISON, certificates, table, texts
+from paper_samples import (
+    CERTIFICATES,
+    COMPARISON,
+    PLANS,
+    RECORDS,
+    certificates,
+    table,
+    texts,
+)
 from scipy.stats import ttest_ind, ttest_rel
 
 from paper.tables import build_table, comparison, lay_out, read_table, sampling_plans
@@ -18,7 +26,7 @@ def test_methods_are_compared_on_the_same_images():
     assert texts(sheet)[:3] == [
         ["CNN", "σ = 0.25", "one-shot", "82.5", "50.0"],
         ["", "", "multi-step", "65.0", "25.0"],
-        ["", "", "difference", "−17.5 ± 55.7", "−25.0 ± 79.6"],
+        ["", "", "difference", "−17.5 [−73.2, +38.2]", "−25.0 [−69.9, +36.2]"],
     ]
     certified = numbers[numbers["quantity"] == "certified"]
     assert certified[["ci_low_percent", "ci_high_percent"]].stack().between(0, 100).all()
@@ -47,12 +55,45 @@ def test_the_interval_of_a_difference_is_that_of_pairs(noisy):
     assert unpaired.high - unpaired.low > 5 * (ends[1] - ends[0])
 
 
-def test_a_difference_is_shown_with_half_of_its_interval(noisy):
-    (sheet,) = lay_out("comparison", build_table(table(COMPARISON), noisy))
+def test_a_difference_is_that_of_the_numbers_shown_with_its_interval(noisy):
+    numbers = build_table(table(COMPARISON), noisy)
+    (sheet,) = lay_out("comparison", numbers)
+    above, below, difference = (float(row[3].split()[0].replace("−", "-")) for row in texts(sheet))
+    assert difference == pytest.approx(below - above)
     ours, theirs = (noisy[name]["label_successes"] for name in ("e", "other"))
     low, high = ttest_rel(theirs, ours).confidence_interval(0.95)
-    shown = f"{(low + high) / 2:.1f} ± {(high - low) / 2:.1f}".replace("-", "−")
-    assert texts(sheet)[-1][3] == shown
+    assert texts(sheet)[-1][3].split(" ", 1)[1] == f"[{low:+.1f}, {high:+.1f}]".replace("-", "−")
+
+
+def test_no_difference_on_200_images_still_has_an_interval():
+    same = {name: certificates([0.3] * 150 + [0.0] * 50) for name in ("e", "other")}
+    (sheet,) = lay_out("comparison", build_table(table(COMPARISON), same))
+    assert texts(sheet)[-1][3:] == ["+0.0 [−1.9, +1.9]"] * 2
+
+
+def test_what_no_image_can_reach_is_no_difference():
+    entry = table(COMPARISON, radii=[0.25, 0.4])
+    (sheet,) = lay_out(entry, build_table(entry, CERTIFICATES, records=RECORDS))
+    assert [row[-1] for row in texts(sheet)[:3]] == ["n/a", "n/a", ""]
+    assert any(note.startswith("n/a: n is too small") for note in sheet.notes)
+
+
+@pytest.mark.parametrize("keys", [COMPARISON, PLANS], ids=lambda keys: keys["kind"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        certificates([0.3] * 4, image=[0, 1, 2, 4]),
+        certificates([0.3] * 4, label=[1, 1, 1, 2]),
+        certificates([0.3] * 3),
+        certificates([0.3] * 4, sigma=0.5),
+    ],
+    ids=["images", "labels", "fewer", "sigmas"],
+)
+def test_methods_over_different_images_are_refused(keys, other):
+    methods = [{"label": name, "experiment": name} for name in ("e", "other")]
+    data = {"e": certificates([0.3] * 4), "other": other}
+    with pytest.raises(ValueError, match="other and e by cnn are not of the same images"):
+        build_table(table(keys, methods=methods), data)
 
 
 def test_images_that_stopped_early_are_refused():

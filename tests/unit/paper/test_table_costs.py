@@ -25,14 +25,15 @@ RECORD = {
     "estimate": ESTIMATE,
     "samples": 1000,
     "seconds": 3600.0,
+    "sampling": {"images": 10, "n0": 100, "n": 300, "alpha": 0.001, "plan": "curtailed"},
     "parts": 2,
     "device": ["A100", "H100"],
     "precision": "float32",
     "joules": 7.2e6,
 }
 ROWS = [
-    ["ours", "estimated", "3,000", "5.4", "1.5", "2", "0.75", "0.556", "1", ""],
-    ["", "measured", "1,000", "1.8", "1", "2", "0.5", "0.278", "0.5", "2"],
+    ["ours", "estimated", "3,000", "5.4 PFLOP", "1.5 h", "2", "45 min", "0.556", "1 TFLOP/s", ""],
+    ["", "measured", "1,000", "1.8 PFLOP", "1 h", "2", "30 min", "0.278", "500 GFLOP/s", "2 kWh"],
 ]
 
 
@@ -40,7 +41,8 @@ def test_costs_stand_beside_their_estimates():
     numbers = build_table(table(ENTRY), {}, records={"e": RECORD})
     (sheet,) = lay_out("costs", numbers)
     assert texts(sheet) == ROWS
-    assert "the rate of a100; measured on A100, H100." in sheet.notes[0]
+    assert sheet.notes[0] == "10 images, n₀ = 100, n ≤ 300, α = 0.001."
+    assert "the rate of a100; measured on A100, H100." in sheet.notes[1]
     no_energy = numbers.assign(kwh=float("nan"))
     assert lay_out("costs", no_energy)[0].columns == sheet.columns[:-1]
 
@@ -59,3 +61,18 @@ def test_gpus_are_those_whose_rate_is_known():
         assert table(ENTRY, gpu=gpu).gpu == gpu
     with pytest.raises(ValidationError, match="gpu"):
         table(ENTRY, gpu="abacus")
+
+
+def test_small_costs_are_in_small_units():
+    tiny = {"images": 4, "samples": 440, "flops": 6.2e9, "shards": 1, "chosen": "fixed"}
+    record = RECORD | {
+        "estimate": tiny | {"expected": {"fixed": 4.87e-08}},
+        "samples": 440,
+        "seconds": 0.0175,
+        "joules": 3.3,
+    }
+    (sheet,) = lay_out("costs", build_table(table(ENTRY), {}, records={"e": record}))
+    assert texts(sheet)[0][2:5] == ["440", "6.2 GFLOP", "0.175 ms"]
+    assert texts(sheet)[1][2:] == [
+        "440", "6.2 GFLOP", "17.5 ms", "2", "8.75 ms", "25.1 k", "354 GFLOP/s", "0.917 mWh",
+    ]  # fmt: skip

@@ -12,12 +12,12 @@ def test_samples_and_differing_decisions_are_shown():
     }
     entry = table(PLANS)
     (sheet,) = lay_out(entry, build_table(entry, CERTIFICATES, records=records))
-    head = ["Noise", "Plan", "Samples", "Per image", "Share", "Seconds", "ε = 0.25"]
+    head = ["Noise", "Plan", "Samples", "Per image", "Share", "Time", "ε = 0.25"]
     assert sheet.columns == head
     assert texts(sheet) == [
-        ["σ = 0.25", "fixed", "440", "110", "100.0%", "3.0", "50.0"],
-        ["", "early", "230", "58", "52.3%", "1.2", "25.0"],
-        ["σ = 0.5", "fixed", "440", "110", "100.0%", "4.0", "25.0"],
+        ["σ = 0.25", "fixed", "440", "110", "100.0%", "3 s", "50.0"],
+        ["", "early", "230", "58", "52.3%", "1.25 s", "25.0"],
+        ["σ = 0.5", "fixed", "440", "110", "100.0%", "4 s", "25.0"],
         ["", "early", "440", "110", "100.0%", "", "25.0"],
     ]
     assert [row[-1].mark for row in sheet.rows] == ["", "*", "", ""]

@@ -213,16 +213,75 @@ def test_earlier_words_mean_what_today_s_do():
 
 
 @pytest.mark.parametrize(
-    ("column", "votes"),
-    [("selection", [-1, 11, 0]), ("estimation", [-1, 91, 10]), ("estimation", [10, 90])],
+    ("column", "votes", "problem"),
+    [
+        ("selection", [-1, 11, 0], "has selection counts that are no numbers from 0 to 10"),
+        ("estimation", [-1, 91, 10], "has estimation counts that are no numbers from 0 to 100"),
+        ("estimation", [10, 90], "estimation counts must be of 3 classes"),
+        # Sums that wrap around to n0 and to n.
+        ("selection", [2**63 - 1, 2**63 - 1, 12], "has selection counts that are no numbers"),
+        ("estimation", [2**63 - 1, 2**63 - 1, 102], "has estimation counts that are no numbers"),
+        ("label", 99, "image 1 at sigma 0.5 by c has label 99; its 3 classes are 0 to 2"),
+        ("label", -1, "image 1 at sigma 0.5 by c has label -1; its 3 classes are 0 to 2"),
+    ],
 )
-def test_counts_that_are_none_or_of_other_classes_are_refused(column, votes):
+def test_counts_and_labels_that_are_none_are_refused(column, votes, problem):
     rows = frame([0, 1])
     rows.at[1, column] = votes
-    if len(votes) != 3:
-        rows[column] = [votes] * 2
-    with pytest.raises(ValueError, match=f"{column} counts must be of 3 classes"):
+    with pytest.raises(ValueError, match=problem):
         check_counts(rows, METADATA)
+
+
+def test_an_image_has_one_label():
+    rows = pd.concat([frame([0]), frame([0]).assign(classifier="b", label=2)], ignore_index=True)
+    with pytest.raises(ValueError, match="image 0 at sigma 0.5 by b has label 2, elsewhere 1"):
+        check_counts(rows, METADATA)
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "problem"),
+    [
+        (frame([4, 5]), {}, "holds other images, such as 0, not images 0 to 1 at sigma 0.5"),
+        (frame([0]), {}, "holds other images, such as 1, not images 0 to 1"),
+        (frame([0, 1], 0.25), {}, "holds sigma 0.25, not images 0 to 1 at sigma 0.5"),
+        (frame([0, 1]), {"sigma": 0.25}, "holds sigma 0.25, not images 0 to 1 at sigma 0.5"),
+    ],
+)
+def test_a_shard_of_other_images_or_noise_is_refused(tmp_path, rows, changes, problem):
+    path = write(tmp_path, "a.parquet", rows, **changes)
+    with pytest.raises(ValueError, match=f"a.parquet {problem}.*; remove it and run again"):
+        merge_counts([path], places=[(0.5, range(2))])
+
+
+def test_a_shard_of_the_images_and_the_noise_of_its_place_is_taken(tmp_path):
+    paths = [write(tmp_path, "a.parquet", frame([0, 1])), write(tmp_path, "b.parquet", frame([2]))]
+    counts, _ = merge_counts(paths, places=[(0.5, range(2)), (0.5, range(2, 3))])
+    assert counts["image"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"n": 1000}, "another n: 1000, not 100"),
+        ({"n0": 20}, "another n0: 20, not 10"),
+        ({"seed": 7}, "another seed: 7, not 1"),
+        ({"protocol": 7}, "another protocol: 7, not 1"),
+        ({"num_classes": 10}, "another num_classes: 10, not 3"),
+        ({"plan": {"plan": "fixed", "n0": 10, "n": 1000}}, "another plan.n: 1000, not 100"),
+        (
+            {"plan": {"plan": "sequential", "n0": 10, "n": 100, "alpha": 0.1, "radii": [0.25]}},
+            "another plan.alpha: 0.1, not None",
+        ),
+        ({"plan": {"plan": "no_such"}}, r"another plan: none that can be made \("),
+    ],
+)
+def test_what_a_shard_says_twice_it_says_alike(tmp_path, changes, problem):
+    model = DEPENDS["models"]["c"]
+    described = {"c": model | {"description": MODEL | {"classes": ["x", "y", "z"]}}}
+    depends = DEPENDS | {"models": described}
+    path = write(tmp_path, "a.parquet", frame([0]), **{"plan": PLAN, "depends": depends} | changes)
+    with pytest.raises(ValueError, match=f"was counted with {problem}.*; remove it and run again"):
+        merge_counts([path], expected=depends)
 
 
 def test_an_image_may_have_no_estimation_sample_and_a_class_no_vote():

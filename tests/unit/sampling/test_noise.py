@@ -46,6 +46,12 @@ def test_batches_do_not_matter(sizes, step):
         assert torch.equal(torch.cat(parts), source().normal(BATCH, 140, step))
 
 
+def test_only_the_noise_that_is_certified_against_is_drawn_finer():
+    exact = NoiseSource(SEED, SIGMA, IDS, IMAGES, torch.float64)
+    assert exact.normal(BATCH, 140).dtype == torch.float64
+    assert torch.equal(exact.normal(BATCH, 140, step=2), source().normal(BATCH, 140, step=2))
+
+
 def test_a_block_that_is_cut_is_drawn_once(monkeypatch):
     drawn = []
     randn = torch.randn

@@ -1,6 +1,7 @@
 """Votes depend on seed, image, sigma and plan alone, whatever the layout of the work."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,8 +25,10 @@ from torch import nn
 
 from dds.networks.denoisers import DiffusionDenoiser, NoDenoiser
 from dds.networks.schedules import cosine_schedule
+from dds.sampling.noise import NoiseSource
 from dds.sampling.smoothing import SmoothedClassifier
-from dds.sampling.votes import Votes
+from dds.sampling.votes import Segment, Votes
+from dds.seeds import ESTIMATION
 from dds.statistics.plans import make_plan
 
 
@@ -86,8 +89,16 @@ class Shrink(nn.Module):
         return 0.4 * x
 
 
-#: (images, classifiers, classes) of selection and estimation, by plan and reverse steps.
+#: (images, classifiers, classes) of selection and estimation, by plan, and reverse steps or noise.
 COUNTS = {
+    ("fixed", "integer"): (
+        [[[27, 3, 0], [29, 0, 1]], [[1, 16, 13], [6, 6, 18]]],
+        [[[193, 55, 2], [234, 9, 7]], [[18, 119, 113], [49, 24, 177]]],
+    ),
+    ("sequential", "integer"): (
+        [[[84, 15, 1], [94, 4, 2]], [[6, 48, 46], [23, 11, 66]]],
+        [[[466, 131, 3], [281, 11, 8]], [[0, 0, 0], [144, 101, 655]]],
+    ),
     ("fixed", 0): (
         [[[23, 7, 0], [26, 2, 2]], [[2, 7, 21], [6, 1, 23]]],
         [[[198, 52, 0], [233, 8, 9]], [[12, 105, 133], [30, 37, 183]]],
@@ -123,14 +134,14 @@ def test_a_seed_gives_these_votes_for_ever(plan, steps, options):
     """Votes of one study are compared and merged over years, machines and versions."""
     # No sample's mean is closer to a threshold than 4e-5, so that rounding moves no vote.
     classifiers = {"strict": Brightness(0.3003, 0.6997), "lax": Brightness(0.4503, 0.5497)}
-    denoiser, noises = NoDenoiser(), ("float", "integer")
-    if steps:
+    denoiser, noise = NoDenoiser(), "float"
+    if steps == "integer":
+        noise = steps
+    elif steps:
         denoiser = DiffusionDenoiser(Shrink(), cosine_schedule(20), steps=steps)
-        noises = ("float",)
-    for noise in noises:
-        smooth = smoothed(plan, classifiers, denoiser, noise=noise, **options)
-        votes = smooth.count_votes(PIXELS[[1, 3]], [0, 2], [1, 3], classes=CLASSES)
-        assert (votes.selection.tolist(), votes.estimation.tolist()) == COUNTS[plan, steps]
+    smooth = smoothed(plan, classifiers, denoiser, noise=noise, **options)
+    votes = smooth.count_votes(PIXELS[[1, 3]], [0, 2], [1, 3], classes=CLASSES)
+    assert (votes.selection.tolist(), votes.estimation.tolist()) == COUNTS[plan, steps]
 
 
 class Stop(Exception):
@@ -176,6 +187,47 @@ def test_integer_noise_gives_images_of_whole_levels():
     assert all_levels.std() > 100
 
 
+def test_integer_noise_reaches_as_far_as_a_gaussian_and_has_no_ties():
+    """Normals in float32 end at 5.77 on a CPU, and give about one tie in 100,000."""
+    smooth = smoothed("fixed", {"f": Brightness(0.3, 0.7)}, noise="integer")
+    normal = torch.tensor([5.9, -5.9, 0.5000001 / (255 * SIGMA)], dtype=torch.float64)
+    levels = 255 * smooth._add_noise(torch.zeros(3), normal)
+    assert levels.dtype == torch.float32
+    assert levels.round().tolist() == [752, -752, 1]
+    source = NoiseSource(1, SIGMA, [0], torch.zeros(1, 3, 32, 32), torch.float64)
+    normal = source.normal([Segment(0, ESTIMATION, 0, 100, (0,))], 100)
+    scaled = 255 * SIGMA * normal
+    assert normal.dtype == torch.float64
+    assert ((scaled - scaled.floor() - 0.5).abs() > 1e-12).all()
+
+
+@pytest.mark.parametrize("sigma", [0, -1, float("nan"), 10.1, 64])
+def test_sigma_is_in_units_of_the_unit_range(sigma):
+    with pytest.raises(ValueError, match="sigma must be above 0 and at most 10 in .* pixel units"):
+        SmoothedClassifier(CLASSIFIERS, NoDenoiser(), sigma, make_plan(PLANS["fixed"], SIGMA), 1)
+
+
+def test_networks_may_hold_their_logits():
+    class Holds(nn.Module):
+        def forward(self, images):
+            return SimpleNamespace(logits=CLASSIFIERS["strict"](images))
+
+    held = count_votes(smoothed(classifiers={"f": Holds()}))
+    assert same(held, count_votes(smoothed(classifiers={"f": CLASSIFIERS["strict"]})))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_in_other_numbers_are_named(kind):
+    network = nn.Sequential(nn.Conv2d(1, CLASSES, 2), nn.Flatten()).to(kind)
+    name = str(kind).removeprefix("torch.")
+    with pytest.raises(ValueError, match=f"classifier 'f' has weights in {name} and is given"):
+        count_votes(smoothed(classifiers={"f": network}))
+    denoiser = DiffusionDenoiser(nn.Conv2d(1, 1, 1).to(kind), cosine_schedule(20))
+    denoiser.network.forward = lambda x, time: nn.Conv2d.forward(denoiser.network, x)
+    with pytest.raises(ValueError, match=f"the denoiser has weights in {name} and is given"):
+        count_votes(smoothed(denoiser=denoiser))
+
+
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="image 0 has values outside"):
         smoothed().count_votes(PIXELS[:1] + 1, [0], [0], classes=CLASSES)
@@ -183,8 +235,6 @@ def test_bad_input_is_refused():
         smoothed(noise="integer").count_votes(PIXELS[:1] / 2, [0], [0], classes=CLASSES)
     with pytest.raises(ValueError, match="unknown noise 'pink'"):
         smoothed(noise="pink")
-    with pytest.raises(ValueError, match="sigma must be above 0, not 0"):
-        SmoothedClassifier(CLASSIFIERS, NoDenoiser(), 0, make_plan(PLANS["fixed"], SIGMA), 1)
 
 
 class Returns(nn.Module):

@@ -5,13 +5,18 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, ttest_1samp
+from scipy.optimize import minimize_scalar
+from scipy.special import xlogy
+from scipy.stats import binom, binomtest, multinomial, norm, ttest_1samp
 
 from dds.statistics.accuracy import (
+    are_decided,
     best_over_sigma,
     certified_accuracy,
+    leaves_undecided,
     mean_interval,
     most_frequent_share,
+    paired_interval,
 )
 
 
@@ -104,6 +109,26 @@ def test_abstentions_are_no_class():
     assert most_frequent_share(frame)["most_frequent_share"].tolist() == [0.5]
 
 
+@pytest.mark.parametrize(
+    ("computed", "share"),
+    [([True] * 5, 0.5), ([False, *[True] * 4], 2 / 3), ([False] * 5, 0.8)],
+)
+def test_abstentions_are_left_out_and_images_that_were_stopped_early_are_not(computed, share):
+    selected, prediction = [3, 3, 3, 3, 1], [-1, -1, -1, 3, 1]
+    frame = certificates(
+        0.0, False, selected=selected, prediction=prediction, computed=np.array(computed)
+    )
+    assert most_frequent_share(frame)["most_frequent_share"].tolist() == [pytest.approx(share)]
+
+
+def test_a_classifier_that_only_abstains_has_no_favourite_class():
+    (row,) = most_frequent_share(
+        certificates(0.0, False, selected=[3, 3], prediction=[-1, -1])
+    ).to_dict("records")
+    assert np.isnan(row["most_frequent_share"])
+    assert row["nearly_constant"] is False
+
+
 @given(st.lists(st.integers(-100, 100), min_size=2, max_size=40, unique=True))
 def test_mean_interval_is_students(values):
     values = np.array(values)
@@ -157,3 +182,81 @@ def test_the_best_of_several_classifiers_are_numbered_by_classifier_and_radius()
     assert best["accuracy"].tolist() == [1.0, 0.0, 1.0, 1.0]
     assert best["sigma"].tolist()[0] == 0.25
     assert best["sigma"].tolist()[3] == 0.5
+
+
+def test_radii_that_the_plan_did_not_decide_are_not_computed():
+    frame = certificates([0.3, 0.6], True, lowest_radius=0.25, decided_radii="0.25 0.5")
+    rows = certified_accuracy(frame, [0.0, 0.25, 0.4, 0.5, 0.6])
+    assert rows["accuracy"].tolist() == pytest.approx([np.nan, 1, np.nan, 0.5, np.nan], nan_ok=True)
+    assert rows["low"].isna().tolist() == rows["accuracy"].isna().tolist()
+    both = pd.concat([frame, frame.assign(decided_radii="0.25 0.4")])
+    assert are_decided(both, [0.25, 0.4, 0.5]).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("columns", "leaves"),
+    [
+        ({}, False),
+        ({"lowest_radius": 0.0}, False),
+        ({"lowest_radius": 0.0, "decided_radii": ""}, False),
+        ({"lowest_radius": 0.25, "decided_radii": ""}, True),
+        ({"lowest_radius": 0.0, "decided_radii": "0.0 0.25"}, True),
+    ],
+)
+def test_plans_that_leave_radii_undecided_are_told_from_those_that_do_not(columns, leaves):
+    assert leaves_undecided(certificates([0.3], True, **columns)) == leaves
+
+
+@pytest.mark.parametrize(("more", "fewer", "pairs"), [(12, 2, 50), (1, 7, 21), (3, 0, 100)])
+def test_the_paired_interval_ends_where_the_score_is_the_normal_quantile(more, fewer, pairs):
+    """Tango's score, with the constrained likelihood maximised by a search."""
+    for delta, side in zip(paired_interval(more, fewer, pairs)[1:], (1, -1), strict=True):
+
+        def unlikelihood(q, delta=delta):
+            shares = np.array([q + delta, q, 1 - 2 * q - delta])
+            return -xlogy([more, fewer, pairs - more - fewer], shares).sum()
+
+        bounds = max(0.0, -delta) + 1e-12, (1 - delta) / 2 - 1e-12
+        q = minimize_scalar(unlikelihood, bounds=bounds, options={"xatol": 1e-12}).x
+        variance = pairs * (2 * q + delta - delta**2)
+        score = (more - fewer - pairs * delta) / np.sqrt(variance)
+        assert score == pytest.approx(side * norm.ppf(0.975), rel=1e-4)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+def test_the_paired_interval_holds_the_difference_and_mirrors(more, fewer, same):
+    pairs = max(more + fewer + same, 1)
+    difference, low, high = paired_interval(more, fewer, pairs)
+    assert difference == (more - fewer) / pairs
+    assert -1 <= low <= difference <= high <= 1
+    assert low < high
+    assert paired_interval(fewer, more, pairs) == pytest.approx((-difference, -high, -low))
+
+
+@pytest.mark.parametrize("true", [0.002, 0.005, 0.01, 0.03, 0.1])
+def test_the_paired_interval_covers_where_hardly_any_image_differs(true):
+    """Of 200 images that one method alone gets right with a small probability, exactly."""
+    differing = np.arange(60)
+    _, low, high = np.transpose([paired_interval(int(k), 0, 200) for k in differing])
+    covered = (low <= true) & (true <= high)
+    assert binom.pmf(differing, 200, true)[covered].sum() > 0.94
+
+
+@pytest.mark.parametrize("shares", [(0.05, 0.03), (0.2, 0.1), (0.02, 0.02)])
+def test_the_paired_interval_covers_where_both_methods_have_images_of_their_own(shares):
+    pairs, true = 30, shares[0] - shares[1]
+    covered = 0.0
+    for more in range(pairs + 1):
+        for fewer in range(pairs + 1 - more):
+            counts = more, fewer, pairs - more - fewer
+            weight = multinomial.pmf(counts, pairs, (*shares, 1 - sum(shares)))
+            if weight > 1e-5:
+                _, low, high = paired_interval(more, fewer, pairs)
+                covered += weight * (low <= true <= high)
+    assert covered > 0.93
+
+
+@pytest.mark.parametrize("counts", [(-1, 0, 5), (3, 3, 5), (0, 0, 0)])
+def test_pairs_that_cannot_be_are_refused(counts):
+    with pytest.raises(ValueError, match="cannot differ"):
+        paired_interval(*counts)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -39,6 +43,36 @@ def test_upper_bound_agrees_with_binomtest(counts, alpha):
     test = binomtest(*counts, alternative="less")
     oracle = test.proportion_ci(confidence_level=1 - alpha, method="exact").high
     assert clopper_pearson_upper(*counts, alpha) == pytest.approx(oracle, rel=1e-8, abs=1e-12)
+
+
+def at_least(successes, n, p):
+    """Return the probability of so many successes or more, in exact arithmetic."""
+    p = Fraction(p)
+    terms = (math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(successes, n + 1))
+    return sum(terms)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1e-7, 1e-12])
+@pytest.mark.parametrize(
+    ("successes", "n"), [(1, 9), (9, 9), (1, 400), (211, 400), (399, 400), (400, 400)]
+)
+def test_the_lower_bound_solves_its_equation_exactly(successes, n, alpha):
+    bound = float(clopper_pearson_lower(successes, n, alpha))
+    below, above = (at_least(successes, n, bound * (1 + off)) for off in (-1e-9, 1e-9))
+    assert below < Fraction(alpha) < above
+
+
+@pytest.mark.parametrize(
+    ("n", "alpha"),
+    [(1000, 1e-7 / 2), (499, 0.001 / 500 / 2), (500, 0.001 / 501 / 2), (1000, 0.001 / 1001 / 2),
+     (100_000, 1e-11 / 2), (100_000, 0.001), (10, 1e-15)],
+)  # fmt: skip
+def test_bounds_without_a_success_or_a_failure_have_their_closed_form(n, alpha):
+    """The first four are those that issues 9141 and 9549 of statsmodels are about."""
+    root = (Decimal(alpha).ln() / n).exp()
+    assert clopper_pearson_upper(0, n, alpha) == pytest.approx(float(1 - root), rel=1e-9)
+    assert clopper_pearson_lower(n, n, alpha) == pytest.approx(float(root), rel=1e-12)
+    assert (clopper_pearson_lower(0, n, alpha), clopper_pearson_upper(n, n, alpha)) == (0, 1)
 
 
 @given(st.integers(1, 300), st.floats(0.01, 0.99), alphas)

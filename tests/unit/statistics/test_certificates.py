@@ -105,7 +105,7 @@ SEQUENTIAL = {"plan": "sequential", "n0": 10, "n": 1000, "alpha": 0.01, "radii":
               "looks": [500, 1000]}  # fmt: skip
 COLUMNS = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
            "p_lower", "radius", "correct", "selected", "label_successes", "computed",
-           "lowest_radius"]  # fmt: skip
+           "lowest_radius", "decided_radii"]  # fmt: skip
 
 
 def frame(images, sigma=0.5, successes=90):
@@ -138,11 +138,15 @@ def test_the_class_comes_from_the_selection_samples_alone():
     assert certificate["prediction"] == ABSTAIN
 
 
-@pytest.mark.parametrize(("plan", "lowest"), [(FIXED, 0.0), (CURTAILED, 0.25), (SEQUENTIAL, 0.125)])
-def test_certificates_say_from_which_radius_on_they_are_decided(plan, lowest):
+@pytest.mark.parametrize(
+    ("plan", "lowest", "only"),
+    [(FIXED, 0.0, ""), (CURTAILED, 0.25, ""), (SEQUENTIAL, 0.125, "0.125 0.25")],
+)
+def test_certificates_say_at_which_radii_they_are_decided(plan, lowest, only):
     rows = frame([0]).assign(estimation=[[plan["n"] // 10, plan["n"] - plan["n"] // 10, 0]])
     certificates = compute_certificates(rows, plan, 0.01)
     assert certificates["lowest_radius"].tolist() == [lowest]
+    assert certificates["decided_radii"].tolist() == [only]
 
 
 def test_every_noise_level_has_certificates_of_its_own_in_one_table():

@@ -439,8 +439,11 @@ def test_default_looks_rise_in_whole_blocks_to_n(n):
 @pytest.mark.parametrize(
     ("call", "reason"),
     [
-        (lambda: Fixed(0, 10), r"n0 \(0\) and n \(10\) must be at least 1"),
-        (lambda: Curtailed(10, 0, sigma=0.25, alpha=0.001), "must be at least 1"),
+        (lambda: Fixed(0, 10), "n0 must be whole, at least 1 and at most 26,214,400, not 0"),
+        (lambda: Fixed(10, 10**9), "n must be whole, at least 1 and at most 26,214,400"),
+        (lambda: Fixed(10, 1.5), "n must be whole"),
+        (lambda: Fixed(float("nan"), 10), "n0 must be whole"),
+        (lambda: Curtailed(10, 0, sigma=0.25, alpha=0.001), "n must be whole, at least 1"),
         (
             lambda: make_plan({"plan": "curtailed", "n0": 10, "n": 10}, 0.25),
             "a curtailed plan needs alpha",

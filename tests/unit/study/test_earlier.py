@@ -15,12 +15,16 @@ AT = Place("study.yaml", ("experiments", "mine"))
 
 
 def test_an_earlier_file_of_the_digits_study_is_the_one_that_ships():
+    """But for the words of its tables, which need not be what ships."""
     earlier = Path(__file__).parent / "earlier_digits.yaml"
-    study = load_study(load_config({"study": str(earlier)}), ROOT)
-    shipped = load_study(load_config({"study": "digits"}), ROOT)
-    new = {"name": "digits", "title": shipped.title}
-    assert study.to_json() | new == shipped.to_json()
-    assert study.model_copy(update=new) == shipped
+    study = load_study(load_config({"study": str(earlier)}), ROOT).to_json()
+    shipped = load_study(load_config({"study": "digits"}), ROOT).to_json()
+    tables, shipped_tables = study.pop("tables"), shipped.pop("tables")
+    assert study | {"name": "digits", "title": shipped["title"]} == shipped
+    assert [table["kind"] for table in tables.values()] == [
+        table["kind"] for table in shipped_tables.values()
+    ]
+    assert tables.keys() == shipped_tables.keys()
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,64 @@ def test_a_network_of_ones_own_must_be_python(load, tmp_path, monkeypatch):
     assert reason in refusal(load, changes)
 
 
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        ("mine.py:build", None),
+        ("mine.py:other", None),
+        ("mine.py:biuld", "mine.py has no function biuld; did you mean build? allowed: path, "),
+        ("mine.py:inner", "mine.py has no function inner; allowed: path, "),
+        ("mine.py", "mine.py has no ROLE, Keys, which a family of networks needs"),
+        ("none.py:build", "there is no file none.py"),
+        (f"{'x' * 6000}.py:build", "there is no file xxx"),
+    ],
+)
+def test_a_network_of_ones_own_must_be_there(load, tmp_path, monkeypatch, network, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import os.path as path\n"
+        "if path:\n"
+        "    def build(**keys):\n"
+        "        def inner(): pass\n"
+        "    other = build\n"
+    )
+    own = {"like": "digits_cnn", "network": network, "arguments": {},
+           "weights": {"file": "mine.py"}}  # fmt: skip
+    changes = {"models": {"mine": own}, "experiments.denoised.classifiers.1": "mine",
+               "tables": {}, "figures": {}}  # fmt: skip
+    if reason is None:
+        assert load(changes).models["mine"].network == network
+    else:
+        place = "config/studies/digits.yaml: models.mine.network: "
+        assert refusal(load, changes).startswith(place + reason)
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.25, 0.5, 1.0, 3.0])
+def test_published_numbers_are_shown_whatever_is_reached(project, radius):
+    path = project / "config/studies/paper.yaml"
+    study = yaml.safe_load(path.read_text())
+    study["experiments"]["cifar10"]["n"] = 100
+    study["tables"] = {"table_4": study["tables"]["table_4"] | {"radii": [radius]}}
+    study |= {"figures": {}, "checks": []}
+    path.write_text(yaml.safe_dump(study))
+    assert read({"study": "paper"}, project).tables["table_4"].radii == [radius]
+
+
+def test_imagenet_has_no_more_images_than_it_has(project):
+    path = project / "config/studies/paper.yaml"
+    study = yaml.safe_load(path.read_text())
+    study["experiments"]["imagenet"]["images"] = 1001
+    path.write_text(yaml.safe_dump(study))
+    message = refusal(read, {"study": "paper"}, project)
+    assert message.endswith("images: 1001 is out of range; split test of dataset imagenet has 1000 "
+                            "images")  # fmt: skip
+
+
+def test_text_is_in_one_line(load):
+    study = load({"tables.table_1.caption": "One\n  two.\n", "title": "A\ttitle"})
+    assert (study.tables["table_1"].caption, study.title) == ("One two.", "A title")
+
+
 def test_a_study_may_add_models_of_its_own(load, tmp_path):
     file = tmp_path / "my.pt"
     file.touch()
@@ -214,10 +272,53 @@ def test_a_study_may_add_models_of_its_own(load, tmp_path):
 
 
 def test_classes_may_lie_in_a_file(load, project):
-    names = [f"digit {number}" for number in range(10)]
-    (project / "names.txt").write_text("\n".join(names) + "\n")
-    study = load({}, {"digits_cnn.classes": "names.txt"})
-    assert study.models["digits_cnn"].classes == names
+    names = [f"digit {number}, é" for number in range(10)]
+    changes = {"digits_cnn.classes": "names.txt"}
+    for before, between, after in (("", "\n", ""), ("\ufeff", "\r\n", "\r\n\r\n \r\n")):
+        content = (before + between.join(names) + after).encode()
+        (project / "names.txt").write_bytes(content)
+        assert load({}, changes).models["digits_cnn"].classes == names
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("caf\xe9\nbar\n".encode("latin-1"), "is no text in UTF-8; save it as UTF-8"),
+        ("café\nbar\n".encode("utf-16"), "is no text in UTF-8; save it as UTF-8"),
+        (b"", "line 1 is no name of a class"),
+        (b"cat\n\ndog\n", "line 2 is no name of a class"),
+        (b"cat\nd\0g\n", "line 2 is no name of a class"),
+        (b"cat\ndog\ncat\n", "line 3: cat comes twice"),
+        (b"cat\n", "must hold at least two names, one a line"),
+    ],
+)
+def test_a_file_of_classes_that_is_none_is_refused(load, project, content, reason):
+    (project / "names.txt").write_bytes(content)
+    message = refusal(load, {}, {"digits_cnn.classes": "names.txt"})
+    assert message.startswith("config/models.yaml: digits_cnn.classes: ")
+    assert reason in message
+
+
+@pytest.mark.parametrize(
+    ("key", "download"),
+    [
+        ("url", {"url": "https://me:SECRET@host/f"}),
+        ("mirrors[0]", {"url": "https://host/f", "mirrors": ["https://me:SECRET@host/f"]}),
+        ("labels.url", {"url": "https://host/f", "labels": {"url": "https://me:SECRET@host/f"}}),
+    ],
+)
+def test_no_address_has_a_login_in_it(load, key, download):
+    message = refusal(load, {}, {"digits_cnn.weights": {"download": download}})
+    place = f"config/models.yaml: digits_cnn.weights.download.{key}"
+    assert message.startswith(f"{place}: has a login in it, which would be published with")
+    assert "SECRET" not in message
+
+
+def test_the_mirror_of_ones_own_tells_no_password(project):
+    config = {"url_overrides": {"https://hub.example/": "https://me:SECRET@mirror.example/"}}
+    message = refusal(read, config, project)
+    assert "url_overrides.https://hub.example/: has a login in it" in message
+    assert "SECRET" not in message
 
 
 def test_a_study_file_may_lie_anywhere_and_gives_the_results_their_name(project, tmp_path):
@@ -302,7 +403,7 @@ ABOUT_KEYS = {
     "experiments.denoised.sigmas.1": (float("inf"), "experiments.denoised.sigmas[1]: inf is not a "
                                                     "finite number"),
     "experiments.denoised.sigmas.2": (0, "experiments.denoised.sigmas[2]: 0 is out of range; must "
-                                         "be above 0"),
+                                         "be at least 0.001 and at most 10"),
     "experiments.denoised.classifiers": ([], "experiments.denoised.classifiers: is empty"),
     "experiments.denoised.precision": ("float16", "experiments.denoised.precision: float16 is not "
                                                   "allowed; did you mean bfloat16? allowed"),
@@ -323,13 +424,30 @@ ABOUT_KEYS = {
     "tables.table_2.panels.0.published": (4, "tables.table_2.panels[0].published: 4 is not text; "
                                              "put it in quotes"),
     "figures.figure_2.kind": (REMOVED, "figures.figure_2: kind is missing; needed: kind"),
+    "experiments.undefended.n0": (10**12, "experiments.undefended.n0: 1000000000000 is out of ra"),
+    "experiments.undefended.images": (501, "experiments.undefended.images: 501 is out of range; "
+                                           "split test of dataset digits has 500 images"),
+    "experiments.denoised.sigmas.0": (1e-7, "experiments.denoised.sigmas[0]: 1e-07 is out of ran"
+                                            "ge; must be at least 0.001 and at most 10"),
+    "experiments.denoised.steps": (10**9, "experiments.denoised.steps: 1000000000 must be a whole "
+                                          "number from 2 to 8,192, or all"),
+    f"experiments.{'x' * 101}": ({}, "experiments: xxx"),
+    "datasets.digits.splits.train": (1098, "datasets.digits.splits: 1,798 images are more than the "
+                                           "1,797 that there are"),
+    "title": ("a\x07b", "title: has the control character U+0007; leave it out"),
+    "tables.table_1.caption": (" \n ", "tables.table_1.caption: is empty"),
+    "tables.table_2.panels.0.title": ("a\x1bb", "tables.table_2.panels[0].title: has the control"),
     "checks.0.radius": (-0.5, "checks[0].radius: -0.5 is out of range; must be at least 0"),
 }  # fmt: skip
 
 
 ABOUT_DATA = {
     "cifar10.splits.valid": (10, "splits: valid is no split of CIFAR-10; allowed: train"),
-    "cifar10.splits.test": ({"every": 2}, "splits.test: a mapping of keys to values is not a who"),
+    "cifar10.splits.validation": ({"every": 2}, "splits.validation: a mapping of keys to valu"),
+    "cifar10.splits.test": (10_001, "splits: test is 10,001, more than the 10,000 test images"),
+    "cifar10.splits.train": (45_001, "splits: train and validation are 50,001 together, more than "
+                                     "the 50,000 training images"),
+    "imagenet.splits": ({"test": 50_001}, "splits: 50,001 images are more than the 50,000 that"),
     "cifar10.files.images.url": (REMOVED, "files.images: needs exactly one of file, url"),
     "cifar10.files.images.file": ("here", "files.images: needs exactly one of file, url"),
     "cifar10.files.images.md5": ("c58f", "files.images.md5: c58f is no MD5 checksum"),
@@ -398,13 +516,13 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
             "n0: 26214401 is out of range; must be at least 1 and at most 26,214,",
         ),
         ({"denoiser": "none", "steps": 10}, "steps: 10 is for experiments with a denoiser alone"),
-        ({"steps": "every"}, "steps: every must be a whole number of at least 2, or all"),
-        ({"steps": -1}, "steps: -1 must be a whole number of at least 2, or all"),
+        ({"steps": "every"}, "steps: every must be a whole number from 2 to 8,192, or all"),
+        ({"steps": -1}, "steps: -1 must be a whole number from 2 to 8,192, or all"),
         (
             {"steps": 1000},
             "steps: 1000 is more steps than timesteps below sigma 0.125; must be at most 598, or",
         ),
-        ({"batch_size": 0}, "batch_size: 0 must be a whole number of at least 1, or auto"),
+        ({"batch_size": 0}, "batch_size: 0 must be a whole number from 1 to 100,000, or auto"),
         (
             {"timestep": "exact"},
             "timestep: exact is not the timestep that digits_cnn_finetuned is ",
@@ -415,13 +533,13 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
         ({"classifiers": ["digits_cn"]}, "classifiers[0]: digits_cn is no classifier; did you me"),
         ({"sigmas": [0.25, 0.001]}, "sigmas[1]: denoiser digits_unet: sigma 0.001 is"),
         (
-            {"sigmas": [0.25, 50000]},
-            "sigmas[1]: denoiser digits_unet: sigma 50000 is outside what the noise schedule "
+            {"sigmas": [0.25, 0.001]},
+            "sigmas[1]: denoiser digits_unet: sigma 0.001 is outside what the noise schedule "
             "covers: 0.00157 to 4.06e+04",
         ),
         (
             {"denoiser": "none", "sigmas": [1e300]},
-            "sigmas[0]: 1e+300 is out of range; must be at m",
+            "sigmas[0]: 1e+300 is out of range; must be at least 0.001 and at most 10",
         ),
         ({"sigmas": [0.1234567]}, "sigmas[0]: 0.1234567 has more than the six digits"),
         ({"plan": "sequential"}, "radii is missing"),
@@ -454,6 +572,9 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "tables.table_2.panels[0].experiment: denoise is no experiment; did you mean denoised?"),
         ({"tables.table_3.rows.1.classifier": "digits_vit"},
          "tables.table_3.rows[1].classifier: digits_vit is no classifier of experiment undefended"),
+        ({"tables.table_3.rows.1.cite": "cohn"},
+         "tables.table_3.rows[1].cite: cohn is no reference of workflow/report/references.yaml; "
+         "did you mean cohen?"),
         ({"figures.figure_2.panels.1.classifier": "vit"},
          "figures.figure_2.panels[1].classifier: vit is no classifier of experiment denoised"),
         ({"experiments.ablation_multi_step.n": 300},
@@ -474,12 +595,45 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "notebooks[0]: there is no notebooks/table.ipynb; did you mean tables?"),
         ({"checks.0.than.experiment": "nothing"},
          "checks[0].than.experiment: nothing is no experiment; allowed: denoised, undefended"),
+        ({"checks.0.than.table": "3"},
+         "checks[0].than.table: does not go with better; leave it out"),
+        ({"checks.0.than": {"experiment": "undefended"}},
+         "checks[0].than: better needs classifier"),
+        ({"checks.0.kind": "better_than_published"},
+         "checks[0].sigmas: does not go with better_than_published; leave it out"),
+        ({"checks.0": {"kind": "better_than_published", "experiment": "denoised",
+                       "classifier": "digits_cnn", "than": {"table": "3"}}},
+         "checks[0].than: better_than_published needs rows"),
         ({"checks.1.sigmas": [0.125]},
          "checks[1].sigmas[0]: 0.125 is no sigma of experiment ablation_one_shot; allowed: 0.25"),
         ({"experiments.denoised.plan": "curtailed", "experiments.denoised.radii": [0.25]},
          "tables.table_1.radii[0]: 0.125 is below the radii that experiment denoised decides"),
         ({"experiments.denoised.plan": "sequential", "experiments.denoised.radii": [0.125, 0.25]},
          "tables.table_1.radii[2]: 0.375 is none of the radii that experiment denoised decides"),
+        ({"experiments.denoised.n": 9, "experiments.denoised.n0": 5},
+         "experiments.denoised.n: 9 certifies nothing at alpha = 0.001; must be at least 10"),
+        ({"tables.table_2.radii": [0.25, 1.3]},
+         "tables.table_2.radii[1]: 1.3 is out of reach of experiment denoised at sigma 0.5: "
+         "n = 1,000 at alpha = 0.001 certifies at most 1.231; n must be at least 1,479"),
+        ({"tables.table_ablation.radii": [0.5]},
+         "tables.table_ablation.radii[0]: 0.5 is out of reach of experiment ablation_one_shot at "
+         "sigma 0.25: n = 200 at alpha = 0.001 certifies at most 0.456; n must be at least 301"),
+        ({"tables.table_1.radii": [50]},
+         "tables.table_1.radii[0]: 50 is out of reach of experiment undefended at sigma 0.5: n = "
+         "1,000 at alpha = 0.001 certifies at most 1.231; no n is enough"),
+        ({"checks.0.radius": 0.7}, "checks[0].radius: 0.7 is out of reach of experiment denoised"),
+        ({"experiments.denoised.images": 1},
+         "checks[0].experiment: denoised certifies 1 image; a check, which allows for sampling er"),
+        ({"tables.table_2.panels.0.published": "4e"},
+         "tables.table_2.panels[0].published: 4e is no table of config/literature/published.csv; "),
+        ({"tables.table_1.rows.0.published": {"table": "1", "row": "RS"}},
+         "tables.table_1.rows[0].published.row: RS is no row of table 1 in config/literature/publ"),
+        ({"tables.table_1.rows.0.published": {"table": "3", "row": "RS [5]", "extra_data": "yes"}},
+         "tables.table_1.rows[0].published.extra_data: yes is no extra_data of row RS [5]; allow"),
+        ({"figures.figure_2.panels.0.experiment": "plan_sequential",
+          "figures.figure_2.panels.0.classifier": "digits_cnn"},
+         "figures.figure_2.panels[0].experiment: plan_sequential decides single radii, and a "
+         "curve shows all; allowed is an experiment with a plan other than sequential"),
         (AGAINST_SIGMA,
          "figures.figure_2.radii[1]: 0.3 is none of the radii that experiment plan_sequential"),
         ({"models": {"digits_cnn": {"like": "digits_vit"}}},
@@ -579,6 +733,15 @@ def test_whatever_a_study_holds_it_is_read_or_refused_in_one_line(tmp_path_facto
         ({"digits_unet.schedule.steps": 1_000_001}, "digits_unet.schedule.steps: 1000001 is out of "
                                                     "range; must be at least 2 and at most 1,000,"),
         ({"digits_cnn.network": "mine.py:build"}, "digits_cnn.network: there is no file mine.py"),
+        ({"digits_unet.arguments.num_channels": 32},
+         "digits_unet.arguments: num_channels is a flag of OpenAI's scripts; write model_channels"),
+        ({"digits_unet.arguments.class_cond": False},
+         "digits_unet.arguments: class_cond is a flag of OpenAI's scripts; leave it out; network"),
+        ({"digits_unet.arguments.attention_resolutions": "16,8"},
+         "digits_unet.arguments.attention_resolutions: 16,8 is not a list"),
+        ({"digits_vit.arguments.model": "vit_tny_patch16_224"},
+         "digits_vit.arguments: model vit_tny_patch16_224: timm has no such network; did you mean "
+         "vit_tiny_patch16_224,"),
         ({"digits_cnn.arguments.dept": 4}, "digits_cnn.arguments.dept: unknown key; did you mean "),
         ({"digits_cnn.classes": 3}, "digits_cnn.classes: must be a list of names, or the path of "),
     ],

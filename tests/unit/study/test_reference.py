@@ -81,7 +81,7 @@ def test_each_row_gives_meaning_range_default_and_section():
         "| between 0 and 1, both excluded | required | 4 |"
     )
     (batch,) = [row for row in rows if row.startswith("| `batch_size` ")]
-    assert batch.endswith("| whole number, at least 1, or `auto` | `100` | |")
+    assert batch.endswith("| whole number, 1 to 100,000, or `auto` | `100` | |")
     assert any(row.startswith("| `plan` ") and "`curtailed`, `fixed`" in row for row in rows)
     assert "With `plan: fixed`. " in "\n".join(rows)
 

@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from dds.seeds import ESTIMATION, noise_seed
+from study import depends
 from study.artefacts import parts
 from study.experiments import MOST_SAMPLES, MOST_STEPS
 from study.load import load_config, load_study
+from study.references import read_references
 from study.study import Study
 
 ROOT = Path(__file__).parents[3]
@@ -107,3 +109,31 @@ def test_the_parts_of_an_entry_come_with_their_places():
     places = [place for place, _ in parts(table)]
     assert places[:3] == [(), ("rows", 0), ("rows", 0, "published")]
     assert len(places) == 1 + 2 * len(table.rows)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_table_and_figure_knows_how_its_experiments_are_sampled(name):
+    study = load(name)
+    dependencies = [depends.table(study, table) for table in study.tables]
+    dependencies += [depends.figure(study, figure) for figure in study.figures]
+    for found in dependencies:
+        for experiment, facts in found["sampling"].items():
+            settings = study.experiments[experiment]
+            for key in ("images", "sigmas", "n0", "n", "alpha", "plan"):
+                assert facts[key] == getattr(settings, key)
+            assert facts["radii"] == getattr(settings, "radii", None)
+
+
+def test_every_row_of_prior_work_cites_its_reference():
+    study = load("paper")
+    rows = [row for name in ("table_1", "table_3") for row in study.tables[name].rows]
+    prior = [row for row in rows if row.experiment is None]
+    assert len(prior) == 9 + 10
+    assert all(row.cite in read_references() for row in prior)
+    assert set(depends.table(study, "table_3")["references"]) == {row.cite for row in prior}
+    assert depends.table(study, "table_2")["references"] == {}
+
+
+def test_the_bibliography_names_every_author_of_the_paper():
+    authors = [name.partition(",")[0] for name in read_references()["carlini"]["author"]]
+    assert authors == ["Carlini", "Tramèr", "Dvijotham", "Rice", "Sun", "Kolter"]

@@ -1,6 +1,10 @@
 """What `make status` shows is what the files say, and it is cheap to find out."""
 
+import base64
+import itertools
+import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +17,8 @@ import status
 from dds.files import write_json
 from dds.names import shard_names
 from jobs.checkpoints import save_checkpoint
-from jobs.lock import STALE_AFTER, hold
+from jobs.lock import hold
+from jobs.processes import STALE_AFTER, this_process
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = SimpleNamespace(images=100, images_per_shard=20, n0=100, n=900, sigmas=[0.25, 0.5])
@@ -42,9 +47,26 @@ class Results:
     def log(self, name, *lines):
         (self.logs / f"{name}.log").write_text("".join(f"2024-01-01 {line}\n" for line in lines))
 
+    def record(self, name, content):
+        (self.logs / f"{name}.log").touch()
+        (self.logs / f"{name}.progress").write_text(json.dumps(content))
+
+    def mark(self, output, age=0.0, external_jobid=None):
+        """Mark an output as Snakemake does when its job starts."""
+        folder = Path(".snakemake/incomplete")
+        folder.mkdir(parents=True, exist_ok=True)
+        key = base64.urlsafe_b64encode(str(output).encode()).decode()
+        (folder / key).write_text(json.dumps({"external_jobid": external_jobid}))
+        os.utime(folder / key, (time.time() - age,) * 2)
+
     def shown(self, settings=SETTINGS):
         study = SimpleNamespace(name="s", experiments={"e": settings})
         return status.report(study, self.root)
+
+
+def after(title, shown):
+    """Return the lines under a title."""
+    return list(itertools.takewhile(bool, shown[shown.index(title) + 1 :]))
 
 
 @pytest.fixture
@@ -71,7 +93,8 @@ def test_images_rate_and_time_left(results, monkeypatch):
     assert " ".join(shown[3].split()) == "e 0.25 27/100 250 1 1 5 min left at this rate"
     running, ended = shown.index("running:"), shown.index("ended unfinished, to be started again:")
     assert shown[running + 1].startswith(
-        f"  e sigma 0.25 {NAMES[1]}: 28%, 250 samples/s, SLURM job 17, process {os.getpid()} on "
+        f"  certify e sigma 0.25 {NAMES[1]}: 28%, 250 samples/s, "
+        f"SLURM job 17, process {os.getpid()} on "
     )
     assert shown[running + 1].endswith(f"(log: {results.logs / NAMES[1]}.log)")
     assert shown[ended + 1] == (
@@ -92,6 +115,79 @@ def test_a_plan_that_stops_early_is_reckoned_by_what_it_took(results):
     results.begin(NAMES[1], 0, rate=10.0)
     with hold(results.counts / f"{NAMES[1]}.lock"):
         assert "13 min left" in results.shown()[3]  # 80 images of 100 samples
+
+
+RECORD = {
+    "rule": "certify_shard", "kind": "certify", "name": f"e sigma 0.25 {NAMES[1]}",
+    "started": 1.0, "device": "NVIDIA H100",
+}  # fmt: skip
+COUNTED = {"unit": "samples", "done": 500, "total": 2000, "rate": 10.0, "seconds_left": 150.0}
+
+
+def test_a_running_job_is_shown_by_its_record(results):
+    """A plan stops early: what a shard takes is known best by the job that works on it."""
+    results.record(NAMES[1], RECORD | COUNTED | this_process())
+    shown = results.shown()
+    (line,) = after("running:", shown)
+    assert line == (
+        f"  certify e sigma 0.25 {NAMES[1]}: 25%, 10 samples/s, 2 min left, on NVIDIA H100, "
+        f"process {os.getpid()} on {socket.gethostname()} (log: {results.logs / NAMES[1]}.log)"
+    )
+    # four shards of 2,000 samples, and 1,500 of this one
+    assert " ".join(shown[3].split()) == "e 0.25 0/100 10 1 16 min left at this rate"
+
+
+def test_jobs_that_start_are_not_nothing(results):
+    results.record(NAMES[1], RECORD | this_process())
+    shown = results.shown()
+    assert shown[0].endswith(" 0 samples/s, 1 starting")
+    (line,) = after("starting:", shown)
+    assert line.startswith(f"  certify e sigma 0.25 {NAMES[1]}: on NVIDIA H100, process ")
+    assert "ended unfinished, to be started again:" not in shown
+
+
+def test_jobs_that_have_not_reported_yet_are_known_by_snakemake(results):
+    """Between its start and its first line, a job loads torch, which takes a while."""
+    results.mark(results.counts / f"{NAMES[1]}.parquet")
+    results.mark(results.counts / f"{NAMES[1]}.json")
+    results.mark(results.root / "models/digits_cnn.pt")
+    results.mark(results.counts / f"{NAMES[2]}.parquet", external_jobid="12")  # SLURM's
+    results.mark(results.counts / f"{NAMES[3]}.parquet", age=STALE_AFTER + 1)  # died long ago
+    results.mark(results.counts / f"{NAMES[4]}.parquet")
+    results.log(NAMES[4], "certify_shard on n1, process 3", "failed: x")
+    shown = results.shown()
+    assert shown[0].endswith(", 2 starting")
+    assert after("starting:", shown) == [
+        f"  counts/e/sigma_0.25/{NAMES[1]}", "  models/digits_cnn",
+    ]  # fmt: skip
+
+
+def test_a_folder_that_snakemake_has_locked_is_not_idle(results):
+    (Path(".snakemake/locks")).mkdir(parents=True)
+    assert results.shown()[0].endswith("nothing runs")
+    Path(".snakemake/locks/0.input.lock").touch()
+    assert results.shown()[0].endswith("no job runs, and Snakemake has the folder locked")
+
+
+def test_jobs_in_the_queue_are_counted(results, monkeypatch):
+    lines = [
+        f"11|PENDING|Priority|rule_certify_shard_wildcards_e_0.25_{NAMES[1]}|{Path.cwd()}",
+        f"12|PENDING|Priority|rule_certify_shard_wildcards_e_0.25_{NAMES[2]}|{Path.cwd()}",
+        f"13|RUNNING|None|rule_train_denoiser_wildcards_unet|{Path.cwd()}",
+        f"14|RUNNING|None|rule_certify_shard_wildcards_e_0.25_{NAMES[3]}|{Path.cwd()}",
+        f"15|PENDING|Priority|rule_certify_shard_wildcards_e|{Path.cwd().parent}",
+        f"16|PENDING|Priority|(null)|{Path.cwd()}",
+    ]
+    squeue = Path("bin/squeue")
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(squeue.parent.resolve()), prepend=os.pathsep)
+    results.record(NAMES[3], RECORD | this_process() | {"slurm_job": "14"})
+    shown = results.shown()
+    assert shown[0].endswith(", 2 starting, 2 queued")
+    assert after("starting:", shown)[1] == "  train_denoiser: SLURM job 13"
+    assert after("queued in SLURM:", shown) == ["  certify_shard: 2 (Priority)"]
 
 
 def test_a_killed_holder_is_not_running(results):

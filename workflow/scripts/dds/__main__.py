@@ -5,26 +5,34 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
 
 from dds.logs import read_certificates, read_log, read_logs, write_certificates, write_logs
-from dds.statistics.accuracy import certified_accuracy
+from dds.statistics.accuracy import certified_accuracy, leaves_undecided
 
 _PARQUET = b"PAR1"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit status: 0, or 2 after one line about what is wrong."""
+    """Run a command and return its exit status.
+
+    That is 0, or 2 after one line about what is wrong, or 1 after a line about each log that was
+    left out of what was done.
+    """
     options = _parser().parse_args(arguments)
+    options.refused = []
     try:
         options.run(options)
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ValueError as error:
         return _refuse(str(error))
-    return 0
+    if options.refused:
+        print(f"error: {len(options.refused)} damaged logs are left out", file=sys.stderr)
+    return 1 if options.refused else 0
 
 
 def _refuse(problem: str) -> int:
@@ -70,24 +78,40 @@ def _add_sigma(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _read_folder(folder: Path, options: argparse.Namespace) -> pd.DataFrame:
+    """Read the logs of a folder; say of each that is damaged why it is left out."""
+
+    def leave_out(problem: str) -> None:
+        options.refused.append(problem)
+        _refuse(problem)
+
+    return read_logs(folder, options.sigma, on_refused=leave_out)
+
+
 def _import_logs(options: argparse.Namespace) -> None:
-    certificates = read_logs(options.folder, options.sigma)
+    certificates = _read_folder(options.folder, options)
     write_certificates(certificates, options.output)
     logs = certificates.groupby(["classifier", "sigma"], dropna=False).ngroups
     print(f"{options.output}: {len(certificates)} certificates from {logs} logs")
 
 
 def _export_logs(options: argparse.Namespace) -> None:
-    for path in write_logs(read_certificates(options.certificates), options.folder):
+    certificates = read_certificates(options.certificates)
+    if leaves_undecided(certificates):
+        raise ValueError(
+            f"{options.certificates}: its sampling plan left radii undecided, which a log cannot "
+            "say; export certificates of a plan that decides all, such as fixed"
+        )
+    for path in write_logs(certificates, options.folder):
         print(path)
 
 
 def _print_accuracy(options: argparse.Namespace) -> None:
-    certificates = _read_any(options.file, options.sigma)
+    certificates = _read_any(options)
     accuracy = certified_accuracy(certificates, options.radii)
     percent = 100 * accuracy[["accuracy", "low", "high"]]
     accuracy["cell"] = [
-        f"{value:.1f} [{low:.1f}, {high:.1f}]"
+        "not computed" if isnan(value) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
         for value, low, high in percent.itertuples(index=False)
     ]
     table = accuracy.pivot(index=["classifier", "sigma", "images"], columns="radius", values="cell")
@@ -95,12 +119,13 @@ def _print_accuracy(options: argparse.Namespace) -> None:
     print(table.reset_index().to_string(index=False, na_rep="-"))
 
 
-def _read_any(path: Path, sigma: float | None) -> pd.DataFrame:
+def _read_any(options: argparse.Namespace) -> pd.DataFrame:
+    path = options.file
     if path.is_dir():
-        return read_logs(path, sigma)
+        return _read_folder(path, options)
     with open(path, "rb") as file:
         is_parquet = file.read(len(_PARQUET)) == _PARQUET
-    return read_certificates(path) if is_parquet else read_log(path, sigma=sigma)
+    return read_certificates(path) if is_parquet else read_log(path, sigma=options.sigma)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,16 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from dds.networks.classifiers import logits_of
 from dds.networks.denoisers import Denoiser, NoDenoiser
+from dds.sampling.checks import check_sigma, explained
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.statistics.bounds import largest_radius
 from dds.statistics.certificates import ABSTAIN, certify_counts
 from dds.statistics.plans.fixed import Fixed
+
+#: Images have no more colour channels, where they have them last.
+_MOST_COLOURS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +78,14 @@ def certify(
         In [0,1]. One image of shape (channels, height, width) gives a certificate
         without the first dimension.
     classifier : Module
-        Maps images in [0,1] to logits (batch, classes); any network of yours, or a
-        `dds.Classifier`, which resizes and normalises for a network that needs it.
+        Maps images in [0,1] to logits (batch, classes), or to an object that holds them as
+        ``.logits``, as networks of the transformers library do; any network of yours, or a
+        `dds.Classifier`, which resizes and normalises for a network that needs it. Weights
+        are in float32.
     denoiser : Denoiser or None
         What comes before the classifier; None for randomized smoothing without.
     sigma : float
-        Noise level in [0,1] pixel units.
+        Noise level in [0,1] pixel units, at most 10.
     n0, n : int, optional
         Samples of an image that select its class and that bound its probability.
         No radius can exceed ``dds.statistics.bounds.largest_radius(n, alpha, sigma)``.
@@ -103,8 +110,9 @@ def certify(
     Raises
     ------
     ValueError
-        If images are not in [0,1] or of another shape, an argument is out of range, or
-        the classifier does not return two logits or more for each image.
+        If images are not in [0,1] or of another shape, an argument is out of range, the
+        classifier does not return two logits or more for each image, or weights are not in
+        float32.
     FloatingPointError
         If the classifier returns NaN or infinity.
 
@@ -130,6 +138,7 @@ def certify(
     if len(ids) != len(batch):
         raise ValueError(f"{len(ids)} ids do not fit {len(batch)} images")
     plan = Fixed(n0, n)
+    check_sigma(sigma)
     largest_radius(n, alpha, sigma)  # checks ranges before anything is sampled
     denoiser = NoDenoiser() if denoiser is None else denoiser
     running = {"batch_size": batch_size, "precision": precision, "device": device}
@@ -156,6 +165,11 @@ def _as_pixels(images: ArrayLike | torch.Tensor) -> np.ndarray:
             "images must have shape (images, channels, height, width) or "
             f"(channels, height, width), not {pixels.shape}"
         )
+    if pixels.shape[-1] <= _MOST_COLOURS < pixels.shape[-3]:
+        raise ValueError(
+            f"images of shape {pixels.shape} seem to have their channels last; give them as "
+            "(images, channels, height, width), by np.moveaxis(images, -1, -3)"
+        )
     if not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(f"images must be floats in [0,1], not {pixels.dtype}; divide bytes by 255")
     return pixels
@@ -163,7 +177,8 @@ def _as_pixels(images: ArrayLike | torch.Tensor) -> np.ndarray:
 
 @torch.inference_mode()
 def _count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.device) -> int:
-    logits = classifier(torch.from_numpy(image.astype(np.float32)).to(device))
+    with explained([("the classifier", classifier)]):
+        logits = logits_of(classifier(torch.from_numpy(image.astype(np.float32)).to(device)))
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ValueError("the classifier must return logits of shape (batch, classes)")
     return logits.shape[1]

@@ -1,7 +1,9 @@
-"""Where two descriptions differ, to be said in one line."""
+"""Where two descriptions differ, to be said in one line, and a number that stands for one."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -37,3 +39,24 @@ def first_difference(first: Any, second: Any, place: str = "") -> Difference | N
                 return found
         return None
     return None if first == second else Difference(place, first, second)
+
+
+def fingerprint(value: Any) -> str:
+    """Return a number that stands for a value that JSON can hold: equal values, equal numbers.
+
+    Parameters
+    ----------
+    value : object
+        The order of a mapping's keys does not count.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+
+    Examples
+    --------
+    >>> fingerprint({"n": 100, "n0": 10}) == fingerprint({"n0": 10, "n": 100})
+    True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,11 +7,21 @@ written.
 
 from __future__ import annotations
 
+import unicodedata
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
+
+from dds.seeds import MOST_SAMPLES
 
 Item = TypeVar("Item")
 
@@ -79,22 +89,54 @@ def _each_once(values: list[Item]) -> list[Item]:
     return values
 
 
+def _one_line(text: str) -> str:
+    """Make line breaks spaces, as YAML does between lines, and refuse what cannot be printed."""
+    for character in text:
+        if unicodedata.category(character) == "Cc" and not character.isspace():
+            raise refuse(f"has the control character U+{ord(character):04X}; leave it out")
+    return " ".join(text.split())
+
+
+def _not_empty(text: str) -> str:
+    if not text:
+        raise refuse("is empty")
+    return text
+
+
 #: Refuses a list that holds a value twice.
 each_once = AfterValidator(_each_once)
+
+# Ranges end where no study can mean it: beyond are units taken for others and slips of a finger,
+# which would cost hours before anything else notices.
+
 #: A whole number.
 Whole = Annotated[int, BeforeValidator(_whole)]
 #: A whole number of at least 1.
-Count = Annotated[Whole, Field(ge=1)]
+Count = Annotated[Whole, Field(ge=1, le=100_000)]
+#: How many samples: blocks of noise have numbers up to this.
+Samples = Annotated[Whole, Field(ge=1, le=MOST_SAMPLES)]
+#: How many images; each is a row of every table of counts.
+Images = Annotated[Whole, Field(ge=1, le=10_000_000)]
+#: Height or width of an image.
+Pixels = Annotated[Whole, Field(ge=1, le=10_000)]
+#: From a quarter of a grey level to ten times the range of an image, in [0,1] pixel units.
+SMALLEST_SIGMA, LARGEST_SIGMA = 0.001, 10.0
+#: A noise level in [0,1] pixel units.
+Sigma = Annotated[float, Field(ge=SMALLEST_SIGMA, le=LARGEST_SIGMA)]
+#: Noise levels, each once, at least one.
+Sigmas = Annotated[list[Sigma], Field(min_length=1), each_once]
 #: An l2 radius in [0,1] pixel units.
-Radius = Annotated[float, Field(ge=0)]
+Radius = Annotated[float, Field(ge=0, le=100)]
 #: Radii, each once, at least one.
 Radii = Annotated[list[Radius], Field(min_length=1), each_once]
-#: Noise levels in [0,1] pixel units, each once, at least one.
-Sigmas = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), each_once]
 #: A number above 0 and below 1.
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-#: Text that is not empty.
-Text = Annotated[str, Field(min_length=1)]
+#: Text in one line.
+Line = Annotated[str, AfterValidator(_one_line)]
+#: Text in one line that is not empty.
+Text = Annotated[
+    Line, AfterValidator(_not_empty), WithJsonSchema({"type": "string", "minLength": 1})
+]
 #: Names, each once, at least one.
 Names = Annotated[list[str], Field(min_length=1), each_once]
 

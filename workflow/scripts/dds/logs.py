@@ -8,8 +8,9 @@ digits, which can lift one over the radius it is compared with.
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ _SYNONYMS = {
     "radius": ("radius",),
     "correct": ("correct",),
 }
-_LONGEST_LINE = 1000
+_LONGEST_HEADER = 2000
 _NOT_IN_LOGS = ("n0", "n", "successes", "selected")
 _SIGMA = {word: re.compile(rf"{word}[_=-]?(\d*\.?\d+)") for word in ("sigma", "noise")}
 
@@ -79,8 +80,8 @@ def read_log(
     Raises
     ------
     ValueError
-        If the file is no log, ends in the middle of a line, has an image twice or a
-        value out of range, or ``correct`` has neither meaning; naming the line.
+        If the file is no log in UTF-8, ends in the middle of a line, has an image twice or
+        a value out of range, or ``correct`` has neither meaning; naming the line.
 
     References
     ----------
@@ -120,16 +121,24 @@ def read_log(
     )[COLUMNS]
 
 
-def read_logs(folder: str | Path, sigma: float | None = None) -> pd.DataFrame:
+def read_logs(
+    folder: str | Path,
+    sigma: float | None = None,
+    *,
+    on_refused: Callable[[str], None] | None = None,
+) -> pd.DataFrame:
     """Read every log in a folder and those below it as certificates.
 
     Parameters
     ----------
     folder : str or Path
-        Files that end in ``.tsv``, or begin with a log's header and a row, are logs;
-        other files are passed over.
+        Files that end in ``.tsv``, or begin with a log's header, are logs; other files are
+        passed over.
     sigma : float, optional
         Noise level of every log; by default as `read_log` finds it.
+    on_refused : callable, optional
+        Called with what is wrong with each damaged log, in one line that names it; the log is
+        left out. By default the first damaged log is an error.
 
     Returns
     -------
@@ -141,24 +150,34 @@ def read_logs(folder: str | Path, sigma: float | None = None) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If there is no log, two logs are of the same classifier and noise level, or
-        a log is damaged.
+        If there is no log, or none that is whole; if two logs are of the same classifier
+        and noise level; or, without `on_refused`, if a log is damaged.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
     frames, seen = [], {}
-    for path in find_logs(folder):
+    paths = find_logs(folder)
+    for path in paths:
         name = path.relative_to(folder).as_posix().removesuffix(".tsv")
         if _SIGMA["sigma"].fullmatch(Path(name).name):
             name = str(Path(name).parent) if "/" in name else folder.resolve().name
         log = (name, _sigma_in(path) if sigma is None else sigma)
+        try:
+            frame = read_log(path, *log)
+        except (OSError, ValueError) as error:
+            if on_refused is None:
+                raise
+            on_refused(str(error))
+            continue
         if log in seen:
             raise ValueError(f"{path} and {seen[log]} are both of {name} at sigma {log[1]}")
         seen[log] = path
-        frames.append(read_log(path, *log))
-    if not frames:
+        frames.append(frame)
+    if not paths:
         raise ValueError(f"{folder} holds no log of certificates (columns {' '.join(_HEADER)})")
+    if not frames:
+        raise ValueError(f"{folder} holds no log that is whole")
     return pd.concat(frames, ignore_index=True)
 
 
@@ -173,7 +192,7 @@ def find_logs(folder: str | Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Files that end in ``.tsv``, or begin with a log's header and a row; sorted.
+        Files that end in ``.tsv``, or begin with a log's header; sorted.
     """
     files = (path for path in Path(folder).rglob("*") if path.is_file())
     return sorted(path for path in files if path.suffix == ".tsv" or _begins_as_log(path))
@@ -328,8 +347,11 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and the fields of every line that is not blank."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file") from error
+    except UnicodeDecodeError:
+        text = None
+    if text is None or "\0" in text:
+        hint = "; it seems to be UTF-16: save it as UTF-8" if _is_utf16(path) else ""
+        raise ValueError(f"{path} is no text in UTF-8{hint}")
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, [field.strip() for field in line.split("\t")]
@@ -348,9 +370,21 @@ def _columns(header: Sequence[str]) -> dict[str, int] | None:
 
 
 def _begins_as_log(path: Path) -> bool:
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        header, row = file.readline(_LONGEST_LINE), file.readline(_LONGEST_LINE)
-    return _columns([field.strip() for field in header.split("\t")]) is not None and row != ""
+    """Tell whether a file begins with a log's header, in whatever encoding."""
+    header = _beginning(path).replace(b"\0", b"").decode("utf-8", "ignore").lstrip("\ufeff")
+    first = header.splitlines()[0] if header else ""
+    return _columns([field.strip() for field in first.split("\t")]) is not None
+
+
+def _is_utf16(path: Path) -> bool:
+    beginning = _beginning(path)
+    marked = beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return marked or (b"\0" in beginning and _begins_as_log(path))
+
+
+def _beginning(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_LONGEST_HEADER)
 
 
 def _numbers(path: Path, lines: np.ndarray, name: str, texts: pd.Series) -> pd.Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 _SHARD = re.compile(r"images_(\d{5,})-(\d{5,})")
 
@@ -95,3 +96,30 @@ def sigma_name(sigma: float) -> str:
     ('sigma_0.25', 'sigma_1')
     """
     return f"sigma_{float(sigma):g}"
+
+
+def shard_place(path: str | Path) -> tuple[float, range]:
+    """Return the noise level and the images of a shard, which its path names.
+
+    Parameters
+    ----------
+    path : str or Path
+        Such as ``sigma_0.25/images_00500-00999.parquet``.
+
+    Returns
+    -------
+    sigma : float
+    images : range
+
+    Raises
+    ------
+    ValueError
+        If the path is no shard's.
+
+    Examples
+    --------
+    >>> shard_place("counts/denoised/sigma_0.25/images_00500-00999.parquet")
+    (0.25, range(500, 1000))
+    """
+    path = Path(path)
+    return float(path.parent.name.removeprefix("sigma_")), shard_range(path.stem)

@@ -2,17 +2,135 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from dds.keys import Count, Keys, key, refuse
+from dds.keys import Keys, Whole, key, refuse
 
 #: What only a file with an address can have.
 _OF_AN_ADDRESS = ("mirrors", "bytes", "sha256", "md5")
 
-Address = Annotated[str, Field(pattern=r"^(https?|file)://[^/]*/.*[^/]$")]
+_FORM = r"^(https?|file)://[^/?#]*/"
+_ADDRESS = re.compile(
+    r"(https?://(\[[0-9A-Fa-f:.]+\]|[^][:@/?#]+)(:(?P<port>[0-9]{1,5}))?|file://[^/?#]*)"
+    r"(?P<path>/[^?#]*)(\?(?P<query>[^#]*))?(?P<fragment>#.*)?"
+)
+_HIGHEST_PORT = 65535
+#: The characters that addresses are made of (RFC 3986, 2).
+_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
+_LONGEST_NAME = 100
+
+#: How files begin that come in the place of others.
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_PAGE = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(!doctype\s+html|html)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def check_no_login(url: str) -> str:
+    """Return an address, or refuse one with a login, which is published with a study."""
+    if "@" in re.split("[/?#]", url.partition("//")[2], maxsplit=1)[0]:
+        raise refuse(
+            "has a login in it, which would be published with the study; leave it out, and write "
+            "machine HOST login NAME password PASSWORD into ~/.netrc"
+        )
+    return url
+
+
+def check_address(url: str) -> str:
+    """Return the address of a file, or refuse what no server can be asked for.
+
+    What may be a password is never shown.
+    """
+    check_no_login(url)
+    address = _ADDRESS.fullmatch(url)
+    reason = None
+    if not address or not 1 <= int(address["port"] or 1) <= _HIGHEST_PORT:
+        reason = "is no address of a file; write https://HOST/PATH"
+    elif not _CHARACTERS.fullmatch(url):
+        reason = "has a character that addresses do not have; write it as %XX"
+    elif address["fragment"]:
+        reason = "has a fragment, which no server is told; leave out # and what follows"
+    elif {".", ".."} & set(address["path"].split("/")):
+        reason = "has . or .. in its path; write where they lead to"
+    elif address["path"].endswith("/") and not address["query"]:
+        reason = "is the address of a folder; write that of a file"
+    if reason:
+        raise refuse(f"{'it' if '@' in url else public(url)} {reason}")
+    return url
+
+
+def public(url: str) -> str:
+    """Return an address without what may be secret: its login and its query.
+
+    Examples
+    --------
+    >>> public("https://me:secret@host/weights.pt?token=secret")
+    'https://host/weights.pt?...'
+    """
+    address, *rest = re.split("[?#]", url, maxsplit=1)
+    return re.sub("//[^/]*@", "//", address) + ("?..." if rest else "")
+
+
+def identity(url: str) -> str:
+    """Return what an address is told from others by, without what may be secret in it.
+
+    Examples
+    --------
+    >>> identity("https://host/weights.pt")
+    'https://host/weights.pt'
+    >>> identity("https://host/get?file=a")
+    'https://host/get?... (1c9f48fa7f9ab4ed)'
+    """
+    shown = public(url)
+    return url if shown == url else f"{shown} ({digest(url)})"
+
+
+def digest(url: str) -> str:
+    """Return 16 hexadecimal digits that stand for an address."""
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def file_name(url: str) -> str:
+    """Return what the file at an address is called, in characters that any disk takes.
+
+    Examples
+    --------
+    >>> file_name("https://host/a/weights.pt?download=true")
+    'weights.pt'
+    """
+    name = re.split("[?#]", url.partition("//")[2], maxsplit=1)[0].rpartition("/")[2]
+    return re.sub("[^A-Za-z0-9_+.-]", "_", name).lstrip(".")[-_LONGEST_NAME:] or "file"
+
+
+def came_instead(beginning: bytes) -> str | None:
+    """Tell what came in the place of a file, by its first bytes; None where it may be right.
+
+    Examples
+    --------
+    >>> came_instead(b"<!DOCTYPE html><title>Log in</title>")
+    'an HTML page'
+    """
+    if not beginning:
+        return "an empty file"
+    if beginning.startswith(_POINTER):
+        return "a Git LFS pointer, in whose place `git lfs pull` puts the file"
+    return "an HTML page" if _PAGE.match(beginning) else None
+
+
+#: The address of a file: http, https or file.
+Address = Annotated[
+    str,
+    AfterValidator(check_address),
+    WithJsonSchema({"type": "string", "pattern": _FORM}),
+]
 SHA256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+#: A size of a file; none of a thousand terabytes is meant.
+Bytes = Annotated[Whole, Field(ge=1, le=10**15)]
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
@@ -20,8 +138,8 @@ class Download(Keys):
     """A published file."""
 
     url: Address = key("Address of the file.", allowed="https, http or file")
-    mirrors: list[str] = key("Other addresses of the same file, to try in turn.", [])
-    bytes: Count | None = key("Size that the file must have.", None)
+    mirrors: list[Address] = key("Other addresses of the same file, to try in turn.", [])
+    bytes: Bytes | None = key("Size that the file must have.", None)
     sha256: SHA256 | None = key(
         "Checksum that the file must have.", None, allowed="64 hexadecimal digits"
     )
@@ -40,8 +158,8 @@ class DataFile(Keys):
     )
     obtain: str | None = key("With `file`: how to get it, for the error when there is none.", None)
     url: Address | None = key("Address of the file.", None, allowed="https, http or file")
-    mirrors: list[str] = key("Other addresses of the same file, to try in turn.", [])
-    bytes: Count | None = key("Size that the file must have.", None)
+    mirrors: list[Address] = key("Other addresses of the same file, to try in turn.", [])
+    bytes: Bytes | None = key("Size that the file must have.", None)
     sha256: SHA256 | None = key(
         "Checksum that the file must have.", None, allowed="64 hexadecimal digits"
     )

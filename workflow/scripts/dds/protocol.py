@@ -7,6 +7,9 @@ raised only by a change that alters the result itself, and then always.
 #: Of votes: what is sampled, and how.
 PROTOCOL = 2
 
+#: Of votes under integer noise. What changes all votes raises both numbers.
+INTEGER_NOISE_PROTOCOL = 3
+
 #: Of weights: how networks are trained and tuned.
 TRAINING_PROTOCOL = 1
 

@@ -13,6 +13,9 @@ ESTIMATION = "estimation"
 #: Most blocks of a phase and most steps of a denoiser; with two phases they make 2**32.
 _BLOCKS, _STEPS = 2**18, 2**13
 
+#: Most samples of a phase, and most steps of a chain: beyond them seeds have no numbers left.
+MOST_SAMPLES, MOST_STEPS = _BLOCKS * BLOCK, _STEPS
+
 
 def noise_seed(
     study_seed: int, image: int, sigma: float, phase: str, block: int, step: int = 0

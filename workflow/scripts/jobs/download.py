@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
 import logging
+import netrc
 import os
+import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from os.path import isfile  # whatever the name: Path's raises where it is too long
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
-from dds.files import write_json
+from dds.files import atomic_path, write_json
+from dds.origins import came_instead, digest, file_name, public
 from dds.progress import Progress
 from jobs.lock import hold
 
@@ -25,8 +30,19 @@ logger = logging.getLogger(__name__)
 DOWNLOADS = Path("downloads")
 
 _BLOCK = 1 << 20
+#: Bytes after which what has arrived is made sure of, so that a killed job loses no more.
+_SURE = 64 << 20
+#: First bytes of a file that tell what it is.
+_BEGINNING = 1024
 #: Answers after which asking again is worth while.
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+#: What to do after other answers.
+_CURES = {
+    401: "it wants a login: set HF_TOKEN for the Hugging Face hub, or write it into ~/.netrc",
+    403: "your login may not have it: accept its terms on its page, or check your token",
+    404: "no such file: check the address, and the revision in it",
+    410: "no such file any more: check the address",
+}
 
 
 class DownloadError(RuntimeError):
@@ -50,14 +66,56 @@ def fetch(source: Mapping[str, Any], overrides: Mapping[str, str]) -> Path:
     Returns
     -------
     Path
-        ``downloads/HOST/PATH``, by the address that `source` names: another revision
-        is another file, and a mirror's copy is the same one.
+        ``downloads/HOST@DIGEST/NAME``, by the whole address that `source` names: each
+        address has a file of its own, and a mirror's copy is the same one. A file that lies
+        at ``downloads/HOST/PATH``, where earlier versions kept it, stays there.
+
+    Raises
+    ------
+    DownloadError
+        As in `download`.
     """
-    path = DOWNLOADS / urlsplit(source["url"]).netloc / urlsplit(source["url"]).path.lstrip("/")
-    addresses = [_override(url, overrides) for url in (source["url"], *source.get("mirrors", ()))]
+    if DOWNLOADS.is_symlink() and not DOWNLOADS.exists():
+        raise DownloadError(
+            f"{DOWNLOADS} is a link to {os.readlink(DOWNLOADS)}, where there is nothing; make that "
+            "folder, or remove the link"
+        )
     checks = {name: source.get(name) for name in ("bytes", "sha256", "md5")}
+    path = _place(source["url"], checks)
+    addresses = [_override(url, overrides) for url in (source["url"], *source.get("mirrors", ()))]
     download(addresses[0], path, mirrors=addresses[1:], **checks)
     return path
+
+
+def _place(url: str, published: Mapping[str, Any]) -> Path:
+    """Return where the file of an address lies.
+
+    No host has an @ in it, so no place of earlier versions is one of these.
+    """
+    parts = urlsplit(url)
+    host = re.sub("[^A-Za-z0-9_.-]", "_", parts.hostname or parts.scheme)
+    path = DOWNLOADS / f"{host}@{digest(url)}" / file_name(url)
+    earlier = _earlier_place(url)
+    if earlier is None or path.exists() or _record_of(path).exists():
+        return path
+    if parts.query:  # addresses that differ in it shared a place, so the content must tell
+        is_there = isfile(earlier) and _is_hashed(published) and _is_right(earlier, published)
+    else:
+        is_there = isfile(earlier) or isfile(_record_of(earlier))
+    return earlier if is_there else path
+
+
+def _earlier_place(url: str) -> Path | None:
+    """Return where earlier versions kept the file of an address, if that was a place of its own."""
+    parts = urlsplit(url)
+    names = parts.path.split("/")[1:]
+    is_own = (
+        parts.scheme in ("http", "https")
+        and "@" not in parts.netloc
+        and all(not name.startswith(".") for name in (parts.netloc, *names))
+        and not parts.path.endswith(("/", ".sha256"))
+    )
+    return DOWNLOADS.joinpath(parts.netloc, *names) if is_own and parts.netloc else None
 
 
 def download(
@@ -74,13 +132,18 @@ def download(
 ) -> None:
     """Download a file, or check the one that is there.
 
-    What has arrived is kept in ``.NAME.part`` beside `path`, so that a later attempt,
-    or a later call, goes on from there if the server still has the same file. `path`
-    appears when the file is whole and has been checked.
+    What has arrived is kept in ``.NAME.part`` beside `path`, with its SHA-256, so that a
+    later attempt, or a later call, goes on from there if it is undamaged and the server
+    still has the same file. `path` appears when the file is whole and has been checked.
 
     A file that nobody publishes a hash of is trusted on first use: its SHA-256 is
     recorded in ``NAME.sha256`` beside it (in the format of ``sha256sum``), and
-    checked at every later call, also after `path` was deleted.
+    checked at every later call, also after `path` was deleted. Nothing that is empty, a
+    page of HTML or a pointer to a file is trusted.
+
+    Logins are those of ``~/.netrc``, or of the file that the environment variable NETRC
+    names; the Hugging Face hub is told HF_TOKEN. Queries of addresses, which may hold
+    secrets, are in no message.
 
     Parameters
     ----------
@@ -111,9 +174,9 @@ def download(
     wanted = {"bytes": bytes, "sha256": sha256, "md5": md5}
     path.parent.mkdir(parents=True, exist_ok=True)
     with hold(path.with_name(f".{path.name}.lock")):
-        if path.exists():
+        if path.exists() and not _remove_stand_in(path, wanted):
             try:
-                _check(path, path, wanted)
+                _trust(path, _check(path, path, wanted), wanted)
             except DownloadError as error:
                 raise DownloadError(f"{path}: {error}; delete it to download it again") from error
             return
@@ -123,8 +186,8 @@ def download(
                 _download_from(address, path, wanted, attempts, pause, timeout)
                 return
             except DownloadError as error:
-                logger.warning("%s: %s", address, error)
-                problems.append(f"{address}: {error}")
+                logger.warning("%s: %s", public(address), error)
+                problems.append(f"{public(address)}: {error}")
         raise DownloadError(
             f"cannot download {path.name}: {'; '.join(problems)}. Run again to go on, or put "
             f"the file at {path} yourself"
@@ -139,11 +202,11 @@ def link(target: str | Path, path: str | Path) -> None:
     target : str or Path
         The file it leads to.
     path : str or Path
-        The link; one that is there is replaced.
+        The link; one that is there is replaced. Its folder may lie behind a link.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.symlink_to(os.path.relpath(target, path.parent))
+    temporary.symlink_to(os.path.relpath(Path(target).absolute(), path.parent.resolve()))
     os.replace(temporary, path)
 
 
@@ -158,111 +221,229 @@ def _download_from(
     url: str, path: Path, wanted: Mapping[str, Any], attempts: int, pause: float, timeout: float
 ) -> None:
     """Download from one address, check, and give the file its name."""
-    partial = _Partial(path, url)
-    failures, farthest, resumed = 0, partial.size, partial.size > 0
+    part = _Part(path, url)
+    failures, farthest, resumed = 0, part.size, part.size > 0
     while True:
         try:
-            partial.receive(wanted["bytes"], timeout)
-            _check(partial.path, path, wanted)
+            part.receive(wanted["bytes"], _is_hashed(wanted), timeout)
+            sha256 = _check(part.path, path, wanted)
             break
         except _Cut as cut:
-            resumed = resumed or partial.size > 0
-            failures = 1 if partial.size > farthest else failures + 1
-            farthest = max(farthest, partial.size)
+            resumed = resumed or part.size > 0
+            failures = 1 if part.size > farthest else failures + 1
+            farthest = max(farthest, part.size)
             if failures >= attempts:
                 raise DownloadError(f"{cut}, {failures} times in a row") from cut
             delay = pause * 2 ** (failures - 1)
-            logger.warning("%s: %s; trying again in %.0f s", url, cut, delay)
+            logger.warning("%s: %s; trying again in %.0f s", public(url), cut, delay)
             time.sleep(delay)
         except DownloadError as error:
-            partial.discard()
+            part.discard()
             if not resumed:
                 raise
-            logger.warning("%s: %s; starting over", url, error)
+            logger.warning("%s: %s; starting over", public(url), error)
             resumed = False  # pieces of two files may have met; whole, it gets one more try
-    partial.finish(path)
+    part.finish(path)
+    _trust(path, sha256, wanted)
 
 
-class _Partial:
-    """The part of a file that has arrived, and which version of the file it is part of."""
+class _Part:
+    """The part of a file that has arrived, and notes on what it is the part of.
+
+    The notes say how many bytes are surely on the disk, and their SHA-256: whatever a crash
+    has made of the part, no more than these bytes are gone on from, and only if they are
+    still the same.
+
+    Attributes
+    ----------
+    size : int
+        Bytes that have arrived and can be gone on from.
+    """
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path.with_name(f".{path.name}.part")
         self._notes = path.with_name(f".{path.name}.part.json")
         self._url = url
+        self._forget()
+        self._recall()
 
-    @property
-    def size(self) -> int:
-        return self.path.stat().st_size if self._version() else 0
-
-    def receive(self, wanted_size: int | None, timeout: float) -> None:
+    def receive(self, published: int | None, is_hashed: bool, timeout: float) -> None:
         """Append what is missing, or start over when the server's file is another."""
-        start, version = self.size, self._version()
-        headers = {"User-Agent": "dds", "Accept-Encoding": "identity"}
-        if start:
-            headers |= {"Range": f"bytes={start}-", "If-Range": version}
-        with self._open(headers, timeout) as response:
-            self._receive(response, start, version, wanted_size)
+        if self.size and self.size == self._total:
+            return
+        with self._open(timeout) as response:
+            self._agree(response)
+            total = self._total
+            if None not in (total, published) and total != published:
+                raise DownloadError(f"the file has {total} bytes, {published} are published")
+            most = published if total is None else total
+            if most is None and not is_hashed and not _is_chunked(response):
+                raise _Cut(
+                    "the server does not say how long the file is, so that a cut would go "
+                    "unnoticed; give bytes or sha256 in its entry"
+                )
+            try:
+                self._append(response, most)
+                if total is not None and self.size < total:
+                    raise _Cut(f"the connection was cut after {self.size} of {total} bytes")
+            except _Cut:
+                if self._version is None:
+                    self.discard()
+                raise
 
-    def _open(self, headers: Mapping[str, str], timeout: float) -> http.client.HTTPResponse:
+    def discard(self) -> None:
+        """Remove what has arrived."""
+        self.path.unlink(missing_ok=True)
+        self._notes.unlink(missing_ok=True)
+        self._forget()
+
+    def finish(self, path: Path) -> None:
+        """Give the whole file its name."""
+        with open(self.path, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(self.path, path)
+        self._notes.unlink(missing_ok=True)
+
+    def _forget(self) -> None:
+        self.size, self._version, self._total = 0, None, None
+        self._sha256 = hashlib.sha256()
+
+    def _recall(self) -> None:
+        """Take up what an earlier job has left, if it can be gone on from and is undamaged."""
+        try:
+            notes = json.loads(self._notes.read_text(encoding="utf-8"))
+            size, version, wanted = notes["bytes"], notes["version"], notes["sha256"]
+            is_of_it = notes["address"] == digest(self._url)
+            if not (is_of_it and isinstance(size, int) and isinstance(version, str)):
+                return
+            found = hashlib.sha256()
+            with open(self.path, "rb") as file:
+                for block in _blocks(file, size):
+                    found.update(block)
+        # Whatever a crash has left in place of the notes, there is nothing to go on from.
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return
+        if found.hexdigest() == wanted:
+            self.size, self._sha256 = size, found
+            self._version, self._total = version, notes.get("total")
+
+    def _save(self, file: BinaryIO) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        notes = {"address": digest(self._url), "version": self._version, "total": self._total}
+        write_json(self._notes, notes | {"bytes": self.size, "sha256": self._sha256.hexdigest()})
+
+    def _open(self, timeout: float) -> http.client.HTTPResponse:
+        headers = {"User-Agent": "dds", "Accept-Encoding": "identity"}
+        if self.size:  # which is gone on from where there is a mark of its version
+            headers |= {"Range": f"bytes={self.size}-", "If-Range": self._version}
+        _check_local(self._url)
         try:
             request = urllib.request.Request(self._url, headers=headers)
-            return urllib.request.urlopen(request, timeout=timeout)
+            return urllib.request.build_opener(_Logins).open(request, timeout=timeout)
         except urllib.error.HTTPError as error:
             if error.code == 416:  # nothing lies beyond what is here
                 self.discard()
                 raise _Cut("the server's file is shorter than what had arrived") from error
-            problem = f"the server answers {error.code} {error.reason}"
-            raise (_Cut if error.code in _TRANSIENT else DownloadError)(problem) from error
-        except (OSError, http.client.HTTPException) as error:
+            raise (_Cut if error.code in _TRANSIENT else DownloadError)(_answer(error)) from error
+        except (http.client.InvalidURL, UnicodeError) as error:  # their text may hold the query
+            raise DownloadError("the address, or one that it leads to, is none") from error
+        except (OSError, OverflowError, http.client.HTTPException) as error:
             raise _Cut(f"no answer ({getattr(error, 'reason', error)})") from error
         except ValueError as error:
-            raise DownloadError(str(error)) from error
+            raise DownloadError(str(error).replace(self._url, "it")) from error
 
-    def _receive(
-        self, response: http.client.HTTPResponse, start: int, version: str, wanted: int | None
-    ) -> None:
-        found = _version_of(response)
-        if start and (response.status != 206 or found != version or _first(response) != start):
-            if response.status == 206:
+    def _agree(self, response: http.client.HTTPResponse) -> None:
+        """Make sure that the answer goes on with what has arrived, or start over."""
+        version, (first, total) = _version_of(response), _extent(response)
+        if response.status == 206:
+            is_same = not self.size or (version == self._version and total == self._total)
+            if first != self.size or not is_same:
                 self.discard()
                 raise _Cut("the server's file has changed")
-            start = 0
-        length = response.headers.get("Content-Length")
-        total = None if length is None else start + int(length)
-        if None not in (total, wanted) and total != wanted:
-            raise DownloadError(f"the file has {total} bytes, {wanted} are published")
-        if not start:
+        else:
             self.discard()
-            write_json(self._notes, {"url": self._url, "version": found})
-        progress = Progress(total, self._label, "bytes", done=start, scaled=True)
-        with open(self.path, "ab") as file, progress:
-            while block := _read(response):
-                file.write(block)
-                progress.advance(len(block))
-        if total is not None and progress.done < total:
-            raise _Cut(f"the connection was cut after {progress.done} of {total} bytes")
+        self._version, self._total = version, total
 
-    @property
-    def _label(self) -> str:
-        return f"download {self.path.name[1:].removesuffix('.part')}"
+    def _append(self, response: http.client.HTTPResponse, most: int | None) -> None:
+        label = f"download {self.path.name[1:].removesuffix('.part')}"
+        progress = Progress(self._total, label, "bytes", done=self.size, scaled=True)
+        try:
+            with open(self.path, "r+b" if self.size else "wb") as file, progress:
+                file.truncate(self.size)
+                file.seek(self.size)
+                try:
+                    self._fill(file, response, most, progress)
+                finally:
+                    self._save(file)
+        except OSError as error:  # the disk's; writing does not name the file
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
-    def _version(self) -> str | None:
-        """Return the server's mark of the version that the part is of, if it can be resumed."""
-        if not self.path.exists() or not self._notes.exists():
-            return None
-        notes = json.loads(self._notes.read_text(encoding="utf-8"))
-        return notes["version"] if notes["url"] == self._url else None
+    def _fill(
+        self,
+        file: BinaryIO,
+        response: http.client.HTTPResponse,
+        most: int | None,
+        progress: Progress,
+    ) -> None:
+        saved = self.size
+        while block := _read(response):
+            if most is not None and self.size + len(block) > most:
+                raise DownloadError(f"the server does not stop at the {most} bytes of the file")
+            file.write(block)
+            self._sha256.update(block)
+            self.size += len(block)
+            progress.advance(len(block))
+            if self.size - saved >= _SURE:
+                self._save(file)
+                saved = self.size
 
-    def discard(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._notes.unlink(missing_ok=True)
 
-    def finish(self, path: Path) -> None:
-        with open(self.path, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(self.path, path)
-        self._notes.unlink()
+class _Logins(urllib.request.BaseHandler):
+    """Tells each host, also one that an address leads to, its own login and nobody else's."""
+
+    def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        """Add a login to a request, which is not taken along to where it leads."""
+        parts = urlsplit(request.full_url)
+        if login := _login(parts.hostname or "", is_secure=parts.scheme == "https"):
+            request.add_unredirected_header("Authorization", login)
+        return request
+
+    https_request = http_request
+
+
+def _login(host: str, *, is_secure: bool) -> str | None:
+    """Return how the user of this machine introduces himself to a host, if at all."""
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if token and host == "huggingface.co" and is_secure:
+        return f"Bearer {token}"
+    try:
+        found = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+    except FileNotFoundError:
+        return None
+    except (OSError, netrc.NetrcParseError, UnicodeError) as error:
+        raise DownloadError(f"~/.netrc cannot be read: {error}") from error
+    if found is None:
+        return None
+    name, account, password = found
+    return "Basic " + base64.b64encode(f"{name or account}:{password}".encode()).decode()
+
+
+def _check_local(url: str) -> None:
+    """Refuse a file of this machine that is none; a pipe would never end, nor a device."""
+    if urlsplit(url).scheme == "file":
+        path = Path(urllib.request.url2pathname(urlsplit(url).path))
+        if not path.is_file():
+            raise DownloadError(f"there is no file {path}")
+
+
+def _answer(error: urllib.error.HTTPError) -> str:
+    """Say what a server answers, in one line, and what to do."""
+    # The Hugging Face hub says in a header what is wrong: no such revision, a gated model.
+    words = f"{error.reason} {error.headers.get('X-Error-Message', '') if error.headers else ''}"
+    words = " ".join("".join(c if c.isprintable() else " " for c in words).split())[:300]
+    cure = _CURES.get(error.code)
+    return f"the server answers {error.code} {words}" + (f" ({cure})" if cure else "")
 
 
 def _version_of(response: http.client.HTTPResponse) -> str | None:
@@ -273,11 +454,25 @@ def _version_of(response: http.client.HTTPResponse) -> str | None:
     return response.headers.get("Last-Modified")
 
 
-def _first(response: http.client.HTTPResponse) -> int | None:
-    """Return the position of the first byte that a partial answer holds."""
-    unit, _, positions = response.headers.get("Content-Range", "").partition(" ")
-    first = positions.partition("-")[0]
-    return int(first) if unit == "bytes" and first.isdigit() else None
+def _is_chunked(response: http.client.HTTPResponse) -> bool:
+    """Tell whether the end of an answer is marked, whatever its length."""
+    return bool(getattr(response, "chunked", False))
+
+
+def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
+    """Return the position of an answer's first byte, and how long the whole file is, if told."""
+    length = response.headers.get("Content-Length", "").strip()
+    length = int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+    if response.status != 206:
+        return 0, None if _is_chunked(response) else length
+    told = response.headers.get("Content-Range", "")
+    part = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", told.strip())
+    if part is None:
+        return -1, None
+    first, total = part.groups()
+    if total != "*":
+        return int(first), int(total)
+    return int(first), None if length is None else int(first) + length
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
@@ -285,43 +480,120 @@ def _read(response: http.client.HTTPResponse) -> bytes:
         return response.read(_BLOCK)
     except TimeoutError as error:
         raise _Cut("no data for too long") from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise _Cut(f"the connection was cut ({error})") from error
 
 
-def _check(file: Path, path: Path, wanted: Mapping[str, Any]) -> None:
-    """Compare a file, to be known as `path`, with what is published or recorded of it."""
-    found = _digests(file)
-    record = path.with_name(f"{path.name}.sha256")
+def _is_hashed(published: Mapping[str, Any]) -> bool:
+    return published["sha256"] is not None or published["md5"] is not None
+
+
+def _remove_stand_in(path: Path, published: Mapping[str, Any]) -> bool:
+    """Remove what was trusted and is surely not the file; tell whether it was such."""
+    with open(path, "rb") as file:
+        what = None if _is_hashed(published) else came_instead(file.read(_BEGINNING))
+    if what is None:
+        return False
+    logger.warning("%s: it is %s; downloading it again", path, what)
+    path.unlink()
+    _record_of(path).unlink(missing_ok=True)
+    return True
+
+
+def _is_right(file: Path, published: Mapping[str, Any]) -> bool:
+    try:
+        _check(file, file, published)
+    except DownloadError:
+        return False
+    return True
+
+
+def _check(file: Path, path: Path, published: Mapping[str, Any]) -> str:
+    """Compare a file, to be known as `path`, with what is published or recorded of it.
+
+    Returns
+    -------
+    str
+        Its SHA-256.
+    """
+    found = _inspect(file)
+    what = came_instead(found.beginning)
     for name in ("bytes", "sha256", "md5"):
-        if wanted[name] is not None and found[name] != wanted[name]:
+        if published[name] is not None and getattr(found, name) != published[name]:
+            nature = "" if what is None else f"it is {what}, "
             raise DownloadError(
-                f"wrong file: its {name} is {found[name]}, published is {wanted[name]}"
+                f"wrong file: {nature}its {name} is {getattr(found, name)}, "
+                f"published is {published[name]}"
             )
-    if wanted["sha256"] is not None or wanted["md5"] is not None:
-        logger.info("%s: as published (sha256 %s)", path, found["sha256"])
-    elif not record.exists():
+    if _is_hashed(published):
+        return found.sha256
+    if what is not None:
+        raise DownloadError(
+            f"wrong file: it is {what}; is the address that of a page, or does it want a login?"
+        )
+    recorded = _read_record(path)
+    if recorded not in (None, found.sha256):
+        raise DownloadError(
+            f"wrong file: its sha256 is {found.sha256}, recorded on first use was {recorded} "
+            f"(in {_record_of(path)}; delete that if the change is meant)"
+        )
+    return found.sha256
+
+
+def _trust(path: Path, sha256: str, published: Mapping[str, Any]) -> None:
+    """Say why a file is trusted; record its hash where nothing else tells it from others."""
+    if _is_hashed(published):
+        logger.info("%s: as published (sha256 %s)", path, sha256)
+    elif _read_record(path) is not None:
+        logger.info("%s: as on first use (sha256 %s)", path, sha256)
+    else:
+        record = _record_of(path)
         logger.info(
             "%s: trust on first use: no hash is published; its sha256 %s is recorded in %s",
             path,
-            found["sha256"],
+            sha256,
             record,
         )
-        record.write_text(f"{found['sha256']}  {path.name}\n", encoding="utf-8")
-    elif (recorded := record.read_text(encoding="utf-8").split()[0]) != found["sha256"]:
-        raise DownloadError(
-            f"wrong file: its sha256 is {found['sha256']}, recorded on first use was {recorded} "
-            f"(in {record}; delete that if the change is meant)"
-        )
-    else:
-        logger.info("%s: as on first use (sha256 %s)", path, recorded)
+        with atomic_path(record) as temporary:
+            temporary.write_text(f"{sha256}  {path.name}\n", encoding="utf-8")
 
 
-def _digests(path: Path) -> dict[str, Any]:
-    """Return the size and the hashes of a file."""
+def _record_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _read_record(path: Path) -> str | None:
+    """Return the SHA-256 that was recorded of a file; None if there is none, or it was torn."""
+    try:
+        words = _record_of(path).read_text(encoding="utf-8").split()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    return words[0].lower() if words and re.fullmatch("[0-9a-fA-F]{64}", words[0]) else None
+
+
+class _Found(NamedTuple):
+    """What a file is: its first bytes, its size and its hashes."""
+
+    beginning: bytes
+    bytes: int
+    sha256: str
+    md5: str
+
+
+def _inspect(path: Path) -> _Found:
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    size, beginning = 0, b""
     with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
+        for block in _blocks(file):
+            beginning = beginning or block[:_BEGINNING]
+            size += len(block)
             sha256.update(block)
             md5.update(block)
-    return {"bytes": path.stat().st_size, "sha256": sha256.hexdigest(), "md5": md5.hexdigest()}
+    return _Found(beginning, size, sha256.hexdigest(), md5.hexdigest())
+
+
+def _blocks(file: BinaryIO, size: int | None = None) -> Iterator[bytes]:
+    """Yield the content of a file in pieces, or so many bytes of it."""
+    while block := file.read(_BLOCK if size is None else min(size, _BLOCK)):
+        size = None if size is None else size - len(block)
+        yield block

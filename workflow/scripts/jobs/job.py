@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from dds.progress import Interrupted
 from jobs.alone import stand_in
+from jobs.records import check_inputs, write_records
 from jobs.running import recorded
 
 #: Exit status of a job that was asked to stop and has saved what it had done.
@@ -23,8 +24,11 @@ _log = logging.getLogger("job")
 
 
 @contextmanager
-def job(namespace: dict[str, Any]) -> Iterator[Any]:
+def job(namespace: dict[str, Any], *, trusting: bool = False) -> Iterator[Any]:
     """Give a rule's script what it works on, log to the rule's log file, and fail in one line.
+
+    What the job reads must be what was made for this study, and what it makes gets a record
+    (`jobs.records`).
 
     Lines of level INFO and above go to ``snakemake.log[0]`` with the time; the first says
     where the job runs. When the block raises, the log gets the traceback and, as its
@@ -36,6 +40,8 @@ def job(namespace: dict[str, Any]) -> Iterator[Any]:
     ----------
     namespace : dict
         The script's ``globals()``.
+    trusting : bool, optional
+        Whether the script itself looks at what is wrong with what it reads.
 
     Yields
     ------
@@ -64,7 +70,10 @@ def job(namespace: dict[str, Any]) -> Iterator[Any]:
     _log.info("%s on %s", snakemake.rule, whereabouts())
     try:
         with recorded(snakemake.rule, log_file):
+            if not trusting:
+                check_inputs(snakemake)
             yield snakemake
+            write_records(snakemake)
     except Interrupted as interruption:
         _log.info("interrupted: %s", interruption)
         _end(snakemake, str(interruption), INTERRUPTED)

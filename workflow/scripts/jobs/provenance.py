@@ -80,17 +80,25 @@ def of_artefact(provenance: Provenance, snakemake: Any) -> dict[str, Any]:
     provenance : Provenance
         Started when the artefact's job did.
     snakemake : object
-        The object Snakemake gives the script, with ``params.depends["entry"]`` and
-        ``input.provenance``, the summaries of the experiments behind the artefact.
+        The object Snakemake gives the script, with ``params.depends``, that of a table or
+        figure, and ``input.provenance``, the summaries of the experiments behind it.
 
     Returns
     -------
     dict
-        ``entry`` (of the study file), ``experiments`` (see `summarize`), and how the
-        artefact itself was made.
+        ``entry`` (of the study file), ``experiments`` (see `summarize`), each with how it was
+        sampled in ``sampling``, and how the artefact itself was made.
     """
-    records = read_summaries(snakemake.input.provenance)
-    return provenance.finish(entry=snakemake.params.depends["entry"], experiments=records)
+    depends = snakemake.params.depends
+    records = add_sampling(read_summaries(snakemake.input.provenance), depends["sampling"])
+    return provenance.finish(entry=depends["entry"], experiments=records)
+
+
+def add_sampling(
+    records: Mapping[str, Mapping[str, Any]], sampling: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return the records of experiments, each with how the study says that it is sampled."""
+    return {name: {**record, "sampling": sampling[name]} for name, record in records.items()}
 
 
 def read_summaries(paths: Iterable[str | Path]) -> dict[str, dict[str, Any]]:

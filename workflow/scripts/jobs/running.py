@@ -26,6 +26,9 @@ from jobs.processes import HEARTBEAT, STALE_AFTER, is_alive, names_a_process, th
 #: Seconds between two looks at how far a job is.
 INTERVAL = 1.0
 
+# Kinds of jobs that count what they do, once they are at it; others are short.
+_COUNTING = ("certify", "train", "finetune", "download")
+
 _facts: dict[str, Any] = {}
 
 
@@ -77,6 +80,7 @@ class Running:
     total: int | None = None
     rate: float | None = None
     seconds_left: float | None = None
+    log: str = ""  # where its log lies
     updated: float = 0.0  # when the file was written
 
     @property
@@ -84,7 +88,7 @@ class Running:
         """``waiting``, ``starting`` or ``running``."""
         if self.waits_for:
             return "waiting"
-        return "starting" if self.unit is None else "running"
+        return "starting" if self.unit is None and self.kind in _COUNTING else "running"
 
     @property
     def is_alive(self) -> bool:
@@ -115,9 +119,12 @@ def read_record(path: str | Path) -> Running | None:
         with Path(path).open(encoding="utf-8") as file:
             found = json.load(file)
             updated = os.fstat(file.fileno()).st_mtime
+        if not names_a_process(found):
+            return None
         known = {field.name for field in dataclasses.fields(Running)}
         wanted = {key: value for key, value in found.items() if key in known}
-        return Running(**wanted | {"updated": updated}) if names_a_process(found) else None
+        log = str(Path(path).with_suffix(".log"))
+        return Running(**wanted | {"log": log, "updated": updated})
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -159,7 +166,7 @@ def recorded(rule: str, log: str | Path) -> Iterator[None]:
     """
     path, ended = record_path(log), threading.Event()
     fixed = {
-        "rule": rule, "kind": rule.partition("_")[0], "name": _name(rule, Path(log)),
+        "rule": rule, "kind": rule.partition("_")[0], "name": _name(Path(log)),
         "started": time.time(), **this_process(),
     }  # fmt: skip
     writer = threading.Thread(target=_keep, args=(path, fixed, ended), daemon=True)
@@ -173,10 +180,10 @@ def recorded(rule: str, log: str | Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _name(rule: str, log: Path) -> str:
+def _name(log: Path) -> str:
     """Return what a job is about, by the place of its log: logs/RULE/..."""
     parts = log.with_suffix("").parts
-    after = parts[parts.index(rule) + 1 :] if rule in parts else ()
+    after = parts[parts.index("logs") + 2 :] if "logs" in parts else ()
     return " ".join(after).replace("sigma_", "sigma ")
 
 

@@ -32,6 +32,47 @@ from jobs.work import Work, resume
 _log = logging.getLogger("shard")
 
 
+def expected_samples(votes: Votes, n0: int, n: int) -> int | None:
+    """Return how many samples there will be when all images are finished, as far as is known.
+
+    Of an image that is finished, or that its plan wants all `n` samples of, it is known. The
+    others are expected to take, from where they are, what images took so far: the samples
+    there are, divided by the images of which the end is known. (That is the estimate of an
+    exponential distribution's mean from samples some of which are cut off.)
+
+    Parameters
+    ----------
+    votes : Votes
+        The votes so far.
+    n0, n : int
+        Selection samples, and the most estimation samples, of an image.
+
+    Returns
+    -------
+    int or None
+        None while no image's end is known.
+
+    Examples
+    --------
+    Four images, of which one is finished after 200 samples, and one has 100:
+
+    >>> votes = Votes.none(images=4, classifiers=1, classes=2)
+    >>> votes.selection[:2, 0, 0], votes.estimation[0, 0, 0], votes.goals[:2, 0] = 100, 100, 100
+    >>> expected_samples(votes, n0=100, n=1000)
+    1200
+    """
+    estimated = votes.estimation.sum(axis=2)
+    drawn = votes.selection.sum(axis=2).max(axis=1) + estimated.max(axis=1)
+    finished = ((votes.goals >= 0) & (estimated >= votes.goals)).all(axis=1)
+    known = finished | (votes.goals == n).any(axis=1)
+    if not known.any():
+        return None
+    ends = np.where(finished, drawn, n0 + n)
+    mean = (ends[known].sum() + drawn[~known].sum()) / known.sum()
+    ends[~known] = np.minimum(drawn[~known] + mean, n0 + n)
+    return int(ends.sum())
+
+
 class ShardVotes:
     """The votes of a shard, and the record of the jobs that drew them.
 
@@ -67,9 +108,8 @@ class ShardVotes:
         metadata: Mapping[str, Any],
     ) -> None:
         self._work, self.votes = work, votes
-        if work.state is not None:
-            with np.load(io.BytesIO(work.state)) as arrays:
-                self.votes = Votes(**arrays)
+        if kept := work.take_up(_read_votes):
+            self.votes = kept
             _log.info("going on after %d samples", self.votes.samples)
         else:
             _take_over(votes, work.output, images, classifiers, metadata)
@@ -115,6 +155,11 @@ class ShardVotes:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **vars(self.votes))
         return buffer.getvalue()
+
+
+def _read_votes(state: bytes) -> Votes:
+    with np.load(io.BytesIO(state)) as arrays:
+        return Votes(**arrays)
 
 
 def _take_over(
@@ -241,14 +286,16 @@ class ShardJob:
 
     def _count_votes(self, kept: ShardVotes) -> dict[str, Any]:
         """Sample the images, with a checkpoint now and then and at the end."""
-        smoothed, every_image = self._smooth(), len(self._images)
-        at_most = every_image * (self._plan.n0 + self._plan.n)
-        experiment = self.metadata["experiment"]
+        smoothed, experiment = self._smooth(), self.metadata["experiment"]
         label = f"certify {experiment} sigma {self._sigma:g} {self._shard}"
-        with Progress(at_most, label, "samples", done=kept.votes.samples) as progress:
+
+        def whole() -> int | None:
+            return expected_samples(kept.votes, self._plan.n0, self._plan.n)
+
+        with Progress(whole(), label, "samples", done=kept.votes.samples) as progress:
 
             def after_batch(votes: Votes) -> None:
-                progress.advance(votes.samples - progress.done)
+                progress.advance(votes.samples - progress.done, total=whole())
                 if self._stop():
                     raise Interrupted(f"stopped after {progress.done} samples, which are saved")
                 kept.save_sometimes()

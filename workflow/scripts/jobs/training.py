@@ -36,9 +36,9 @@ class TrainingState:
 
     def load(self) -> dict[str, Any] | None:
         """Return the state that an interrupted run has saved, or None."""
-        if self._work.state is None:
-            return None
-        return torch.load(io.BytesIO(self._work.state), map_location="cpu", weights_only=True)
+        return self._work.take_up(
+            lambda state: torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
+        )
 
     def save(self, state: dict[str, Any], iteration: int) -> None:
         """Write the state after so many iterations."""

@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dds.files import remove_leftovers
 from dds.progress import Interrupted
 from jobs.checkpoints import UnusableCheckpoint, load_checkpoint, save_checkpoint
 from jobs.energy import EnergyMeter
 from jobs.lock import Lock, hold
+
+Read = TypeVar("Read")
 
 _log = logging.getLogger("work")
 
@@ -52,6 +54,24 @@ class Work:
         except UnusableCheckpoint as reason:
             _log.warning("%s; the work starts over", reason)
         self._started = self._saved = time.monotonic()
+
+    def take_up(self, read: Callable[[bytes], Read]) -> Read | None:
+        """Return what `read` makes of the state that an earlier job left, or None.
+
+        None where there is no state, and where it cannot be read, as by another version of
+        what wrote it: the log names the checkpoint, and the work starts over.
+        """
+        if self.state is None:
+            return None
+        try:
+            return read(self.state)
+        except Exception as error:  # of whatever kind
+            reason = " ".join(str(error).split()) or type(error).__name__
+            _log.warning(
+                "checkpoint %s cannot be read (%s); the work starts over", self._checkpoint, reason
+            )
+            self.state, self._earlier = None, {}
+            return None
 
     def earlier(self, fact: str) -> Any:
         """Return a fact of the jobs before this one, such as ``samples_drawn``; 0 for none."""

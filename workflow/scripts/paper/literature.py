@@ -6,16 +6,19 @@ The files are config/literature/*.csv; their README.md describes the columns.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from dds.files import sha256
-from dds.logs import find_logs, read_log
+from dds.logs import read_log
 from dds.statistics.accuracy import certified_accuracy
+from paper.linked_logs import find_linked_logs
 
 STATUSES = ("printed", "not_reported", "not_legible")
 
-_NUMBERS = ("sigma", "radius", "certified_accuracy", "clean_accuracy")
+_ACCURACIES = ("certified_accuracy", "clean_accuracy")
+_NUMBERS = ("sigma", "radius", *_ACCURACIES, "images")
 _CHOICES = {
     "off_the_shelf": ("none", "half", "full", "not_legible", ""),
     "extra_data": ("yes", "no", ""),
@@ -23,7 +26,10 @@ _CHOICES = {
 }
 _PUBLISHED = ("table", "row", "off_the_shelf", "extra_data", *_NUMBERS, "status")
 _CELL = ["table", "row", "extra_data", "sigma", "radius"]
-_LINKS = ("table", "row", "radius", "sigma", "repository", "commit", "path", "bytes", "sha256")
+#: What a link shares with the published cell whose log it names.
+_LINKED = ["table", "row", "extra_data", "radius"]
+_FILE = ("repository", "commit", "path", "bytes", "sha256")
+_LINKS = (*_LINKED, "sigma", *_FILE, "images", *_ACCURACIES)
 
 
 def read_published(path: str | Path) -> pd.DataFrame:
@@ -39,8 +45,10 @@ def read_published(path: str | Path) -> pd.DataFrame:
     DataFrame
         The file's columns: ``table``, ``row``, ``off_the_shelf``, ``extra_data`` and
         ``status`` as text; ``sigma``, ``radius`` ([0,1] pixel units),
-        ``certified_accuracy`` and ``clean_accuracy`` (percent) as numbers, NaN where
-        a cell is empty.
+        ``certified_accuracy`` and ``clean_accuracy`` (percent) and ``images``, how many
+        they were measured on, as numbers, NaN where a cell is empty; and ``rounding``, how
+        far (points) a value can lie from what is printed: 0.5 in rows that print whole
+        percents alone, as many papers do, else 0.05.
 
     Raises
     ------
@@ -54,8 +62,8 @@ def read_published(path: str | Path) -> pd.DataFrame:
     >>> path = Path(tempfile.mkdtemp(), "published.csv")
     >>> _ = path.write_text(
     ...     "table,row,off_the_shelf,extra_data,sigma,radius,certified_accuracy,clean_accuracy,"
-    ...     "status\n"
-    ...     "3,RS,none,no,,0.5,43.0,75.0,printed\n"
+    ...     "images,status\n"
+    ...     "3,RS,none,no,,0.5,43.0,75.0,500,printed\n"
     ... )
     >>> cells = published_cells(read_published(path), "3", "RS")
     >>> cells[["radius", "certified_accuracy"]].to_numpy().tolist()
@@ -67,17 +75,27 @@ def read_published(path: str | Path) -> pd.DataFrame:
         _refuse(path, wrong, f"{column} must be one of {', '.join(filter(None, allowed))}")
     for column in _NUMBERS:
         published[column] = _numbers(path, published, column)
-    for column in ("certified_accuracy", "clean_accuracy"):
+    for column in _ACCURACIES:
         outside = published[column].notna() & ~published[column].between(0, 100)
         _refuse(path, outside, f"{column} must lie between 0 and 100")
     negative = published["radius"].isna() | (published["radius"] < 0)
     _refuse(path, negative, "radius must be at least 0")
+    images = published["images"]
+    wrong = images.notna() & ((images < 1) | (images % 1 != 0))
+    _refuse(path, wrong, "images must be a whole number of at least 1")
     printed = published["status"] == "printed"
-    numbers = published[["certified_accuracy", "clean_accuracy"]].notna()
+    numbers = published[list(_ACCURACIES)].notna()
     _refuse(path, printed & ~numbers["certified_accuracy"], "a printed cell needs its number")
     _refuse(path, ~printed & numbers.any(axis=1), "a cell that was not printed has no number")
     _refuse(path, published.duplicated(_CELL), "the cell comes twice")
-    return published
+    return published.assign(rounding=_rounding(published))
+
+
+def _rounding(published: pd.DataFrame) -> pd.Series:
+    """Return half of a unit of the last digit that each cell's row was printed with."""
+    whole = (published[list(_ACCURACIES)].fillna(0) % 1 == 0).all(axis=1)
+    rows = whole.groupby([published[name] for name in ("table", "row", "extra_data")])
+    return pd.Series(np.where(rows.transform("all"), 0.5, 0.05), published.index)
 
 
 def published_cells(
@@ -121,6 +139,47 @@ def published_cells(
     return cells
 
 
+def add_logged(published: pd.DataFrame, links: str | Path) -> pd.DataFrame:
+    """Add to published cells what is known of their authors' public logs.
+
+    Parameters
+    ----------
+    published : DataFrame
+        From `read_published`.
+    links : str or Path
+        A CSV file, one row a published cell and its log, and what the log gives there.
+
+    Returns
+    -------
+    DataFrame
+        `published` with the columns ``logged_accuracy`` and ``logged_clean_accuracy``
+        (percent), and ``logged_otherwise``: whether one of the two, rounded as the row is,
+        is not what is printed; all missing where no public log is known.
+
+    Raises
+    ------
+    ValueError
+        If the CSV file is damaged, or a link leads to no cell, naming the line.
+
+    Notes
+    -----
+    A link names its cell by ``table``, ``row``, ``extra_data`` and ``radius``: two rows of
+    one name are told apart by ``extra_data``.
+    """
+    known = _read_links(links)
+    cells = pd.MultiIndex.from_frame(published[_LINKED])
+    unknown = ~pd.MultiIndex.from_frame(known[_LINKED]).isin(cells)
+    _refuse(links, pd.Series(unknown), "leads to no cell of the published tables")
+    names = {name: f"logged_{name.removeprefix('certified_')}" for name in _ACCURACIES}
+    known = known[[*_LINKED, *_ACCURACIES]].rename(columns=names)
+    merged = published.merge(known, on=_LINKED, how="left")
+    apart = [(merged[name] - merged[logged]).abs() for name, logged in names.items()]
+    # Logs give two digits, of which the last is rounded.
+    apart = pd.concat(apart, axis=1).max(axis=1)
+    otherwise = (apart > merged["rounding"] + 0.005).astype("boolean").mask(apart.isna())
+    return merged.assign(logged_otherwise=otherwise)
+
+
 def add_recomputed(published: pd.DataFrame, links: str | Path, folder: str | Path) -> pd.DataFrame:
     """Add to published cells what their authors' logs say, where those are at hand.
 
@@ -135,16 +194,16 @@ def add_recomputed(published: pd.DataFrame, links: str | Path, folder: str | Pat
     -------
     DataFrame
         `published` with the columns ``recomputed_accuracy`` and
-        ``recomputed_clean_accuracy`` (percent), NaN where no log is at hand.
+        ``recomputed_clean_accuracy`` (percent), NaN where no log is at hand, and ``log``:
+        its images, as `dds.logs.read_log` returns them, or None.
     """
     names = {
         "certified_accuracy": "recomputed_accuracy",
         "clean_accuracy": "recomputed_clean_accuracy",
     }
     recomputed = recompute_published(links, folder).rename(columns=names)
-    return published.merge(
-        recomputed.drop(columns=["sigma", "images"]), on=["table", "row", "radius"], how="left"
-    )
+    merged = published.merge(recomputed.drop(columns=["sigma", "images"]), on=_LINKED, how="left")
+    return merged.assign(log=merged["log"].astype(object).where(merged["log"].notna(), None))
 
 
 def recompute_published(links: str | Path, folder: str | Path) -> pd.DataFrame:
@@ -155,46 +214,55 @@ def recompute_published(links: str | Path, folder: str | Path) -> pd.DataFrame:
     links : str or Path
         A CSV file, one row a published cell and its log.
     folder : str or Path
-        Where logs lie, under any names: a log is known by its SHA-256. A folder that
-        does not exist holds none.
+        Where logs lie, under any names; see `paper.linked_logs.find_linked_logs`.
 
     Returns
     -------
     DataFrame
-        ``table``, ``row``, ``sigma``, ``radius``, ``images``, ``certified_accuracy``
-        and ``clean_accuracy`` (percent) of the cells whose log is at hand.
+        ``table``, ``row``, ``extra_data``, ``sigma``, ``radius``, ``images``,
+        ``certified_accuracy`` and ``clean_accuracy`` (percent) of the cells whose log is at
+        hand, and ``log``, its images.
 
     Raises
     ------
     ValueError
-        If the CSV file or a log that it names is damaged, naming the line.
+        If `folder` is no folder or holds no log that is linked, or the CSV file or a log that
+        it names is damaged, naming the line.
     """
-    wanted = _read_csv(links, _LINKS)
-    for column in ("radius", "sigma"):
-        wanted[column] = _numbers(links, wanted, column)
-    found = {sha256(path): path for path in find_logs(folder)}
+    wanted = _read_links(links)
+    logs = find_linked_logs(links, folder)
     cells = [
-        {"table": link.table, "row": link.row, "sigma": link.sigma, "radius": link.radius}
-        | _accuracy(found[link.sha256], link.sigma, link.radius)
+        {name: getattr(link, name) for name in (*_LINKED, "sigma")}
+        | _accuracy(read_log(logs[link.sha256], sigma=link.sigma), link.radius)
         for link in wanted.itertuples()
-        if link.sha256 in found
+        if link.sha256 in logs
     ]
-    columns = ["table", "row", "sigma", "radius", "images", "certified_accuracy", "clean_accuracy"]
-    return pd.DataFrame(cells, columns=columns)
+    return pd.DataFrame(cells)
 
 
-def _accuracy(log: Path, sigma: float, radius: float) -> dict[str, float]:
-    accuracy = certified_accuracy(read_log(log, sigma=sigma), [0, radius]).set_index("radius")
+def _read_links(path: str | Path) -> pd.DataFrame:
+    links = _read_csv(path, _LINKS)
+    for column in ("radius", "sigma", "images", *_ACCURACIES):
+        links[column] = _numbers(path, links, column)
+    _refuse(path, links.duplicated(_LINKED), "the cell comes twice")
+    return links
+
+
+def _accuracy(log: pd.DataFrame, radius: float) -> dict[str, Any]:
+    accuracy = certified_accuracy(log, [0, radius]).set_index("radius")
     return {
-        "images": int(accuracy["images"].iloc[0]),
+        "images": len(log),
         "certified_accuracy": 100 * float(accuracy.loc[radius, "accuracy"]),
         "clean_accuracy": 100 * float(accuracy.loc[0, "accuracy"]),
+        "log": log,
     }
 
 
 def _read_csv(path: str | Path, columns: tuple[str, ...]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path} is not a CSV file: {' '.join(str(error).split())}") from error
     if tuple(table.columns) != columns:

@@ -29,6 +29,11 @@ class RadiusColumns(Captioned):
     """A table with a column for each radius."""
 
     radii: Radii = key("The radii of the columns in [0,1] pixel units.", paper="4.1")
+    intervals: bool = key(
+        "Whether each accuracy stands with its 95% confidence interval over images. Without them "
+        "a note says how far the widest reaches; the .csv file has them all.",
+        False,
+    )
 
 
 class Titled(Keys):

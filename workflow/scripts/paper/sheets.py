@@ -1,11 +1,27 @@
-"""Tables as people read them, written as plain text, Markdown, LaTeX and HTML."""
+"""Tables as people read them, written as plain text, Markdown, LaTeX and HTML.
+
+What people wrote (labels, titles, captions) may hold any character: every form shows it as
+it is, in one line.
+"""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+import itertools
+import re
+import textwrap
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from paper.references import as_bibtex, as_text
+
+#: Hayagriva entries by key, see `paper.references`.
+References = Mapping[str, Mapping[str, Any]]
+
+#: Width of the notes below a table in a terminal.
+_TEXT_WIDTH = 88
 
 
 @dataclass(frozen=True)
@@ -21,13 +37,22 @@ class Cell:
     mark : str
         The sign of a note, set behind the text.
     bold : bool
-        Whether it is the best of its column.
+        Whether it is among the best of its column.
+    interval : str
+        A confidence interval, set behind the mark in small type.
+    cite : str
+        The key of a reference, cited behind all that.
+    value : float, optional
+        The number it shows, where it competes with others of its column.
     """
 
     text: str
     raised: str = ""
     mark: str = ""
     bold: bool = False
+    interval: str = ""
+    cite: str = ""
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,16 +68,21 @@ class Sheet:
     rows : list of list of Cell
         As wide as `columns`.
     notes : list of str
-        What the signs in the cells mean.
+        What the numbers are, and what the signs in the cells mean.
+    bold : str
+        A last note, where there is bold type: what it means.
     """
 
     title: str
     columns: list[str]
     rows: list[list[Cell]]
     notes: list[str] = field(default_factory=list)
+    bold: str = ""
 
 
-def to_markdown(sheets: Sequence[Sheet], caption: str) -> str:
+def to_markdown(
+    sheets: Sequence[Sheet], caption: str, *, label: str = "", references: References | None = None
+) -> str:
     """Write sheets as Markdown tables.
 
     Parameters
@@ -61,6 +91,10 @@ def to_markdown(sheets: Sequence[Sheet], caption: str) -> str:
         The panels of the table, in order.
     caption : str
         Stands above them.
+    label : str, optional
+        Name of an anchor, for links.
+    references : mapping, optional
+        The references that cells cite; they are numbered and listed at the end.
 
     Returns
     -------
@@ -81,19 +115,26 @@ def to_markdown(sheets: Sequence[Sheet], caption: str) -> str:
     † answers one class.
     <BLANKLINE>
     """
+    numbers = _numbered(sheets)
 
     def cell(cell: Cell) -> str:
-        text = f"**{cell.text}**" if cell.bold else cell.text
-        raised = f"<sup>({cell.raised})</sup> " if cell.raised else ""
-        return f"{raised}{text}{cell.mark}"
+        text = _markdown(cell.text)
+        text = f"**{text}**" if cell.bold else text
+        raised = f"<sup>({_markdown(cell.raised)})</sup> " if cell.raised else ""
+        interval = f" <sub>{cell.interval}</sub>" if cell.interval else ""
+        cited = f" [{numbers[cell.cite]}]" if cell.cite else ""
+        return f"{raised}{text}{_markdown(cell.mark)}{interval}{cited}"
 
-    parts = [caption]
+    parts = [f'<a id="{html.escape(label)}"></a>'] * bool(label) + [_paragraph(caption)]
     for sheet in sheets:
         rows = [[cell(c) for c in row] for row in sheet.rows]
-        lines = [sheet.columns, ["---"] + ["---:"] * (len(sheet.columns) - 1), *rows]
+        heads = [_markdown(column) for column in sheet.columns]
+        lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *rows]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        parts += [f"**{sheet.title}**"] * bool(sheet.title) + [table]
-    return "\n\n".join(parts + _all_notes(sheets)) + "\n"
+        parts += [f"**{_markdown(sheet.title)}**"] * bool(sheet.title) + [table]
+    parts += map(_paragraph, _all_notes(sheets))
+    parts += [f"[{number}] {_markdown(text)}" for number, text in _listed(numbers, references)]
+    return "\n\n".join(parts) + "\n"
 
 
 def to_text(sheets: Sequence[Sheet], caption: str) -> str:
@@ -109,7 +150,7 @@ def to_text(sheets: Sequence[Sheet], caption: str) -> str:
     Returns
     -------
     str
-        With the notes of all sheets below, each once.
+        With the notes of all sheets below, each once; references and bold type are left out.
 
     Examples
     --------
@@ -125,26 +166,25 @@ def to_text(sheets: Sequence[Sheet], caption: str) -> str:
     """
 
     def cell(cell: Cell) -> str:
-        return f"({cell.raised}) {cell.text}{cell.mark}" if cell.raised else cell.text + cell.mark
+        raised = f"({cell.raised}) " if cell.raised else ""
+        interval = f" {cell.interval}" if cell.interval else ""
+        return _one_line(f"{raised}{cell.text}{cell.mark}{interval}")
 
-    parts = [caption]
+    parts = [_filled(caption)]
     for sheet in sheets:
-        rows = [sheet.columns, *([cell(c) for c in row] for row in sheet.rows)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                text.rjust(width) if position else text.ljust(width)
-                for position, (text, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        rule = "-" * len(lines[0])
-        parts += [sheet.title] * bool(sheet.title)
+        heads = [_one_line(column) for column in sheet.columns]
+        rows = [heads, *([cell(c) for c in row] for row in sheet.rows)]
+        widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(_padded, row, widths, itertools.count())).rstrip() for row in rows]
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        parts += [_one_line(sheet.title)] * bool(sheet.title)
         parts.append("\n".join([lines[0], rule, *lines[1:]]))
-    return "\n\n".join(parts + _all_notes(sheets)) + "\n"
+    return "\n\n".join([*parts, *map(_filled, _each_once(sheets, "notes"))]) + "\n"
 
 
-def to_latex(sheets: Sequence[Sheet], caption: str) -> str:
+def to_latex(
+    sheets: Sequence[Sheet], caption: str, *, label: str = "", references: References | None = None
+) -> str:
     r"""Write sheets as one LaTeX table environment.
 
     Parameters
@@ -152,18 +192,24 @@ def to_latex(sheets: Sequence[Sheet], caption: str) -> str:
     sheets : sequence of Sheet
         The panels of the table, in order.
     caption : str
-        Stands below them, before the notes.
+        Stands above them; the notes stand below.
+    label : str, optional
+        For ``\ref``.
+    references : mapping, optional
+        The references that cells ``\cite``; in BibTeX's format as comments at the end.
 
     Returns
     -------
     str
-        For a document with the packages booktabs and wasysym.
+        For a document with the packages amssymb, booktabs and wasysym.
 
     Examples
     --------
     >>> row = [Cell("σ = 0.25"), Cell("76.0", raised="81.5", bold=True)]
-    >>> lines = to_latex([Sheet("", ["Noise", "ε = 0.5"], [row])], "Accuracy.").splitlines()
-    >>> print(lines[5], lines[7], sep="\n")
+    >>> sheet = Sheet("", ["Noise", "ε = 0.5"], [row])
+    >>> lines = to_latex([sheet], "Accuracy.", label="tab:a").splitlines()
+    >>> print(lines[3], lines[6], lines[8], sep="\n")
+    \caption{Accuracy.}\label{tab:a}
     Noise & $\varepsilon$ = 0.5 \\
     $\sigma$ = 0.25 & \textsuperscript{(81.5)}\textbf{76.0} \\
     """
@@ -173,9 +219,17 @@ def to_latex(sheets: Sequence[Sheet], caption: str) -> str:
         text = rf"\textbf{{{text}}}" if cell.bold else text
         raised = rf"\textsuperscript{{({_latex(cell.raised)})}}" if cell.raised else ""
         mark = rf"\textsuperscript{{{_latex(cell.mark)}}}" if cell.mark else ""
-        return f"{raised}{text}{mark}"
+        interval = rf" {{\scriptsize {_latex(cell.interval)}}}" if cell.interval else ""
+        cited = rf"~\cite{{{cell.cite}}}" if cell.cite else ""
+        return f"{raised}{text}{mark}{interval}{cited}"
 
-    lines = [r"% Needs \usepackage{booktabs,wasysym}.", r"\begin{table}", r"\centering"]
+    named = rf"\label{{{label}}}" if label else ""
+    lines = [
+        r"% Needs \usepackage{amssymb,booktabs,wasysym}.",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_latex(caption)}}}{named}",
+    ]
     for sheet in sheets:
         lines += [rf"\emph{{{_latex(sheet.title)}}}\\[2pt]"] * bool(sheet.title)
         lines += [rf"\begin{{tabular}}{{l{'r' * (len(sheet.columns) - 1)}}}", r"\toprule"]
@@ -183,11 +237,17 @@ def to_latex(sheets: Sequence[Sheet], caption: str) -> str:
         lines += [" & ".join(map(cell, row)) + r" \\" for row in sheet.rows]
         lines += [r"\bottomrule", r"\end{tabular}\\[6pt]"]
     notes = " ".join(map(_latex, _all_notes(sheets)))
-    lines += [rf"\caption{{{_latex(caption)}{' ' + notes if notes else ''}}}", r"\end{table}"]
+    lines += [rf"\parbox{{\linewidth}}{{\footnotesize {notes}}}"] * bool(notes)
+    lines += [r"\end{table}"]
+    for key in _numbered(sheets):
+        if references and key in references:
+            lines += ["%", *(f"% {line}" for line in as_bibtex(key, references[key]).splitlines())]
     return "\n".join(lines) + "\n"
 
 
-def to_html(sheets: Sequence[Sheet], caption: str) -> str:
+def to_html(
+    sheets: Sequence[Sheet], caption: str, *, label: str = "", references: References | None = None
+) -> str:
     """Write sheets as an HTML page that needs no other file.
 
     Parameters
@@ -196,27 +256,37 @@ def to_html(sheets: Sequence[Sheet], caption: str) -> str:
         The panels of the table, in order.
     caption : str
         Stands above them.
+    label : str, optional
+        The page's anchor, for links.
+    references : mapping, optional
+        The references that cells cite; they are numbered and listed at the end.
 
     Returns
     -------
     str
         A whole document.
     """
+    numbers = _numbered(sheets)
 
     def cell(cell: Cell) -> str:
-        text = html.escape(cell.text)
+        text = _html(cell.text)
         text = f"<b>{text}</b>" if cell.bold else text
-        raised = f"<sup>({html.escape(cell.raised)})</sup> " if cell.raised else ""
-        return f"<td>{raised}{text}{html.escape(cell.mark)}</td>"
+        raised = f"<sup>({_html(cell.raised)})</sup> " if cell.raised else ""
+        interval = f" <small>{_html(cell.interval)}</small>" if cell.interval else ""
+        cited = f" [{numbers[cell.cite]}]" if cell.cite else ""
+        return f"<td>{raised}{text}{_html(cell.mark)}{interval}{cited}</td>"
 
     parts = []
     for sheet in sheets:
-        head = "".join(f"<th>{html.escape(column)}</th>" for column in sheet.columns)
+        head = "".join(f"<th>{_html(column)}</th>" for column in sheet.columns)
         body = "".join(f"<tr>{''.join(map(cell, row))}</tr>\n" for row in sheet.rows)
-        parts += [f"<h2>{html.escape(sheet.title)}</h2>"] * bool(sheet.title)
+        parts += [f"<h2>{_html(sheet.title)}</h2>"] * bool(sheet.title)
         parts.append(f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>")
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in _all_notes(sheets))
-    return _PAGE.format(caption=html.escape(caption), body="\n".join(parts) + notes)
+    below = [_html(note) for note in _all_notes(sheets)]
+    below += [f"[{number}] {_html(text)}" for number, text in _listed(numbers, references)]
+    notes = "".join(f"<p>{text}</p>" for text in below)
+    body = "\n".join(parts) + notes
+    return _PAGE.format(caption=_html(caption), label=_html(label or "table"), body=body)
 
 
 def to_json(sheets: Sequence[Sheet], caption: str) -> dict[str, Any]:
@@ -233,17 +303,19 @@ def to_json(sheets: Sequence[Sheet], caption: str) -> dict[str, Any]:
     -------
     dict
         ``caption``; ``sheets``, the fields of each `Sheet` and `Cell`; ``notes`` of all sheets,
-        each once. Values are those that JSON can hold.
+        each once. Values are those that JSON can hold; text is in one line.
     """
-    return {
-        "caption": caption,
-        "sheets": [asdict(sheet) for sheet in sheets],
-        "notes": _all_notes(sheets),
-    }
+    return _in_one_line(
+        {
+            "caption": caption,
+            "sheets": [asdict(sheet) for sheet in sheets],
+            "notes": _all_notes(sheets),
+        }
+    )
 
 
 #: How a table is written, by the ending of its file's name.
-WRITERS: dict[str, Callable[[Sequence[Sheet], str], str]] = {
+WRITERS: dict[str, Callable[..., str]] = {
     "md": to_markdown,
     "tex": to_latex,
     "html": to_html,
@@ -258,41 +330,124 @@ table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px so
 th {{ border-bottom: 1px solid; font-weight: normal; font-style: italic; }}
 th, td {{ padding: .2em .9em; text-align: right; }}
 th:first-child, td:first-child {{ text-align: left; }}
-sup {{ color: #666; }}
+sup, small {{ color: #666; }}
 p {{ max-width: 45em; }}
 </style></head>
-<body><p>{caption}</p>
+<body id="{label}"><p>{caption}</p>
 {body}
 </body></html>
 """
 
+_MATH = {
+    "σ": r"\sigma",
+    "ε": r"\varepsilon",
+    "α": r"\alpha",
+    "ℓ": r"\ell",
+    "±": r"\pm",
+    "−": "-",
+    "≥": r"\geq",
+    "≤": r"\leq",
+    "×": r"\times",
+    "†": r"\dagger",
+    "‡": r"\ddagger",
+    "✓": r"\checkmark",
+    "*": r"\ast",
+    "₀": "_0",
+}
 _LATEX = {
-    "&": r"\&",
-    "%": r"\%",
-    "_": r"\_",
-    "#": r"\#",
-    "σ": r"$\sigma$",
-    "ε": r"$\varepsilon$",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "≥": r"$\geq$",
-    "†": r"$\dagger$",
-    "‡": r"$\ddagger$",
-    "○": r"\Circle",
-    "◐": r"\LEFTcircle",
-    "●": r"\CIRCLE",
-    "ℓ": r"$\ell$",
-    "✓": r"$\checkmark$",
-    "×": r"$\times$",
-    "*": r"$\ast$",
+    **{sign: f"${name}$" for sign, name in _MATH.items()},
+    **{sign: rf"\{sign}" for sign in "&%_#${}"},
+    # At the start of a row a bracket would be read as an argument of the command before it.
+    **{sign: f"{{{sign}}}" for sign in "[]"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "○": r"\Circle{}",
+    "◐": r"\LEFTcircle{}",
+    "●": r"\CIRCLE{}",
     "–": "--",
 }
 
 
+#: Between two of these stands nothing, so that TeX makes no dash, quote or other sign of them.
+_LIGATURES = re.compile(r"(?<=[-'`,?!])(?=[-'`,])")
+
+
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    parts = _LIGATURES.split(_one_line(text))
+    return "{}".join("".join(_LATEX.get(sign, sign) for sign in part) for part in parts)
+
+
+def _html(text: str) -> str:
+    return html.escape(_one_line(text))
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>#~|$&^])", r"\\\1", _one_line(text))
+
+
+def _paragraph(text: str) -> str:
+    """Return text as a paragraph of Markdown, whatever it begins with: no list, no rule."""
+    text = re.sub(r"^(\d+)([.)])", r"\1\\\2", _markdown(text).strip())
+    return re.sub(r"^([-+=])", r"\\\1", text)
+
+
+def _one_line(text: str) -> str:
+    """Return text without line breaks, tabs or other characters that control a device."""
+    text = re.sub(r"\s*[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
+    return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+
+
+def _in_one_line(value: Any) -> Any:
+    if isinstance(value, str):
+        return _one_line(value)
+    if isinstance(value, dict):
+        return {key: _in_one_line(part) for key, part in value.items()}
+    return [_in_one_line(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _padded(text: str, width: int, position: int) -> str:
+    """Return a cell as wide as its column: the first one on the left, others on the right."""
+    blanks = " " * (width - _width(text))
+    return blanks + text if position else text + blanks
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal text takes: East Asian characters take two."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    marks = sum(unicodedata.combining(character) > 0 for character in text)
+    return len(text) + wide - marks
+
+
+def _filled(text: str) -> str:
+    """Return text as lines for a terminal; ``n = 100`` stays together."""
+    kept = re.sub(r" ([=≤]) ", "\u00a0\\1\u00a0", _one_line(text))
+    return textwrap.fill(kept, _TEXT_WIDTH, break_long_words=False).replace("\u00a0", " ")
 
 
 def _all_notes(sheets: Sequence[Sheet]) -> list[str]:
-    """Return the notes of all sheets, each once."""
-    return list(dict.fromkeys(note for sheet in sheets for note in sheet.notes))
+    """Return the notes of all sheets, each once, for a form with bold type."""
+    return _each_once(sheets, "notes") + _each_once(sheets, "bold")
+
+
+def _each_once(sheets: Sequence[Sheet], name: str) -> list[str]:
+    values = (getattr(sheet, name) for sheet in sheets)
+    texts = (text for value in values for text in ([value] if isinstance(value, str) else value))
+    return [text for text in dict.fromkeys(texts) if text]
+
+
+def _numbered(sheets: Sequence[Sheet]) -> dict[str, int]:
+    """Return the numbers of the references that cells cite, in the order they come in."""
+    cells = (cell for sheet in sheets for row in sheet.rows for cell in row)
+    keys = dict.fromkeys(cell.cite for cell in cells if cell.cite)
+    return {key: number for number, key in enumerate(keys, start=1)}
+
+
+def _listed(numbers: Mapping[str, int], references: References | None) -> list[tuple[int, str]]:
+    """Return each reference's number and text; its key where nothing else is known of it."""
+    known = references or {}
+    return [(n, as_text(known[key]) if key in known else key) for key, n in numbers.items()]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from dds.keys import Keys, Radius, Sigmas, key
+from pydantic import model_validator
+
+from dds.keys import Keys, Names, Radius, Sigmas, Text, key
 from dds.kinds import Kinds
 from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.entries import Kinded
+from study.errors import refuse_at
 
 
 class Artefact(Kinded):
@@ -48,25 +51,66 @@ class Figure(Artefact):
 
 
 class Other(Keys):
-    """What certified accuracies are compared with."""
+    """What certified accuracies are compared with: ours, or what the paper prints."""
 
-    experiment: str = key("The other's experiment.", allowed="a name of `experiments`")
-    classifier: str = key("The other.", allowed="one of that experiment's classifiers")
+    experiment: str | None = key("The other's experiment.", None, allowed="a name of `experiments`")
+    classifier: str | None = key("The other.", None, allowed="one of that experiment's classifiers")
+    table: Text | None = key(
+        "`better_than_published`: a table of the paper with the best over sigma.",
+        None,
+        allowed='text, such as `"3"`',
+    )
+    rows: Names | None = key(
+        "`better_than_published`: its rows, as `config/literature/published.csv` names them.", None
+    )
 
 
 class Check(Keys):
     """What must hold of two classifiers' certified accuracies, but for sampling error."""
 
-    kind: Literal["better", "not_worse"] = key(
-        "Whether the first must be better than the other, or not worse.", paper="4.1"
+    kind: Literal["better", "not_worse", "better_than_published"] = key(
+        "Whether the first must be better than the other, or not worse; or better, at its best "
+        "sigma, than rows of the paper at every radius that they have a number for. Better: the "
+        "95% interval of the difference lies above 0. Not worse: it does not lie below 0; how "
+        "much worse would pass is said beside it.",
+        paper="4.1",
     )
     experiment: str = key("The first one's experiment.", allowed="a name of `experiments`")
     classifier: str = key("The first one.", allowed="one of the experiment's classifiers")
-    than: Other = key("What it is compared with, on the same dataset and split.")
-    sigmas: Sigmas = key(
-        "At which sigmas it must hold.", allowed="sigmas of both experiments, each once"
+    than: Other = key("What it is compared with; ours on the same dataset and split.")
+    sigmas: Sigmas | None = key(
+        "`better`, `not_worse`: at which sigmas it must hold.",
+        None,
+        allowed="sigmas of both experiments, each once",
     )
-    radius: Radius = key("At which radius the accuracies are compared; 0 is clean accuracy.")
+    radius: Radius | None = key(
+        "`better`, `not_worse`: at which radius the accuracies are compared; 0 is clean accuracy.",
+        None,
+    )
+
+    @property
+    def is_with_paper(self) -> bool:
+        """Whether it compares with what the paper prints."""
+        return self.kind == "better_than_published"
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Self:
+        ours, papers = (False, True) if self.is_with_paper else (True, False)
+        self._require(self, (), ("sigmas", "radius"), ours)
+        self._require(self.than, ("than",), ("experiment", "classifier"), ours)
+        self._require(self.than, ("than",), ("table", "rows"), papers)
+        return self
+
+    def _require(
+        self, part: Keys, place: tuple[str, ...], names: tuple[str, ...], needed: bool
+    ) -> None:
+        """Refuse a part of the check that lacks keys of its kind, or has those of another."""
+        for name in names:
+            there = getattr(part, name) is not None
+            if there and not needed:
+                raise refuse_at(f"does not go with {self.kind}; leave it out", *place, name)
+            if needed and not there:
+                raise refuse_at(f"{self.kind} needs {name}", *place)
 
 
 def parts(entry: Keys) -> Iterator[tuple[tuple[str | int, ...], Any]]:

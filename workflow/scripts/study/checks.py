@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import ast
+import csv
+import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain
+from os.path import exists, isfile  # false, not an error, for names that no file can have
 from pathlib import Path
 from typing import Any
 
 from dds.data.sources import SOURCES
+from dds.data.splits import most_at_random, most_images
+from dds.networks.families import CONTRACT, FAMILIES
 from dds.networks.schedules import build_schedule
+from dds.seeds import MOST_STEPS
+from dds.statistics.plans import PLANS
+from dds.statistics.reach import largest_radius, samples_needed
 from paper.figures import FIGURES
 from paper.tables import TABLES
-from study.artefacts import Artefact, Check, sourced_parts
+from study.artefacts import Artefact, Check, parts, sourced_parts
+from study.datasets import Dataset
 from study.errors import Place, StudyError, number, show, suggestion
-from study.experiments import MOST_STEPS, Experiment
+from study.experiments import Experiment
 from study.models import Classifier, Denoiser, Finetune, Model
+from study.references import read_references
 from study.study import Study
+
+#: Published numbers; config/literature/README.md describes the columns.
+_PUBLISHED = "config/literature/published.csv"
 
 
 def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place) -> None:
@@ -39,6 +54,8 @@ def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place
     StudyError
         Naming, in one line, the file, the key and what is allowed.
     """
+    for name, dataset in study.datasets.items():
+        _check_splits(dataset, at / "datasets" / name / "splits")
     for name, experiment in study.experiments.items():
         _check_parts_exist(experiment, study, at / "experiments" / name)
     for name in needed_models(study):
@@ -51,10 +68,11 @@ def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place
         (FIGURES, "figures", study.figures),
     ):
         for name, entry in entries.items():
+            _check_published(entry, root, at / section / name)
             check = getattr(kinds[entry.kind], "check", None)
             _check_artefact(entry, check, study, at / section / name)
     for index, check in enumerate(study.checks):
-        _check_check(check, study, at / "checks" / index)
+        _check_check(check, study, root, at / "checks" / index)
     _check_notebooks(study.notebooks, root, at / "notebooks")
 
 
@@ -82,9 +100,25 @@ def check_files_exist(dataset: str, study: Study) -> None:
     """
     at = Place(f"study {study.name}", ("datasets", dataset, "files"))
     for name, file in study.datasets[dataset].origins.items():
-        if file.file is not None and not Path(file.file).exists():
+        if file.file is not None and not exists(file.file):
             obtain = f"; {file.obtain}" if file.obtain is not None else ""
-            raise StudyError(f"{at / name / 'file'}: there is no {file.file}{obtain}")
+            raise StudyError(f"{at / name / 'file'}: there is no {show(file.file)}{obtain}")
+
+
+def check_folders() -> None:
+    """Check that where files go, ``results`` and ``downloads``, are folders, or lead to some.
+
+    Raises
+    ------
+    StudyError
+        Naming, in one line, what lies there instead.
+    """
+    for folder in map(Path, ("results", "downloads")):
+        if os.path.lexists(folder) and not folder.is_dir():
+            found = "a file"
+            if folder.is_symlink():
+                found = f"a link to {os.readlink(folder)}, where no folder is"
+            raise StudyError(f"{folder} is {found}; make that folder, or remove {folder}")
 
 
 def check_name(name: Any, allowed: Iterable[str], what: str, at: Place) -> None:
@@ -137,14 +171,26 @@ def _check_tuned_for(name: str, experiment: Experiment, study: Study, at: Place)
 
 
 def _check_images(experiment: Experiment, study: Study, at: Place) -> None:
-    """Check that the split of an experiment has so many images, where the study says it."""
-    rule = study.datasets[experiment.dataset].splits[experiment.split]
-    size = rule if isinstance(rule, int) else rule.images
+    """Check that the split of an experiment has so many images, where that is known."""
+    dataset = study.datasets[experiment.dataset]
+    size = most_images(dataset.splits[experiment.split], _total(dataset))
     if size is not None and experiment.images > size:
         raise StudyError(
             f"{at}: {experiment.images} is out of range; split {experiment.split} of dataset "
             f"{experiment.dataset} has {size} images"
         )
+
+
+def _check_splits(dataset: Dataset, at: Place) -> None:
+    """Check that there are as many images as the splits get, where that is known."""
+    total, wanted = _total(dataset), most_at_random(dataset.splits)
+    if total is not None and wanted > total:
+        raise StudyError(f"{at}: {wanted:,} images are more than the {total:,} that there are")
+
+
+def _total(dataset: Dataset) -> int | None:
+    """Return how many images there are; a source of the user's own need not say it."""
+    return getattr(SOURCES[dataset.source].images(dataset), "total", None)
 
 
 def _check_schedule(denoiser: str, study: Study, sigmas: Sequence[float], at: Place) -> None:
@@ -160,7 +206,7 @@ def _check_steps(experiment: Experiment, study: Study, at: Place) -> None:
     """Check that a chain of reverse steps has timesteps, and noise, for all of them."""
     schedule = _schedule(study.models[experiment.denoiser])
     for sigma in experiment.sigmas:
-        there = int(schedule.timestep(sigma, experiment.timestep).t) + 1
+        there = schedule.most_steps(sigma, experiment.timestep)
         steps = there if experiment.steps == "all" else experiment.steps
         if steps > there:
             raise StudyError(
@@ -185,6 +231,7 @@ def _check_model(name: str, study: Study, at: Place) -> None:
     if isinstance(model, Classifier):
         _check_normalisation(model, at / "input")
     _check_files_of(model, at)
+    _check_arguments(model, at / "arguments")
     for origin in ("train", "finetune"):
         recipe, here = getattr(model.weights, origin), at / "weights" / origin
         if recipe is None:
@@ -208,24 +255,62 @@ def _check_normalisation(model: Classifier, at: Place) -> None:
             )
 
 
+def _check_arguments(model: Model, at: Place) -> None:
+    """Check what a family of networks knows of its arguments beyond their types."""
+    if model.network not in FAMILIES.names:
+        return
+    check = getattr(FAMILIES[model.network], "check", None)
+    try:
+        if check is not None:
+            check(model.arguments)
+    except ValueError as error:
+        raise StudyError(f"{at}: {error}") from error
+
+
 def _check_files_of(model: Model, at: Place) -> None:
     """Check that the files of the user's own that a model is made from are there, and Python."""
     file = model.weights.file
-    if file is not None and not Path(file).is_file():
-        raise StudyError(f"{at / 'weights' / 'file'}: there is no file {file}")
-    if code := re.fullmatch(r"(.+\.py)(:\w+)?", model.network):
-        _check_is_python(code[1], at / "network")
+    if file is not None and not isfile(file):
+        raise StudyError(f"{at / 'weights' / 'file'}: there is no file {show(file)}")
+    if code := re.fullmatch(r"(.+\.py)(?::(\w+))?", model.network):
+        _check_python(code[1], code[2], at / "network")
 
 
-def _check_is_python(file: str, at: Place) -> None:
-    if not Path(file).is_file():
-        raise StudyError(f"{at}: there is no file {file}")
+def _check_python(file: str, function: str | None, at: Place) -> None:
+    """Check that a file is there, is Python, and names the function that is wanted, if any."""
+    if not isfile(file):
+        raise StudyError(f"{at}: there is no file {show(file)}")
     try:
-        ast.parse(Path(file).read_bytes())
+        module = ast.parse(Path(file).read_bytes())
     except (SyntaxError, ValueError) as error:
         where = f"line {error.lineno}: " if getattr(error, "lineno", None) else ""
         reason = getattr(error, "msg", None) or error
         raise StudyError(f"{at}: {file} is no valid Python: {where}{reason}") from error
+    names = _names_in(module)
+    lacking = [part for part in CONTRACT if part not in names]
+    if function is None and lacking and "*" not in names:
+        raise StudyError(
+            f"{at}: {file} has no {', '.join(lacking)}, which a family of networks needs; a "
+            f"function in it is written {file}:FUNCTION"
+        )
+    if function is not None and function not in names and "*" not in names:
+        raise StudyError(f"{at}: {file} has no function {function}; {suggestion(function, names)}")
+
+
+def _names_in(module: ast.Module) -> list[str]:
+    """Return what a module names outside of its functions and classes; ``*`` for anything."""
+    names, waiting = [], list(module.body)
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.append(node.id)
+        elif isinstance(node, ast.alias):
+            names.append((node.asname or node.name).partition(".")[0])
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return names
 
 
 def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Place) -> None:
@@ -250,18 +335,79 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
     for keys, part in sourced_parts(entry):
         here = _below(at, keys)
         experiment = _check_source(part, study, here)
+        sigmas = _sigmas_to_reach(entry, experiment)
         for index, radius in enumerate(getattr(entry, "radii", ())):
             _check_radius(radius, part.experiment, experiment, at / "radii" / index)
+            for sigma in sigmas:
+                _check_reach(radius, sigma, part.experiment, experiment, at / "radii" / index)
+    for keys, part in parts(entry):
+        if getattr(part, "cite", None) is not None:
+            what = "reference of workflow/report/references.yaml"
+            check_name(part.cite, read_references(), what, _below(at, keys) / "cite")
     for keys, reason in check(entry, study) if check else ():
         raise StudyError(f"{_below(at, keys)}: {reason}")
 
 
-def _check_check(check: Check, study: Study, at: Place) -> None:
-    parts = [
+def _check_published(entry: Artefact, root: Path, at: Place) -> None:
+    """Check that the published numbers are there that stand beside ours."""
+    for keys, part in parts(entry):
+        published, here = getattr(part, "published", None), _below(at, keys) / "published"
+        if isinstance(published, str):
+            _check_table(published, root, here)
+        elif hasattr(published, "row"):
+            cells = _check_table(published.table, root, here / "table")
+            cells = _check_row(published.row, cells, here / "row")
+            if published.extra_data is not None:
+                what = f"extra_data of row {published.row}"
+                allowed = _values(cells, "extra_data")
+                check_name(published.extra_data, allowed, what, here / "extra_data")
+
+
+def _check_table(table: str, root: Path, at: Place) -> list[dict[str, str]]:
+    """Return the cells of a table of the paper, once it is known that it is one."""
+    cells = _published_cells(root / _PUBLISHED)
+    check_name(table, _values(cells, "table"), f"table of {_PUBLISHED}", at)
+    return [cell for cell in cells if cell["table"] == table]
+
+
+def _check_row(row: str, cells: list[dict[str, str]], at: Place) -> list[dict[str, str]]:
+    """Return the cells of a row among those of a table, once it is known that it has the row."""
+    what = f"row of table {cells[0]['table']} in {_PUBLISHED}"
+    check_name(row, _values(cells, "row"), what, at)
+    return [cell for cell in cells if cell["row"] == row]
+
+
+@cache
+def _published_cells(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise StudyError(f"{path}: there is no such file, but a table shows published numbers")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _values(cells: Iterable[Mapping[str, str]], column: str) -> list[str]:
+    return list(dict.fromkeys(cell.get(column, "") for cell in cells))
+
+
+def _sigmas_to_reach(entry: Artefact, experiment: Experiment) -> list[float]:
+    """Return the sigmas at which an experiment must be able to certify an entry's radii."""
+    if getattr(entry, "AT_EVERY_SIGMA", False):
+        return experiment.sigmas
+    # A published number is worth its column, whatever ours can be.
+    return [] if getattr(entry, "shows_published", False) else [max(experiment.sigmas)]
+
+
+def _check_check(check: Check, study: Study, root: Path, at: Place) -> None:
+    sides = [
         (part.experiment, _check_source(part, study, _below(at, keys)))
         for keys, part in sourced_parts(check)
     ]
-    (ours, first), (_, second) = parts
+    if check.is_with_paper:
+        cells = _check_table(check.than.table, root, at / "than" / "table")
+        for index, row in enumerate(check.than.rows):
+            _check_row(row, cells, at / "than" / "rows" / index)
+        return
+    (ours, first), (_, second) = sides
     for key in ("dataset", "split"):
         here, there = getattr(first, key), getattr(second, key)
         if here != there:
@@ -269,14 +415,20 @@ def _check_check(check: Check, study: Study, at: Place) -> None:
                 f"{at / 'than' / 'experiment'}: has {key} {there}, {ours} has {here}; "
                 "both must be the same"
             )
-    for name, experiment in parts:
+    for name, experiment in sides:
         _check_radius(check.radius, name, experiment, at / "radius")
+        if experiment.images < 2:
+            raise StudyError(
+                f"{at / 'experiment'}: {name} certifies {experiment.images} image; a check, which "
+                "allows for sampling error, needs at least 2"
+            )
         for index, sigma in enumerate(check.sigmas):
             if sigma not in experiment.sigmas:
                 raise StudyError(
                     f"{at / 'sigmas' / index}: {sigma:g} is no sigma of experiment {name}; "
                     f"allowed: {_numbers(experiment.sigmas)}"
                 )
+            _check_reach(check.radius, sigma, name, experiment, at / "radius")
 
 
 def _check_source(part: Any, study: Study, at: Place) -> Experiment:
@@ -295,7 +447,7 @@ def _check_radius(radius: float, name: str, experiment: Experiment, at: Place) -
     radii = getattr(experiment, "radii", None)
     if not radii:
         return
-    if experiment.plan == "sequential" and radius not in radii:
+    if getattr(PLANS[experiment.plan], "ONLY_ITS_RADII", False) and radius not in radii:
         raise StudyError(
             f"{at}: {radius:g} is none of the radii that experiment {name} decides; "
             f"allowed: {_numbers(radii)}"
@@ -305,6 +457,24 @@ def _check_radius(radius: float, name: str, experiment: Experiment, at: Place) -
             f"{at}: {radius:g} is below the radii that experiment {name} decides; "
             f"must be at least {number(min(radii))}"
         )
+
+
+def _check_reach(radius: float, sigma: float, name: str, experiment: Experiment, at: Place) -> None:
+    """Refuse a radius that no image can have, whatever its votes."""
+    reached = largest_radius(experiment.n, experiment.last_alpha, sigma)
+    if radius <= reached:
+        return
+    needed = samples_needed(radius, experiment.last_alpha, sigma)
+    cure = "no n is enough" if needed is None else f"n must be at least {needed:,}"
+    raise StudyError(
+        f"{at}: {radius:g} is out of reach of experiment {name} at sigma {sigma:g}: "
+        f"n = {experiment.n:,} at alpha = {experiment.alpha:g} certifies at most "
+        f"{_rounded_down(reached)}; {cure}"
+    )
+
+
+def _rounded_down(radius: float) -> str:
+    return f"{math.floor(radius * 1000) / 1000:g}"
 
 
 def _check_targets(study: Study, root: Path, at: Place) -> None:
@@ -372,7 +542,7 @@ def _check_split(split: str, dataset: str, study: Study, at: Place) -> None:
 def _check_fit(name: str, dataset: str, study: Study, at: Place) -> None:
     """Check that a model takes the images of a dataset and knows their classes."""
     model, entry = study.models[name], study.datasets[dataset]
-    classes, channels, _ = SOURCES[entry.source].images(entry)
+    classes, channels, *_ = SOURCES[entry.source].images(entry)
     if model.input.channels != channels:
         raise StudyError(
             f"{at}: {name} takes images of {model.input.channels} channels, "

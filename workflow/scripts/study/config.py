@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from dds.keys import Keys, key
+from dds.origins import check_no_login
 
 
 class Config(Keys):
@@ -22,18 +23,18 @@ class Config(Keys):
     device: Literal["auto", "cpu", "cuda"] = key(
         "Where networks run; `auto` takes a GPU where there is one.", "auto"
     )
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = key(
+    checkpoint_seconds: Annotated[float, Field(gt=0, le=604_800)] = key(
         "Seconds between two checkpoints of a shard that is being certified.", 60
     )
     published_logs: str = key(
-        "Folder with other authors' certification logs, under any names. Those that "
-        "`config/literature/logs.csv` links are recomputed, and tables show the value beside the "
-        "printed one.",
+        "Folder with other authors' certification logs, under any names, at least one of those "
+        "that `config/literature/logs.csv` links. Tables show what they give beside what is "
+        "printed.",
         "",
         paper="Tables 1, 3",
         allowed="path, or empty for none",
     )
-    url_overrides: dict[str, str] = key(
+    url_overrides: dict[str, Annotated[str, AfterValidator(check_no_login)]] = key(
         "Beginnings of the addresses of models and data, and what to ask instead of them: for a "
         "mirror of your own, such as "
         "`{https://huggingface.co/: https://hub.my-institute.org/}`.",

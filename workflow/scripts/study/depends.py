@@ -17,18 +17,28 @@ docs/reruns.md says the same for readers, with a table.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dds.data.sources import SOURCES
+from dds.differences import fingerprint
 from dds.keys import Keys
 from dds.kinds import Kinds, is_file
 from dds.networks.families import FAMILIES
-from dds.protocol import DATA_PROTOCOL, PROTOCOL, TRAINING_PROTOCOL
+from dds.origins import DataFile, identity
+from dds.protocol import (
+    DATA_PROTOCOL,
+    INTEGER_NOISE_PROTOCOL,
+    PROTOCOL,
+    TRAINING_PROTOCOL,
+)
 from dds.statistics.plans import PLANS
 from paper.figures import FIGURES
 from paper.tables import TABLES
+from study.artefacts import parts
 from study.code import SCRIPTS, code_of
+from study.references import read_references
 from study.study import Study
 
 #: What of a model, beside the weights themselves, decides what it computes.
@@ -53,6 +63,9 @@ _OF_VOTES = (
     "plan",
 )
 
+#: What of an experiment is told beside every table and figure of its results.
+_OF_SAMPLING = ("dataset", "split", "images", "sigmas", "n0", "n", "alpha", "plan")
+
 #: What of its experiments nothing shows.
 _NOT_SHOWN = {"experiments": {"__all__": {"batch_size"}}}
 
@@ -64,9 +77,14 @@ def data(study: Study, dataset: str) -> dict[str, Any]:
         "protocol": DATA_PROTOCOL,
         "seed": study.seed,
         "entry": _dump(entry, without={"files"}),
-        "files": {name: file.url or file.file for name, file in entry.origins.items()},
+        "files": {name: _origin(file) for name, file in entry.origins.items()},
         **_own_code(SOURCES, entry.source),
     }
+
+
+def data_file(study: Study, dataset: str, name: str) -> str:
+    """Return what a downloaded file of a dataset depends on: its address, not its mirrors'."""
+    return _origin(study.datasets[dataset].origins[name])
 
 
 def download(study: Study, name: str) -> dict[str, Any]:
@@ -74,8 +92,12 @@ def download(study: Study, name: str) -> dict[str, Any]:
     source = study.models[name].weights.download
     # The labels are compared with the classes when the weights are fetched.
     if not getattr(source, "labels", None):
-        return {"url": source.url}
-    return {"url": source.url, "labels": source.labels.url, "classes": study.models[name].classes}
+        return {"url": identity(source.url)}
+    return {
+        "url": identity(source.url),
+        "labels": identity(source.labels.url),
+        "classes": study.models[name].classes,
+    }
 
 
 def model(study: Study, name: str) -> dict[str, Any]:
@@ -135,7 +157,7 @@ def votes(study: Study, experiment: str) -> dict[str, Any]:
     plan = PLANS[settings.plan]
     keys = [*_OF_VOTES, *plan.Keys.model_fields, *(["alpha"] if plan.SPENDS_ALPHA else [])]
     return {
-        "protocol": PROTOCOL,
+        "protocol": INTEGER_NOISE_PROTOCOL if settings.noise == "integer" else PROTOCOL,
         "seed": study.seed,
         **_dump(settings, only=set(keys), defaults=True),
         "models": {name: model(study, name) for name in settings.models},
@@ -173,6 +195,7 @@ def certificates(study: Study, experiment: str) -> dict[str, Any]:
     settings = study.experiments[experiment]
     return {
         "alpha": settings.alpha,
+        "made_from": _made_from(study, f"counts/{experiment}"),
         "code": _code("compute_certificates", _kind(PLANS, settings.plan)),
     }
 
@@ -189,38 +212,124 @@ def costs(study: Study) -> dict[str, Any]:
     return {"study": needed | {"models": models}, "code": _code("estimate_costs")}
 
 
+def sampling(study: Study, experiments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what readers need to know of how experiments are sampled, by experiment.
+
+    ``radii`` are those that the plan decides; None where it decides all.
+    """
+    found = {}
+    for name in experiments:
+        settings = study.experiments[name]
+        keys = {*_OF_SAMPLING, *PLANS[settings.plan].Keys.model_fields}
+        found[name] = {"radii": None} | _dump(settings, only=keys, defaults=True)
+    return found
+
+
 def table(study: Study, name: str) -> dict[str, Any]:
-    """Return what a table depends on, beside certificates, literature and estimates."""
+    """Return what a table depends on, beside literature and the content of what it shows."""
     entry = study.tables[name]
-    code = _code("render_table", _kind(TABLES, entry.kind))
-    return {"entry": _dump(entry, defaults=True), "code": code}
+    gpu = getattr(entry, "gpu", None)
+    cited = {part.cite for _, part in parts(entry) if getattr(part, "cite", None)}
+    return {
+        "entry": _dump(entry, defaults=True),
+        "sampling": sampling(study, entry.experiments),
+        "references": {key: read_references()[key] for key in sorted(cited)},
+        "made_from": _made_from(
+            study, *_shown_of(entry.experiments), *([f"costs/{gpu}"] if gpu else [])
+        ),
+        "code": _code("render_table", _kind(TABLES, entry.kind)),
+    }
 
 
 def figure(study: Study, name: str) -> dict[str, Any]:
-    """Return what a figure depends on, beside what it is drawn from."""
+    """Return what a figure depends on, beside the content of what it is drawn from."""
     entry = study.figures[name]
-    code = _code("render_figure", _kind(FIGURES, entry.kind))
-    return {"entry": _dump(entry, defaults=True), "code": code}
+    pictures = entry.shows_pictures
+    shown = [f"pictures/{name}"] if pictures else _shown_of(entry.experiments)
+    return {
+        "entry": _dump(entry, defaults=True),
+        "made_from": _made_from(study, *shown),
+        "sampling": sampling(study, entry.experiments),
+        "code": _code("render_figure", _kind(FIGURES, entry.kind)),
+    }
 
 
 def notebook(study: Study, notebook: Path) -> dict[str, Any]:
-    """Return what an executed notebook depends on, beside the results that it shows."""
-    return {"study": shown(study), "code": code_of(notebook, *_kinds(study))}
+    """Return what an executed notebook depends on, beside the content of what it shows."""
+    return {
+        "study": shown(study),
+        "made_from": _made_from(
+            study,
+            *(f"tables/{table}" for table in study.tables),
+            *(f"certificates/{experiment}" for experiment in study.experiments),
+            *(f"pictures/{figure}" for figure in study.pictures),
+        ),
+        "code": code_of(notebook, *_kinds(study)),
+    }
 
 
 def paper(study: Study) -> dict[str, Any]:
-    """Return what the typeset paper depends on, beside tables, figures and provenance."""
-    return {"study": shown(study), "code": _code("render_paper", *_kinds(study))}
+    """Return what the typeset paper depends on, beside the content of what it shows."""
+    return {
+        "study": shown(study),
+        "made_from": _made_from(study, *_artefacts(study), *_counts(study)),
+        "code": _code("render_paper", *_kinds(study)),
+    }
 
 
 def checks(study: Study) -> dict[str, Any]:
-    """Return what the checks depend on, beside the results that they check."""
-    return {"study": shown(study), "code": _code("check_results", *_kinds(study))}
+    """Return what the checks depend on, beside the content of what they check."""
+    shown_of = _shown_of(study.experiments)
+    return {
+        "study": shown(study),
+        "made_from": _made_from(study, *shown_of, *_artefacts(study)),
+        "code": _code("check_results", *_kinds(study)),
+    }
 
 
 def shown(study: Study) -> dict[str, Any]:
     """Return what the artefacts that show the whole study need to know of it."""
     return _dump(study, without=_NOT_SHOWN | {"datasets": True, "models": True}, defaults=True)
+
+
+#: What results depend on that others are made from, by the folder they lie in.
+_BY_FOLDER = {
+    "counts": merged,
+    "certificates": certificates,
+    "pictures": pictures,
+    "tables": table,
+    "figures": figure,
+    "costs": lambda study, gpu: costs(study),
+}
+
+
+def _made_from(study: Study, *results: str) -> dict[str, str]:
+    """Return a number for what each of the results depends on that another is made from.
+
+    So that whoever reads a result can tell whether it is the study's (`jobs.records`).
+    """
+    found = {}
+    for result in results:
+        folder, _, name = result.partition("/")
+        found[result] = fingerprint(_BY_FOLDER[folder](study, name))
+    return found
+
+
+def _shown_of(experiments: Iterable[str]) -> list[str]:
+    return [f"{part}/{name}" for name in experiments for part in ("counts", "certificates")]
+
+
+def _counts(study: Study) -> list[str]:
+    return [f"counts/{experiment}" for experiment in study.experiments]
+
+
+def _artefacts(study: Study) -> list[str]:
+    return [*(f"tables/{name}" for name in study.tables),
+            *(f"figures/{name}" for name in study.figures)]  # fmt: skip
+
+
+def _origin(file: DataFile) -> str:
+    return identity(file.url) if file.url else file.file
 
 
 def _dump(

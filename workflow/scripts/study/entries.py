@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from os.path import isfile  # false, not an error, for names that no file can have
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -82,8 +82,8 @@ class Kinded(Keys):
         if not isinstance(kind, str) or (kind not in cls.KINDS.names and not is_file(kind)):
             allowed = suggestion(kind, [*cls.KINDS.names, "FILE.py"])
             raise refuse_at(f"{show(kind)} is not allowed; {allowed}", cls.KIND)
-        if is_file(kind) and not Path(kind).is_file():
-            raise refuse_at(f"there is no file {kind}", cls.KIND)
+        if is_file(kind) and not isfile(kind):
+            raise refuse_at(f"there is no file {show(kind)}", cls.KIND)
         try:
             return cls.of_kind(kind)
         except ValueError as error:

@@ -18,7 +18,7 @@ from dds.keys import Keys, refuse
 Checked = TypeVar("Checked")
 
 #: What a name of an entry looks like; one is part of paths and of names of rules.
-NAME = "^[a-z][a-z0-9_]*$"
+NAME = "^[a-z][a-z0-9_]{0,99}$"
 
 _LIST, _MAPPING = "a list", "a mapping of keys to values"
 
@@ -40,8 +40,8 @@ _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 #: What text that does not look as it must is not, by the pattern.
 _PATTERNS = {
-    NAME: "is no name; a name has lower-case letters, digits and _, and starts with a letter",
-    "^(https?|file)://[^/]*/.*[^/]$": "is no address of a file; write https://HOST/PATH",
+    NAME: "is no name; a name has lower-case letters, digits and _, at most 100 of them, and "
+    "starts with a letter",
     "^[0-9a-f]{64}$": "is no SHA-256 checksum, which has 64 hexadecimal digits in lower case",
     "^[0-9a-f]{32}$": "is no MD5 checksum, which has 32 hexadecimal digits in lower case",
 }
@@ -75,6 +75,10 @@ class Place:
     def __str__(self) -> str:
         path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys)
         return f"{self.file}: {path.removeprefix('.')}" if path else self.file
+
+
+#: The configuration of the workflow.
+CONFIG = Place("config/config.yaml or --config")
 
 
 def conform(value: Any, wanted: type[Checked], at: Place) -> Checked:

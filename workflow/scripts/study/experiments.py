@@ -6,31 +6,21 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dds.keys import Count, Fraction, Keys, Names, Sigmas, Whole, key
+from dds.keys import Count, Fraction, Images, Keys, Names, Samples, Sigmas, Whole, key
 from dds.kinds import Kinds
 from dds.names import sigma_name
-from dds.seeds import BLOCK
+from dds.seeds import MOST_SAMPLES, MOST_STEPS
 from dds.statistics.plans import PLANS
+from dds.statistics.reach import largest_radius, samples_needed
 from study.entries import Kinded, or_else
 from study.errors import refuse_at
 
-#: Most samples of a phase: blocks of noise have numbers up to this, see `dds.seeds.noise_seed`.
-MOST_SAMPLES = 2**18 * BLOCK
-#: Most steps of a reverse chain: so many kinds of noise can a block have.
-MOST_STEPS = 2**13
-#: Beyond any schedule, and far from where float32 ends.
-_LARGEST_SIGMA = 1_000_000
-#: Most images: each is a row of every table of counts.
-_MOST_IMAGES = 10_000_000
-
-Samples = Annotated[Whole, Field(ge=1, le=MOST_SAMPLES)]
-Images = Annotated[Whole, Field(ge=1, le=_MOST_IMAGES)]
 Steps = Annotated[
-    Annotated[Whole, Field(ge=1)] | Literal["all"],
-    or_else("must be a whole number of at least 2, or all; 1 is one shot"),
+    Annotated[Whole, Field(ge=1, le=MOST_STEPS)] | Literal["all"],
+    or_else(f"must be a whole number from 2 to {MOST_STEPS:,}, or all; 1 is one shot"),
 ]
 BatchSize = Annotated[
-    Count | Literal["auto"], or_else("must be a whole number of at least 1, or auto")
+    Count | Literal["auto"], or_else("must be a whole number from 1 to 100,000, or auto")
 ]
 TimestepRule = Literal["nearest", "exact", "authors"]
 
@@ -64,7 +54,7 @@ class Experiment(Kinded):
         "reverse steps, `all` by one of every timestep below sigma's.",
         1,
         paper="3",
-        allowed="whole number, at least 1, or `all`",
+        allowed=f"whole number, 1 to {MOST_STEPS:,}, or `all`",
     )
     timestep: TimestepRule = key(
         "How a timestep is chosen for sigma. `nearest`: noise at exactly sigma, the timestep "
@@ -83,7 +73,7 @@ class Experiment(Kinded):
         "Noise levels. Each must lie within the denoiser's noise schedule and have at most six "
         "digits.",
         paper="2, 4",
-        allowed="above 0, each once",
+        allowed="0.001 to 10, each once",
     )
     n0: Samples = key("Samples an image that select a class.", paper="4")
     n: Samples = key(
@@ -100,7 +90,7 @@ class Experiment(Kinded):
         paper="4",
         allowed="whole number, 1 to the size of the split",
     )
-    images_per_shard: Count = key("How many images a job certifies. Results do not depend on it.")
+    images_per_shard: Images = key("How many images a job certifies. Results do not depend on it.")
     plan: str = key("How many of the n samples an image gets.", paper="4")
     noise: Literal["float", "integer"] = key(
         "`integer` rounds the noise to multiples of 1/255, against false certificates from "
@@ -153,9 +143,6 @@ class Experiment(Kinded):
     @model_validator(mode="after")
     def _check_sigmas(self) -> Self:
         for index, sigma in enumerate(self.sigmas):
-            if sigma > _LARGEST_SIGMA:
-                reason = f"{sigma:g} is out of range; must be at most {_LARGEST_SIGMA:,}"
-                raise refuse_at(reason, "sigmas", index)
             written = sigma_name(sigma).removeprefix("sigma_")
             if float(written) != sigma:
                 raise refuse_at(
@@ -175,6 +162,22 @@ class Experiment(Kinded):
             key, _, _ = str(error).partition(" ")
             raise refuse_at(str(error), key if key in plan.Keys.model_fields else "plan") from error
         return self
+
+    @model_validator(mode="after")
+    def _check_samples(self) -> Self:
+        if largest_radius(self.n, self.last_alpha, 1.0) is None:
+            needed = samples_needed(0.0, self.last_alpha, 1.0)
+            raise refuse_at(
+                f"{self.n} certifies nothing at alpha = {self.alpha:g}; must be at least {needed}",
+                "n",
+            )
+        return self
+
+    @property
+    def last_alpha(self) -> float:
+        """Error probability of the bound after all n samples."""
+        share = getattr(PLANS[self.plan], "LAST_SHARE", None)
+        return self.alpha * (getattr(self, share) if share else 1)
 
     @property
     def models(self) -> list[str]:

@@ -8,8 +8,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paper.linked_logs import find_linked_logs
+from study.config import Config
+from study.errors import CONFIG, StudyError
 from study.paths import Paths
 from study.study import Study
+
+_LITERATURE = Path("config", "literature")
+_LINKS = _LITERATURE / "logs.csv"
+
+
+def find_published_logs(config: Config, root: Path) -> list[str]:
+    """Return the logs of published rows that are at hand.
+
+    Parameters
+    ----------
+    config : Config
+        ``published_logs`` says where to look; empty for nowhere.
+    root : Path
+        The folder that holds ``config``.
+
+    Raises
+    ------
+    StudyError
+        If that is no folder, or holds no log that is linked: in one line.
+    """
+    if not config.published_logs:
+        return []
+    try:
+        logs = find_linked_logs(root / _LINKS, config.published_logs)
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{CONFIG / 'published_logs'}: {error}") from error
+    return sorted(map(str, logs.values()))
 
 
 class Inputs:
@@ -23,13 +53,13 @@ class Inputs:
         Where its files lie.
     project : Path
         The folder of this project, with literature, notebooks and the paper's template.
-    published_logs : str
-        The folder with other authors' logs; empty for none.
+    logs : list of str
+        The logs of published rows that are at hand, from `find_published_logs`.
     """
 
-    def __init__(self, study: Study, paths: Paths, project: Path, published_logs: str) -> None:
+    def __init__(self, study: Study, paths: Paths, project: Path, logs: list[str]) -> None:
         self._study, self._paths, self._project = study, paths, project
-        self._published_logs = published_logs
+        self._logs = logs
 
     # Images and models
 
@@ -97,24 +127,27 @@ class Inputs:
         """Return where the counts of experiments come from."""
         return [self._paths.summary(experiment) for experiment in experiments]
 
-    # Tables, figures, notebooks
+    # Tables, figures, notebooks, checks
+
+    def published_to_check(self) -> list[str]:
+        """Return the published values, where checks compare with some."""
+        compares = any(check.is_with_paper for check in self._study.checks)
+        return [str(self._project / _LITERATURE / "published.csv")] if compares else []
 
     def published(self, table: str) -> dict[str, str | list[str]]:
         """Return published values, and where their logs are, for a table that shows some."""
         if not self._study.tables[table].shows_published:
             return {}
-        literature = self._project / "config" / "literature"
-        logs = Path(self._published_logs).rglob("*.tsv") if self._published_logs else ()
         return {
-            "published": str(literature / "published.csv"),
-            "links": str(literature / "logs.csv"),
-            "logs": sorted(map(str, logs)),
+            "published": str(self._project / _LITERATURE / "published.csv"),
+            "links": str(self._project / _LINKS),
+            "logs": self._logs,
         }
 
     def estimates(self, table: str) -> dict[str, str]:
         """Return the estimated costs for a table that shows some."""
         gpu = getattr(self._study.tables[table], "gpu", None)
-        return {"estimates": f"{self._paths.results}/costs/{gpu}.json"} if gpu else {}
+        return {"estimates": self._paths.costs(gpu)} if gpu else {}
 
     def figure(self, name: str) -> list[str]:
         """Return what a figure is drawn from: its pictures, or certificates."""

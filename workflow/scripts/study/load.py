@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from os.path import isfile  # false, not an error, for names that no file can have
 from pathlib import Path
 from typing import Any
 
 from study.checks import check_name, check_study, needed_models
 from study.config import Config
 from study.earlier import read_earlier
-from study.errors import Place, StudyError, conform, suggestion
+from study.errors import CONFIG, Place, StudyError, conform, show, suggestion
 from study.models import Model, ModelName
 from study.study import Study, StudyKeys
 from study.yaml_files import read_yaml
 
-_CONFIG = Place("config/config.yaml or --config")
 _REGISTRY = "config/models.yaml"
 _LONGEST_CHAIN = 50
 
@@ -23,20 +23,23 @@ _LONGEST_CHAIN = 50
 Reader = Callable[[Mapping[str, Any], Place], Mapping[str, Any]]
 
 
-def load_config(mapping: Mapping[str, Any]) -> Config:
+def load_config(written: Any, **instead: Any) -> Config:
     """Check and complete Snakemake's configuration.
 
     Parameters
     ----------
-    mapping : mapping
+    written : object
         What config/config.yaml and the command line say.
+    **instead
+        Settings that win over those.
 
     Raises
     ------
     StudyError
         Naming, in one line, the key and what is allowed.
     """
-    return conform(dict(mapping), Config, _CONFIG)
+    written = dict(written) | instead if isinstance(written, Mapping) else written
+    return conform(written, Config, CONFIG)
 
 
 def load_study(config: Config, root: Path) -> Study:
@@ -78,20 +81,25 @@ def load_study(config: Config, root: Path) -> Study:
     return study.model_copy(update={"models": kept})
 
 
+def study_file(study: str, root: Path) -> Path:
+    """Return the file of a study, given its name or its path; see `load_study`."""
+    return _find_study(study, root)[0]
+
+
 def _find_study(study: str, root: Path) -> tuple[Path, str]:
     """Return where the study file is, and what to call it in errors."""
-    at = _CONFIG / "study"
+    at = CONFIG / "study"
     shipped = {path.stem: path for path in sorted(root.glob("config/studies/*.yaml"))}
     if study in shipped:
         return shipped[study], f"config/studies/{study}.yaml"
     path = Path(study)
     if path.suffix not in (".yaml", ".yml"):
         raise StudyError(
-            f"{at}: there is no config/studies/{study}.yaml; {suggestion(study, shipped)}, "
+            f"{at}: there is no config/studies/{show(study)}.yaml; {suggestion(study, shipped)}, "
             "or the path of a .yaml file"
         )
-    if not path.is_file():
-        raise StudyError(f"{at}: there is no file {study}")
+    if not isfile(path):
+        raise StudyError(f"{at}: there is no file {show(study)}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", path.stem):
         raise StudyError(
             f"{at}: {path.stem} cannot name a folder of results; "
@@ -141,15 +149,25 @@ def _load_models(own: Any, at: Place, root: Path) -> tuple[dict[str, Model], dic
 
 
 def _read_classes(path: Path, at: Place) -> list[str]:
-    if not path.is_file():
-        raise StudyError(f"{at}: there is no file {path}")
+    """Read names of classes, one a line; empty lines at the end are left out."""
+    if not isfile(path):
+        raise StudyError(f"{at}: there is no file {show(path)}")
     try:
-        classes = path.read_text(encoding="utf-8").split("\n")
+        text = path.read_text(encoding="utf-8-sig")  # Windows may mark UTF-8 at the beginning
+    except OSError as error:
+        raise StudyError(f"{at}: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise StudyError(f"{at}: {path} is no text in UTF-8") from error
-    classes = classes[:-1] if classes[-1] == "" else classes
-    if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise StudyError(f"{at}: {path} must hold at least two names, one a line, each once")
+        raise StudyError(f"{at}: {path} is no text in UTF-8; save it as UTF-8") from error
+    classes = [line.strip() for line in text.rstrip().split("\n")]
+    seen: set[str] = set()
+    for number, name in enumerate(classes, start=1):
+        if not name or not name.isprintable():
+            raise StudyError(f"{at}: {path}: line {number} is no name of a class")
+        if name in seen:
+            raise StudyError(f"{at}: {path}: line {number}: {name} comes twice")
+        seen.add(name)
+    if len(classes) < 2:
+        raise StudyError(f"{at}: {path} must hold at least two names, one a line")
     return classes
 
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from dds import keys
-from dds.keys import Count, Keys, each_once, key, refuse
+from dds.keys import Count, Keys, Text, Whole, each_once, key, refuse
 from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
 from dds.networks.families import FAMILIES
 from dds.origins import Download
@@ -29,7 +29,7 @@ _BESIDE_A_CHECKPOINT = ("key", "strip_prefix")
 _PATH_OF_A_FUNCTION = re.compile(r".+\.py(:\w+)?")
 #: No denoiser, and what certification calls its images.
 _RESERVED = ("none", "pack")
-_RATE = Annotated[float, Field(gt=0)]
+_RATE = Annotated[float, Field(gt=0, le=100)]
 
 
 def _check_name(name: str) -> str:
@@ -90,13 +90,13 @@ class Recipe(Keys):
         "The images to train on; it needs splits `train` and `validation`.",
         allowed="a name of the study's `datasets`",
     )
-    iterations: Count = key("Steps of the optimizer.")
+    iterations: Annotated[Whole, Field(ge=1, le=100_000_000)] = key("Steps of the optimizer.")
     batch_size: Count = key("Images a step.")
     learning_rate: _RATE = key(
         "The highest; it warms up over the first 5% of the iterations and then falls along a "
         "cosine."
     )
-    weight_decay: Annotated[float, Field(ge=0)] = key("Of the optimizer.", 0.0)
+    weight_decay: Annotated[float, Field(ge=0, le=100)] = key("Of the optimizer.", 0.0)
     optimizer: Literal["adamw", "sgd"] = key("AdamW, or SGD with Nesterov momentum 0.9.", "adamw")
     ema: Annotated[float, Field(ge=0, lt=1)] = key(
         "Decay of a moving average of the weights, which training ends with; 0 for none.", 0.0
@@ -165,16 +165,18 @@ class Weights(Keys):
     ORIGINS: ClassVar[tuple[str, ...]] = ("train", "file", "download")
 
     train: Recipe | None = keys.key("Train the model from scratch.", None, paper="4")
-    file: str | None = keys.key("A checkpoint of your own.", None, allowed="path")
+    file: Text | None = keys.key("A checkpoint of your own.", None, allowed="path")
     key: str | None = keys.key(
-        "With `file` or `download`: where in the checkpoint the state dict lies, when it is not "
-        "the whole.",
+        "With `file` or `download`: where in the checkpoint the state dict lies, if several of its "
+        "entries fit the network.",
         None,
+        allowed="text, such as `ema`, or `ema.model` for an entry inside an entry",
     )
     strip_prefix: str | None = keys.key(
-        "With `file` or `download`: removed from the start of every name in the state dict.",
+        "With `file` or `download`: removed from the start of every name in the state dict; "
+        "`module.` and `_orig_mod.` are removed anyhow.",
         None,
-        allowed="text, such as `module.`",
+        allowed="text, such as `model.`",
     )
     download: Download | None = keys.key("A published checkpoint.", None, paper="4")
 
@@ -280,9 +282,9 @@ class Published(Keys):
     """Where a model's weights come from, and who made them."""
 
     weights: Weights = key("Where the weights come from.", paper="4")
-    source: str | None = key("Address of the page that describes the weights.", None)
-    licence: str | None = key("Licence of the weights.", None)
-    citation: str | None = key("Who made the model, and where it is described.", None)
+    source: Text | None = key("Address of the page that describes the weights.", None)
+    licence: Text | None = key("Licence of the weights.", None)
+    citation: Text | None = key("Who made the model, and where it is described.", None)
 
 
 class Classifier(Published, ClassifierKeys, Model):
@@ -305,8 +307,8 @@ class Classifier(Published, ClassifierKeys, Model):
         allowed="exactly one of `train`, `finetune`, `file`, `download`",
     )
     expected_accuracy: Annotated[float, Field(gt=0, le=1)] | None = key(
-        "Published accuracy on the dataset's clean test images, as a fraction. The accuracy is "
-        "then measured, and stands beside it in `paper.pdf`.",
+        "The accuracy that you expect on the dataset's clean test images, such as the published "
+        "one, as a fraction. The accuracy is then measured, and stands beside it in `paper.pdf`.",
         None,
         paper="4",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dds.names import shard_names, sigma_name
+from dds.origins import file_name
 from study.study import Study
 
 
@@ -15,6 +16,8 @@ class Paths:
     ----------
     study : Study
         The study.
+    results : str, optional
+        The folder of its results, where that is not the one below the working directory.
 
     Attributes
     ----------
@@ -22,9 +25,9 @@ class Paths:
         The folder of the study's results.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, results: str = "") -> None:
         self._study = study
-        self.results = f"results/{study.name}"
+        self.results = results or f"results/{study.name}"
 
     def pack(self, dataset: str, split: str) -> str:
         """Return where the prepared images of a split of a dataset lie."""
@@ -33,17 +36,19 @@ class Paths:
     def data_files(self, dataset: str) -> dict[str, str]:
         """Return where the files that a dataset is made from lie, by what they are."""
         files = self._study.datasets[dataset].origins
-        return {
-            name: file.file or f"{self.results}/data/{dataset}/{Path(file.url).name}"
-            for name, file in files.items()
-        }
+        called = {name: file_name(file.url) for name, file in files.items() if file.url}
+        # Addresses may differ in what does not show in the name.
+        if len(set(called.values())) < len(called):
+            called = {name: f"{name}_{other}" for name, other in called.items()}
+        folder = f"{self.results}/data/{dataset}"
+        return {name: file.file or f"{folder}/{called[name]}" for name, file in files.items()}
 
     def weights(self, model: str, sigma: float | None = None) -> str:
         """Return where the weights of a model, for a noise level if it has several, lie."""
         weights = self._study.models[model].weights
         if weights.file:
             return weights.file
-        suffix = Path(weights.download.url).suffix if weights.download else ".pt"
+        suffix = Path(file_name(weights.download.url)).suffix if weights.download else ".pt"
         return f"{self.results}/models/{self.weights_name(model, sigma)}{suffix}"
 
     def weights_name(self, model: str, sigma: float | None = None) -> str:
@@ -76,6 +81,10 @@ class Paths:
         """Return the certificates of an experiment."""
         return f"{self.results}/certificates/{experiment}.parquet"
 
+    def costs(self, gpu: str) -> str:
+        """Return what the study is estimated to take on a GPU."""
+        return f"{self.results}/costs/{gpu}.json"
+
     def pictures(self, figure: str) -> str:
         """Return the images that a figure of pictures shows."""
         return f"{self.results}/pictures/{figure}.npz"
@@ -84,6 +93,32 @@ class Paths:
         """Return a table in one of its forms: csv, md, tex, html, json."""
         return f"{self.results}/tables/{name}.{form}"
 
+    def table_files(self, name: str) -> list[str]:
+        """Return a table in all of its forms."""
+        return [self.table(name, form) for form in ("csv", "md", "tex", "html", "json")]
+
     def figure(self, name: str, form: str) -> str:
         """Return a figure in one of its forms: pdf, png, json."""
         return f"{self.results}/figures/{name}.{form}"
+
+    def figure_files(self, name: str) -> list[str]:
+        """Return a figure in all of its forms."""
+        return [self.figure(name, form) for form in ("pdf", "png", "json")]
+
+    def executed_notebook(self, name: str) -> str:
+        """Return an executed notebook."""
+        return f"{self.results}/notebooks/{name}.ipynb"
+
+    @property
+    def document(self) -> str:
+        """The typeset paper."""
+        return f"{self.results}/paper.pdf"
+
+    @property
+    def checks(self) -> str:
+        """What holds of the results."""
+        return f"{self.results}/checks.json"
+
+    def origin(self, model: str, sigma: float | None = None) -> str:
+        """Return where it is written where the weights that a job makes come from."""
+        return f"{self.results}/models/{self.weights_name(model, sigma)}.json"

@@ -212,6 +212,8 @@ _WORDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 def _range(limits: Mapping[str, Any]) -> str:
     if set(limits) == {"gt", "lt"}:
         return f"between {number(limits['gt'])} and {number(limits['lt'])}, both excluded"
+    if set(limits) == {"ge", "le"}:
+        return f"{number(limits['ge'])} to {number(limits['le'])}"
     return ", ".join(f"{_WORDS[name]} {number(limit)}" for name, limit in limits.items())
 
 

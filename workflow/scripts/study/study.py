@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, SerializeAsAny
 
-from dds.keys import Keys, Text, Whole, each_once, key
+from dds.keys import Keys, Line, Text, Whole, each_once, key
 from study.artefacts import Check, Figure, Table
 from study.datasets import Dataset
 from study.entries import Name
@@ -48,7 +48,7 @@ class StudyKeys(Keys):
         allowed="list of names",
     )
     checks: list[Check] = key("What must hold of the results, beside what holds of any.", [])
-    title: str = key("Title of `paper.pdf`; without one, the study's name is.", "")
+    title: Line = key("Title of `paper.pdf`; without one, the study's name is.", "")
     authors: list[Text] = key("Authors of the study, in `paper.pdf`.", [])
 
 
@@ -67,7 +67,7 @@ class Study(StudyKeys):
 
     @property
     def measured_models(self) -> list[str]:
-        """The classifiers whose accuracy is published, and so is measured."""
+        """The classifiers that an accuracy is expected of, which is measured."""
         return [
             name
             for name, model in self.models.items()

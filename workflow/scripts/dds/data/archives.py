@@ -14,7 +14,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
+from dds.origins import came_instead
+
 Stored = TypeVar("Stored")
+
+#: First bytes of a file that tell what it is.
+_BEGINNING = 1024
 
 #: What is raised on damaged archives; of the OSErrors, those without a number.
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
@@ -152,12 +157,19 @@ def _opener(path: Path) -> Callable[[Path], AbstractContextManager[Archive]]:
         return _zip
     if path.is_file() and tarfile.is_tarfile(path):
         return _tar
+    if path.is_file():
+        with path.open("rb") as file:
+            beginning = file.read(_BEGINNING)
+        if what := came_instead(beginning):
+            raise ValueError(f"{path} is neither a folder nor a zip or tar archive, but {what}")
+        if beginning.startswith(b"PK\3\4"):
+            raise ValueError(f"{path} is damaged: the end of a zip archive is missing")
     raise ValueError(f"{path} is neither a folder nor a zip or tar archive")
 
 
 @contextmanager
 def _folder(path: Path) -> Iterator[Archive]:
-    yield Archive(path, _files_below(path.resolve()), _read_file)
+    yield Archive(path, files_below(path.resolve()), _read_file)
 
 
 @contextmanager
@@ -172,7 +184,8 @@ def _tar(path: Path) -> Iterator[Archive]:
         yield Archive(path, _tarred_files(file), lambda member: _read_member(file, member))
 
 
-def _files_below(top: Path) -> Iterator[tuple[str, Path]]:
+def files_below(top: Path) -> Iterator[tuple[str, Path]]:
+    """Yield every file below a folder, with its name from there; links are followed, not back."""
     for folder, folders, files in os.walk(top, followlinks=True, onerror=_raise):
         here = Path(folder)
         folders[:] = [name for name in folders if not _leads_back(here / name)]

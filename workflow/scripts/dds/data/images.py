@@ -27,9 +27,7 @@ def images_in(archive: Archive) -> list[str]:
     ValueError
         If there are none.
     """
-    from PIL import Image
-
-    endings = tuple(Image.registered_extensions())
+    endings = tuple(_formats())
     names = [name for name in archive.names if name.lower().endswith(endings)]
     if not names:
         raise ValueError(f"{archive.path} holds no images")
@@ -89,12 +87,24 @@ def read_images(
     return np.stack(images)
 
 
+def _formats() -> dict[str, str]:
+    """Return the formats that Pillow reads, by the endings of files.
+
+    PostScript is a program; Pillow would have another one run it.
+    """
+    from PIL import Image
+
+    known = Image.registered_extensions()
+    return {end: form for end, form in known.items() if form in Image.OPEN and form != "EPS"}
+
+
 def _read_image(archive: Archive, name: str, channels: int) -> Image:
     from PIL import Image, UnidentifiedImageError
 
+    formats = sorted(set(_formats().values()))
     content = io.BytesIO(archive.read(name))
     try:
-        with Image.open(content) as image:
+        with Image.open(content, formats=formats) as image:
             _check_depth(image)
             return image.convert("RGB" if channels == 3 else "L")
     except UnidentifiedImageError as error:  # its text is of `content`, not of the image

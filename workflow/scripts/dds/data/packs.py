@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -135,6 +136,8 @@ def check_classes(
 ) -> None:
     """Make sure that two lists of class names are the same, in the same order.
 
+    Letters may be composed or not: macOS writes é as the letter e and an accent.
+
     Parameters
     ----------
     classes, expected : sequence of str
@@ -150,5 +153,5 @@ def check_classes(
     if len(classes) != len(expected):
         raise ValueError(f"{of} has {len(classes)} classes, {by} has {len(expected)}")
     for index, (name, other) in enumerate(zip(classes, expected, strict=True)):
-        if name != other:
+        if normalize("NFC", str(name)) != normalize("NFC", str(other)):
             raise ValueError(f"class {index} of {of} is {str(name)!r}, of {by} {str(other)!r}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, WrapValidator, model_validator
 
-from dds.keys import Count, Keys, key, refuse
+from dds.keys import Images, Keys, key, refuse
 from dds.seeds import stream_seed
 
 if TYPE_CHECKING:
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 
-_COUNT = TypeAdapter(Count, config=ConfigDict(strict=True))
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_COUNT = TypeAdapter(Images, config=ConfigDict(strict=True))
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
 
 class Choice(Keys):
     """Which images a split gets."""
 
-    images: Count | None = key("How many images, chosen at random; all when left out.", None)
-    every: Count | None = key(
+    images: Images | None = key("How many images, chosen at random; all when left out.", None)
+    every: Images | None = key(
         "Takes every so many-th image instead, ordered by class and name: `every: 50` is the "
         "first image of each ImageNet class.",
         None,
@@ -50,15 +50,15 @@ def number_or(choice: type[Choice]) -> Any:
             return choice.model_validate(value)
         return _COUNT.validate_python(value)
 
-    return Annotated[Count | choice, WrapValidator(check)]
+    return Annotated[Images | choice, WrapValidator(check)]
 
 
 def _check_names(splits: dict[str, Part]) -> dict[str, Part]:
     for name in splits:
         if not _NAME.fullmatch(name):
             raise refuse(
-                f"{name} is no name; a name has lower-case letters, digits and _, and starts with "
-                "a letter"
+                f"{name} is no name; a name has lower-case letters, digits and _, at most 100 of "
+                "them, and starts with a letter"
             )
     return splits
 
@@ -67,6 +67,39 @@ def _check_names(splits: dict[str, Part]) -> dict[str, Part]:
 Split = number_or(Choice)
 #: Splits by name, at least one: ``Splits[Count]``, ``Splits[Split]``.
 Splits = Annotated[dict[str, Part], Field(min_length=1), AfterValidator(_check_names)]
+
+
+def most_images(rule: int | Choice, total: int | None) -> int | None:
+    """Return how many images a split can have at most.
+
+    Parameters
+    ----------
+    rule : int or Choice
+        How many it gets, or which.
+    total : int or None
+        How many images there are to choose from, if that is known.
+
+    Returns
+    -------
+    int or None
+        None where only the files tell.
+
+    Examples
+    --------
+    >>> most_images(300, None), most_images(Choice(every=50), 50_000), most_images(Choice(), None)
+    (300, 1000, None)
+    """
+    if isinstance(rule, int):
+        return rule
+    if rule.images is not None or total is None:
+        return rule.images
+    return -(-total // (rule.every or 1))
+
+
+def most_at_random(splits: Mapping[str, int | Choice]) -> int:
+    """Return how many images the random splits, which have none in common, need together."""
+    rules = [rule if isinstance(rule, int) else rule.images for rule in splits.values()]
+    return sum(filter(None, rules))
 
 
 def choose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,9 +63,12 @@ class Classifier(nn.Module):
         Tensor, shape (batch, classes)
             Logits.
         """
-        if self.size is not None and images.shape[-1] != self.size:
-            images = functional.interpolate(
-                images, size=(self.size, self.size), mode="bicubic", antialias=True
-            )
-        logits = self.network((images - self.mean) / self.std)
-        return getattr(logits, "logits", logits)
+        size = (self.size, self.size)
+        if self.size is not None and images.shape[-2:] != size:
+            images = functional.interpolate(images, size=size, mode="bicubic", antialias=True)
+        return logits_of(self.network((images - self.mean) / self.std))
+
+
+def logits_of(answer: Any) -> Any:
+    """Return the logits in a network's answer: the answer, or what it holds as ``.logits``."""
+    return getattr(answer, "logits", answer)

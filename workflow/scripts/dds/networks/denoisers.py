@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dds.networks.schedules import Schedule
+from dds.networks.schedules import Schedule, Timestep
+from dds.seeds import MOST_STEPS
 
 #: Gives the standard normal noise of a reverse step, in the shape of the batch.
 Normal = Callable[[int], Tensor]
@@ -122,11 +123,12 @@ class DiffusionDenoiser(nn.Module):
         1 (the default) denoises in one shot, equation 7. More runs a reverse chain
         of that many steps, evenly spaced from the matching timestep down: the
         "multi-step" strategy that section 3 compares against. 0 takes every timestep.
+        A noise level has no more steps than timesteps, `Schedule.most_steps`.
 
     Raises
     ------
     ValueError
-        If `steps` is negative.
+        If `steps` is negative or not whole.
 
     References
     ----------
@@ -156,12 +158,14 @@ class DiffusionDenoiser(nn.Module):
         self, network: nn.Module, schedule: Schedule, *, timestep: str = "nearest", steps: int = 1
     ) -> None:
         super().__init__()
-        if steps < 0:
-            raise ValueError(f"steps must be 0 (every timestep) or more, not {steps}")
+        if not 0 <= steps <= MOST_STEPS or steps != int(steps):
+            raise ValueError(
+                f"steps must be whole, from 0 (every timestep) to {MOST_STEPS:,}, not {steps}"
+            )
         self.network = network
         self.schedule = schedule
         self.timestep = timestep
-        self.steps = steps
+        self.steps = int(steps)
 
     @property
     def networks(self) -> tuple[nn.Module]:
@@ -179,9 +183,10 @@ class DiffusionDenoiser(nn.Module):
         Raises
         ------
         ValueError
-            If the schedule never reaches `sigma`.
+            If the schedule never reaches `sigma`, or has fewer timesteps up to it than there are
+            steps.
         """
-        return self.schedule.timestep(sigma, self.timestep).noise_sigma
+        return self._start(sigma).noise_sigma
 
     def denoise(self, noisy: Tensor, sigma: float, normal: Normal | None = None) -> Tensor:
         """Estimate the clean images (equation 7; with more steps, that many times).
@@ -205,9 +210,10 @@ class DiffusionDenoiser(nn.Module):
         Raises
         ------
         ValueError
-            If the schedule never reaches `sigma`.
+            If the schedule never reaches `sigma`, has fewer timesteps up to it than there are
+            steps, or the network does not return noise for every pixel.
         """
-        start = self.schedule.timestep(sigma, self.timestep)
+        start = self._start(sigma)
         # Equation 6: noise first, then the scale of the timestep.
         x = np.sqrt(start.alpha_bar) * (2 * noisy - 1)
         times = self._times(start.t)
@@ -218,6 +224,20 @@ class DiffusionDenoiser(nn.Module):
                 noise = torch.randn_like(x) if normal is None else normal(step)
                 x = _posterior_sample(x, clean, alpha_bar, alpha_bars[step], noise)
         return (clean + 1) / 2
+
+    def _start(self, sigma: float) -> Timestep:
+        """Return the timestep of a noise level, once it is known that each step has one."""
+        there = self.schedule.most_steps(sigma, self.timestep)
+        if self.steps > there:
+            raise ValueError(
+                f"{self.steps} steps are more than the {there} timesteps up to sigma {sigma:g}; "
+                f"steps must be at most {there}, or 0 for every timestep"
+            )
+        if self.steps == 0 and there > MOST_STEPS:
+            raise ValueError(
+                f"steps: 0 is {there} steps at sigma {sigma:g}; must be at most {MOST_STEPS:,}"
+            )
+        return self.schedule.timestep(sigma, self.timestep)
 
     def _times(self, start: float) -> list[float]:
         """Return the timesteps visited, from `start` down."""
@@ -230,7 +250,14 @@ class DiffusionDenoiser(nn.Module):
         Ho et al. (2020), equation 15, clipped to the range of images.
         """
         time = torch.full((len(x),), self.schedule.network_time(t), device=x.device)
-        noise = self.network(x, time)[:, : x.shape[1]].to(x.dtype)
+        noise = self.network(x, time)
+        if not isinstance(noise, Tensor) or noise[:, : x.shape[1]].shape != x.shape:
+            found = tuple(noise.shape) if isinstance(noise, Tensor) else type(noise).__name__
+            raise ValueError(
+                f"the denoiser's network returned {found} for images of shape {tuple(x.shape)}; "
+                "it must return their noise, in as many channels or more"
+            )
+        noise = noise[:, : x.shape[1]].to(x.dtype)
         clean = (x - np.sqrt(1 - alpha_bar) * noise) / np.sqrt(alpha_bar)
         return clean.clamp(-1, 1)
 

@@ -10,17 +10,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from dds.keys import Count, Keys, Whole, key
+from dds.keys import Count, Keys, Pixels, Whole, key
 from dds.networks.families import FAMILIES
 
-Positive = Annotated[float, Field(gt=0)]
+#: Of images in [0,1], or scaled to other units: none lies far beyond bytes.
+Mean = Annotated[float, Field(ge=-1000, le=1000)]
+Std = Annotated[float, Field(ge=1e-4, le=1000)]
 
 
 class Input(Keys):
     """The images that a network wants."""
 
     channels: Count = key("Colour channels, 1 for grey and 3 for RGB.")
-    size: Count = key(
+    size: Pixels = key(
         "Height and width in pixels. A classifier resizes other images, bicubically.", paper="4"
     )
 
@@ -28,10 +30,10 @@ class Input(Keys):
 class NormalizedInput(Input):
     """The images that a classifier wants."""
 
-    mean: Annotated[list[float], Field(min_length=1)] = key(
+    mean: Annotated[list[Mean], Field(min_length=1)] = key(
         "Subtracted from [0,1] images, a number for each channel, or one for all.", [0.0]
     )
-    std: Annotated[list[Positive], Field(min_length=1)] = key(
+    std: Annotated[list[Std], Field(min_length=1)] = key(
         "Divides what is left, a number for each channel, or one for all.", [1.0]
     )
 

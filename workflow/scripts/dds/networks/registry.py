@@ -19,12 +19,9 @@ from dds.kinds import is_file, load_file
 from dds.networks.classifiers import Classifier
 from dds.networks.denoisers import DiffusionDenoiser
 from dds.networks.description import ClassifierKeys, DenoiserKeys, NetworkKeys
-from dds.networks.families import FAMILIES
+from dds.networks.families import CONTRACT, FAMILIES
 from dds.networks.schedules import build_schedule
 from dds.networks.weights import load_weights
-
-#: What a family's module must hold.
-_CONTRACT = ("ROLE", "Keys", "build")
 
 Described = TypeVar("Described", bound=NetworkKeys)
 
@@ -216,7 +213,7 @@ def _family(name: str, role: str) -> ModuleType:
     if name not in FAMILIES.names and not is_file(name):
         raise ValueError(f"network {name} is unknown; {_allowed(role)}")
     family = FAMILIES[name]
-    lacking = [part for part in _CONTRACT if not hasattr(family, part)]
+    lacking = [part for part in CONTRACT if not hasattr(family, part)]
     if lacking:
         raise ValueError(
             f"network {name} has no {', '.join(lacking)}, which a family of networks needs; "

@@ -150,6 +150,25 @@ class Schedule:
             return Timestep(position, 1 / (1 + (2 * sigma) ** 2), sigma)
         raise ValueError(f"unknown timestep rule {rule!r}; allowed: {', '.join(TIMESTEP_RULES)}")
 
+    def most_steps(self, sigma: float, rule: str = "nearest") -> int:
+        """Return how many steps a reverse chain can have: the timesteps up to a noise level's.
+
+        Parameters
+        ----------
+        sigma, rule
+            As `timestep` takes them.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            As `timestep` does.
+        """
+        return int(self.timestep(sigma, rule).t) + 1
+
 
 def linear_schedule(steps: int, *, rescale_timesteps: bool = False) -> Schedule:
     """Build Ho et al.'s (2020) linear schedule, scaled to any number of steps.

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import re
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from dds.origins import came_instead
+
+#: What libraries put before the name of every parameter of a network that they wrap.
+_WRAPPERS = ("module.", "_orig_mod.")
+#: How deep in a checkpoint state dicts are looked for.
+_DEEPEST = 4
+_BEGINNING = 1024
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip"}
+_AGAIN = "download or copy it again"
+_STATE_DICT_ALONE = "save its state_dict() alone, with torch.save or safetensors"
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
@@ -42,24 +55,30 @@ def load_weights(
 ) -> None:
     """Load a checkpoint into a network, every parameter or none.
 
+    What a training script saves beside the parameters is passed over. The state dict is
+    found where it lies, as long as no more than one entry of the checkpoint fits the
+    network, and so are the names under ``module.`` and ``_orig_mod.``, which wrapping a
+    network for several GPUs or compiling it leaves.
+
     Parameters
     ----------
     network : Module
         Changed in place.
     path : str or Path
         A file of ``torch.save`` (read with ``weights_only``, so that it cannot run
-        code) or of safetensors (``.safetensors``). Names that the transformers
-        library gave its layers earlier are understood.
+        code) or of safetensors, told by its first bytes, whatever it is called. Names that
+        the transformers library gave its layers earlier are understood.
     key : str, optional
-        Where in the file the state dict lies, when it is not the whole.
+        Where in the file the state dict lies, where several fit: ``ema``, or ``ema.model``
+        for an entry inside an entry.
     strip_prefix : str, optional
         Removed from the start of every name, such as ``"module."``.
 
     Raises
     ------
     ValueError
-        If names or shapes do not fit, naming the first that does not, or the file is no
-        checkpoint.
+        If names or shapes do not fit, naming the first that does not, several entries
+        fit, or the file is no checkpoint or damaged; in one line, naming the file.
     FileNotFoundError
         If there is no such file.
 
@@ -77,13 +96,19 @@ def load_weights(
     Traceback (most recent call last):
     ValueError: ...checkpoint.pt: weight has shape (10, 4), the network needs (2, 4)
     """
-    state = _read_state(Path(path))
+    content = _read(Path(path))
+    found = dict(_state_dicts(content))
     if key is not None:
-        if key not in state:
-            raise ValueError(f"{path}: no entry {key!r}; it has {', '.join(list(state)[:8])}")
-        state = state[key]
-    state = {name.removeprefix(strip_prefix): tensor for name, tensor in state.items()}
-    state = _fill_in(network, current_names(network, state))
+        found = {key: _entry(content, key, path)}
+    elif not found:
+        raise ValueError(
+            f"{path}: holds no state dict, a mapping of names to tensors; {_what_it_holds(content)}"
+        )
+    named = {
+        place: _fill_in(network, current_names(network, _renamed(network, state, strip_prefix)))
+        for place, state in found.items()
+    }
+    state = _the_one_that_fits(named, network.state_dict().keys(), path)
     _check_fit(state, network.state_dict(), path)
     network.load_state_dict(state)
 
@@ -114,18 +139,144 @@ def current_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, 
     return {apply_renamings(name, renamings): tensor for name, tensor in state.items()}
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Any:
+    """Return what a checkpoint holds, of whichever format it is."""
     if not path.exists():
         raise FileNotFoundError(f"no weights at {path}")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _reader(path)(path)
+    except _NoCheckpoint as error:
+        raise ValueError(f"{path}: not a readable checkpoint: it {error}") from error
+
+
+class _NoCheckpoint(Exception):
+    """What a file is or holds in the place of a checkpoint, and the cure."""
+
+
+def _reader(path: Path) -> Callable[[Path], Any]:
+    """Return what reads a file, by its first bytes."""
+    if not path.is_file():
+        raise _NoCheckpoint("is no file")
+    with path.open("rb") as file:
+        beginning = file.read(_BEGINNING)
+    if what := came_instead(beginning):
+        raise _NoCheckpoint(f"is {what}; {_AGAIN}")
+    for mark, program in _COMPRESSED.items():
+        if beginning.startswith(mark):
+            raise _NoCheckpoint(f"is compressed by {program}; unpack it")
+    if beginning[8:9] == b"{":  # after the length of the header, which is JSON
+        return _read_safetensors
+    if beginning.startswith((b"PK\3\4", b"\x80")):  # a zip archive, or a pickle as before 2020
+        return _read_torch
+    raise _NoCheckpoint(
+        f"is no file of torch.save or safetensors; {_STATE_DICT_ALONE}, or {_AGAIN}"
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise _NoCheckpoint(
+            f"is a safetensors file that is cut off or damaged ({reason}); {_AGAIN}"
+        ) from error
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        # What argparse has read from a command line lies in many a checkpoint, and is harmless.
+        harmless = torch.serialization.safe_globals([argparse.Namespace])
+        with harmless, path.open("rb") as file:  # given a name, torch would look at its ending
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a damaged or foreign file
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: not a readable checkpoint: {reason}") from error
+        reason = str(error)
+        if foreign := re.search(r"GLOBAL ([\w.]+)", reason):
+            raise _NoCheckpoint(
+                f"holds Python objects ({foreign[1]}), which are not loaded, since they could "
+                f"run code; {_STATE_DICT_ALONE}"
+            ) from error
+        if "TorchScript" in reason:
+            raise _NoCheckpoint(f"is a program of TorchScript; {_STATE_DICT_ALONE}") from error
+        raise _NoCheckpoint(
+            f"is no file of torch.save, or is cut off or damaged; {_AGAIN}"
+        ) from error
+
+
+def _state_dicts(content: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield every mapping of names to tensors in a checkpoint, and the path of keys to it."""
+    if not isinstance(content, Mapping) or depth > _DEEPEST:
+        return
+    if any(isinstance(tensor, Tensor) for tensor in _named(content).values()):
+        yield place, _tensors(content)
+    for name, inner in _named(content).items():
+        yield from _state_dicts(inner, f"{place}.{name}" if place else name, depth + 1)
+
+
+def _named(content: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if isinstance(name, str)}
+
+
+def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {name: value for name, value in _named(content).items() if isinstance(value, Tensor)}
+
+
+def _entry(content: Any, key: str, path: str | Path) -> dict[str, Tensor]:
+    """Return the state dict at a key, or at a path of keys."""
+    inner, rest = content, key
+    while rest:
+        if not isinstance(inner, Mapping):
+            raise ValueError(f"{path}: no entry {key!r}; {_what_it_holds(content)}")
+        # The longest key that is there, since keys may have dots in them.
+        parts = rest.split(".")
+        heads = (".".join(parts[:size]) for size in range(len(parts), 0, -1))
+        head = next((head for head in heads if head in inner), None)
+        if head is None:
+            raise ValueError(f"{path}: no entry {key!r}; {_what_it_holds(content)}")
+        inner, rest = inner[head], rest[len(head) + 1 :]
+    tensors = _tensors(inner) if isinstance(inner, Mapping) else {}
+    if not tensors:
+        raise ValueError(
+            f"{path}: entry {key!r} is no mapping of names to tensors; {_what_it_holds(inner)}"
+        )
+    return tensors
+
+
+def _what_it_holds(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return f"it has {', '.join(str(name) for name in list(content)[:8]) or 'no entries'}"
+    return f"it is of type {type(content).__name__}"
+
+
+def _renamed(network: nn.Module, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Remove what the names of a checkpoint begin with, and the network's do not."""
+    expected = network.state_dict().keys()
+    names = {name: name.removeprefix(prefix) for name in state}
+    for wrapper in _WRAPPERS * 2:  # either may be around the other
+        if all(name.startswith(wrapper) for name in names.values()) and not any(
+            name.startswith(wrapper) for name in expected
+        ):
+            names = {name: inner.removeprefix(wrapper) for name, inner in names.items()}
+    renamed = {inner: state[name] for name, inner in names.items()}
+    return renamed if len(renamed) == len(state) else dict(state)
+
+
+def _the_one_that_fits(
+    found: Mapping[str, dict[str, Tensor]], expected: Set[str], path: str | Path
+) -> dict[str, Tensor]:
+    """Return the only state dict with the names of a network; if there is none, the nearest."""
+    fitting = [place for place, state in found.items() if state.keys() == expected]
+    if "" in fitting:  # the whole file, which needs no key
+        return found[""]
+    if len(fitting) > 1:
+        raise ValueError(
+            f"{path}: entries {' and '.join(fitting)} fit the network; say which by its key"
+        )
+    place, *_ = fitting or sorted(found, key=lambda place: -len(found[place].keys() & expected))
+    return found[place]
 
 
 def _fill_in(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -149,6 +300,7 @@ def _check_fit(
         raise ValueError(
             f"{path}: does not fit the network: {len(missing)} names missing"
             f"{_first(missing)}, {len(unexpected)} unknown{_first(unexpected)}"
+            f"{_hint(state.keys(), expected.keys())}"
         )
     for name, tensor in expected.items():
         if state[name].shape != tensor.shape:
@@ -156,7 +308,21 @@ def _check_fit(
                 f"{path}: {name} has shape {tuple(state[name].shape)}, "
                 f"the network needs {tuple(tensor.shape)}"
             )
+        if tensor.is_floating_point() and not state[name].is_floating_point():
+            raise ValueError(
+                f"{path}: {name} is of type {state[name].dtype}, the network needs {tensor.dtype}; "
+                "quantised weights are not supported"
+            )
 
 
 def _first(names: set[str]) -> str:
     return f" (first: {min(names)})" if names else ""
+
+
+def _hint(names: Set[str], expected: Set[str]) -> str:
+    """Name what the names of the network stand behind in the checkpoint, if that is all."""
+    first = min(expected, default="")
+    for prefix in sorted({name.removesuffix(first) for name in names if name.endswith(first)}):
+        if prefix and all(f"{prefix}{name}" in names for name in expected):
+            return f"; strip_prefix {prefix} would make names fit"
+    return ""

@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from dds.keys import LARGEST_SIGMA
 from dds.sampling.votes import NOT_FINITE
+
+
+def check_sigma(sigma: float) -> None:
+    """Make sure that a noise level is one in [0,1] pixel units.
+
+    Raises
+    ------
+    ValueError
+        Saying the range.
+    """
+    if not 0 < sigma <= LARGEST_SIGMA:
+        raise ValueError(
+            f"sigma must be above 0 and at most {LARGEST_SIGMA:g} in [0,1] pixel units, not "
+            f"{sigma:g}; divide one for pixels of 0 to 255 by 255"
+        )
+
+
+@contextmanager
+def explained(networks: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
+    """Say of networks that fail whether it is for weights that are not float32.
+
+    Raises
+    ------
+    ValueError
+        Naming the first such network, in place of PyTorch's error about two types of numbers.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        for name, network in networks:
+            kinds = {p.dtype for p in network.parameters() if p.is_floating_point()}
+            if kinds - {torch.float32}:
+                kind = str((kinds - {torch.float32}).pop()).removeprefix("torch.")
+                raise ValueError(
+                    f"{name} has weights in {kind} and is given images in float32; call .float() "
+                    "on it, and choose precision bfloat16 for speed"
+                ) from error
+        raise
 
 
 def check_images(images: np.ndarray, ids: Sequence[int], *, whole_levels: bool) -> None:

@@ -7,7 +7,7 @@ other statistic come later, so that a statistical choice never costs another sam
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,9 @@ def read_counts(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def merge_counts(
-    paths: Sequence[str | Path], expected: Mapping[str, Any] | None = None
+    paths: Sequence[str | Path],
+    expected: Mapping[str, Any] | None = None,
+    places: Sequence[tuple[float, Iterable[int]]] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Put the counts of an experiment's shards together, after checking that they fit.
 
@@ -125,6 +127,8 @@ def merge_counts(
         Counts files, at least one.
     expected : mapping, optional
         What their votes must depend on, as their metadata say under ``depends``.
+    places : sequence of (float, iterable of int), optional
+        The noise level and the images that each file must hold, and no others.
 
     Returns
     -------
@@ -138,13 +142,15 @@ def merge_counts(
     ValueError
         If files differ in protocol, seed, plan, precision, backend, in what their votes
         depend on, ...; if the same noise level was sampled with different weights; if they
-        are not what is expected; or for what `check_counts` refuses.
+        are not what is expected, or of other images; or for what `check_counts` refuses.
     """
     tables, shared, models = [], None, {}
-    for path in paths:
+    for index, path in enumerate(paths):
         table, metadata = _read_table(path)
         if expected is not None:
             _check_expected(path, metadata, expected)
+        if places is not None:
+            _check_place(path, table, metadata, *places[index])
         of_shard = {key: metadata.pop(key, None) for key in _OF_A_SHARD}
         if shared is None:
             shared, first = metadata, path
@@ -198,9 +204,9 @@ def check_counts(counts: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        Naming the first row that is double or missing, whose counts do not sum to n0
-        and at most n or are for another number of classes, or that stops where the
-        plan does not.
+        Naming the first row that is double or missing, whose label is no class or not that
+        of the same image elsewhere, whose counts do not sum to n0 and at most n or are for
+        another number of classes, or that stops where the plan does not.
     """
     double = counts.duplicated(_KEY)
     if double.any():
@@ -210,10 +216,17 @@ def check_counts(counts: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
         wanted = pd.MultiIndex.from_product([images, sigmas, classifiers], names=_KEY)
         missing = wanted.difference(pd.MultiIndex.from_frame(counts[_KEY]))
         raise ValueError(f"{_name(missing.to_frame())} is missing")
+    _check_labels(counts, metadata["num_classes"])
     for phase, most in (("selection", metadata["n0"]), ("estimation", metadata["n"])):
-        votes = stack(counts[phase])
-        if votes.shape[1] != metadata["num_classes"] or (votes < 0).any():
+        if set(map(len, counts[phase])) != {metadata["num_classes"]}:
             raise ValueError(f"{phase} counts must be of {metadata['num_classes']} classes")
+        votes = stack(counts[phase])
+        # Before the sum, which could overflow to what it should be.
+        if (impossible := ((votes < 0) | (votes > most)).any(axis=1)).any():
+            raise ValueError(
+                f"{_name(counts[impossible])} has {phase} counts that are no numbers from 0 "
+                f"to {most}"
+            )
         sums = votes.sum(axis=1)
         wrong = sums != most if phase == "selection" else sums > most
         if wrong.any():
@@ -236,6 +249,21 @@ def stack(lists: pd.Series) -> np.ndarray:
     ndarray of int, shape (rows, classes)
     """
     return np.stack(lists.to_numpy())
+
+
+def _check_labels(counts: pd.DataFrame, classes: int) -> None:
+    if (wrong := ~counts["label"].between(0, classes - 1)).any():
+        row = counts[wrong]
+        raise ValueError(
+            f"{_name(row)} has label {row['label'].iloc[0]}; its {classes} classes are "
+            f"0 to {classes - 1}"
+        )
+    first = counts.groupby("image")["label"].transform("first")
+    if (wrong := counts["label"] != first).any():
+        row = counts[wrong]
+        raise ValueError(
+            f"{_name(row)} has label {row['label'].iloc[0]}, elsewhere {first[wrong].iloc[0]}"
+        )
 
 
 def _check_finished(counts: pd.DataFrame, settings: Mapping[str, Any]) -> None:
@@ -264,12 +292,52 @@ def _read_table(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
 def _check_expected(
     path: str | Path, metadata: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> None:
-    if other := counts_differ(metadata, {**metadata, "depends": expected}):
+    other = counts_differ(metadata, {**metadata, "depends": expected})
+    # What is said twice must be said alike: certificates are computed from the plan.
+    if other := other or first_difference(_drawn_by(metadata), _drawn_by(metadata, expected)):
         place, found, wanted = other
         raise ValueError(
             f"{path} was counted with another {place.removeprefix('depends.')}: "
             f"{found}, not {wanted}; remove it and run again"
         )
+
+
+def _drawn_by(
+    metadata: Mapping[str, Any], expected: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the numbers and the plan that votes were drawn by, or those that are expected."""
+    source, classes = metadata, {metadata.get("num_classes")}
+    if expected is not None:
+        described = [model["description"] for model in expected["models"].values()]
+        source = expected
+        classes = {len(one["classes"]) for one in described if one.get("classes")} or classes
+    try:
+        plan = make_plan(metadata["plan"] if expected is None else expected, metadata["sigma"])
+        drawn = plan.to_dict()
+    except (KeyError, TypeError, ValueError) as error:
+        drawn = f"none that can be made ({error})"
+    facts = {key: source.get(key) for key in ("protocol", "seed", "n0", "n")}
+    return facts | {"plan": drawn, "num_classes": max(classes)}
+
+
+def _check_place(
+    path: str | Path,
+    table: pa.Table,
+    metadata: Mapping[str, Any],
+    sigma: float,
+    images: Iterable[int],
+) -> None:
+    """Make sure that a file holds the noise level and the images it is named after."""
+    images = np.asarray(images)
+    wanted = f"images {images[0]} to {images[-1]} at sigma {sigma:g}"
+    found = {metadata.get("sigma"), *table["sigma"].unique().to_pylist()}
+    if found != {sigma}:
+        held = f"sigma {' and '.join(map(str, found - {sigma}))}"
+    elif other := set(table["image"].to_pylist()) ^ set(images.tolist()):
+        held = f"other images, such as {min(other)}"
+    else:
+        return
+    raise ValueError(f"{path} holds {held}, not {wanted}; remove it and run again")
 
 
 def _comparable(metadata: Mapping[str, Any]) -> dict[str, Any]:

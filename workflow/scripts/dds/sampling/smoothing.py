@@ -21,8 +21,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dds.networks.classifiers import logits_of
 from dds.networks.denoisers import Denoiser, Normal
-from dds.sampling.checks import check_denoised, check_finite, check_images, check_logits
+from dds.sampling.checks import (
+    check_denoised,
+    check_finite,
+    check_images,
+    check_logits,
+    check_sigma,
+    explained,
+)
 from dds.sampling.noise import NoiseSource
 from dds.sampling.runner import Runner, scatter
 from dds.sampling.votes import NOT_FINITE, NOT_WANTED, Queue, Votes
@@ -93,8 +101,8 @@ class SmoothedClassifier:
         noise: str = "float",
         **running: Any,
     ) -> None:
-        if not sigma > 0:
-            raise ValueError(f"sigma must be above 0, not {sigma}")
+        check_sigma(sigma)
+        denoiser.noise_sigma(sigma)  # refuses what the denoiser cannot do before any work
         if noise not in NOISES:
             raise ValueError(f"unknown noise {noise!r}; allowed: {', '.join(NOISES)}")
         self.classifiers, self.denoiser = classifiers, denoiser
@@ -143,8 +151,8 @@ class SmoothedClassifier:
         ------
         ValueError
             If an image leaves [0,1] (or, with integer noise, is no multiple of 1/255),
-            the denoiser changes the shape of images, or a classifier does not return
-            `classes` logits, 2 or more, for each of them.
+            the denoiser changes the shape of images, a classifier does not return
+            `classes` logits, 2 or more, for each of them, or weights are not in float32.
         FloatingPointError
             If a classifier returns NaN or infinity.
         """
@@ -153,18 +161,25 @@ class SmoothedClassifier:
         if votes is None:
             votes = Votes.none(len(ids), len(self.classifiers), classes)
         queue = Queue(votes, self.plan, labels, one_segment=self.runner.deterministic)
-        source = NoiseSource(
-            self.seed, self.sigma, ids, torch.from_numpy(images).to(self.runner.device)
-        )
+        on_device = torch.from_numpy(images).to(self.runner.device)
+        dtype = torch.float64 if self.noise == "integer" else torch.float32
+        source = NoiseSource(self.seed, self.sigma, ids, on_device, dtype)
         base = partial(self._denoise_and_classify, classes=classes)
-        self.runner.get_ready(base, images.shape[1:])
-        with self.runner.inference():
+        with explained(self._networks):
+            self.runner.get_ready(base, images.shape[1:])
+        with explained(self._networks), self.runner.inference():
             for batch, predictions in self.runner.run(base, queue, source):
                 check_finite(predictions, self.classifiers)
                 queue.count(batch, predictions)
                 if after_batch is not None:
                     after_batch(votes)
         return votes
+
+    @property
+    def _networks(self) -> list[tuple[str, nn.Module]]:
+        """The networks, each behind what to call it in an error."""
+        denoisers = [("the denoiser", network) for network in self.denoiser.networks]
+        return denoisers + [(f"classifier {name!r}", f) for name, f in self.classifiers.items()]
 
     def _denoise_and_classify(
         self, images: Tensor, normal: Normal, wanted: list[list[slice]], *, classes: int
@@ -188,12 +203,13 @@ class SmoothedClassifier:
         if self.noise == "integer":
             # Sums of integers are exact in float32, so that equal noisy images have
             # equal bits whichever image and noise they came from.
-            return (torch.round(255 * images) + torch.round(255 * sigma * normal)) / 255
+            levels = torch.round(255 * sigma * normal).to(images.dtype)
+            return (torch.round(255 * images) + levels) / 255
         return images + sigma * normal
 
     def _classify(self, name: str, clean: Tensor, classes: int) -> Tensor:
         """Return argmax f_clf(x_hat)."""
-        logits = self.classifiers[name](clean)
+        logits = logits_of(self.classifiers[name](clean))
         check_logits(logits, len(clean), classes, name)
         finite = torch.isfinite(logits).all(dim=1)
         return torch.where(finite, logits.argmax(dim=1), NOT_FINITE)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import t
+from scipy.stats import norm, t
 
 from dds.statistics.bounds import binomial_interval
 from dds.statistics.certificates import ABSTAIN
@@ -33,8 +33,8 @@ def certified_accuracy(
     ----------
     certificates : DataFrame
         ``radius``, ``correct`` and the columns of `by`; a missing radius certifies
-        nothing. ``lowest_radius``, where present, is the radius below which the
-        sampling plan left certificates undecided.
+        nothing. ``lowest_radius`` and ``decided_radii``, where present, say which radii
+        the sampling plan decided, as `compute_certificates` writes them.
     radii : array_like of float
         In [0,1] pixel units, at least 0.
     by : sequence of str, optional
@@ -92,12 +92,49 @@ def certified_accuracy(
         certified = len(reached) - np.searchsorted(reached, radii)
         low, high = binomial_interval(certified, len(group), level)
         numbers = np.stack([certified / len(group), low, high])
-        undecided = group["lowest_radius"].max() if "lowest_radius" in group else 0.0
-        numbers[:, radii < undecided] = np.nan
+        numbers[:, ~are_decided(group, radii)] = np.nan
         columns = {"radius": radii, "images": len(group), "certified": certified}
         columns |= dict(zip(("accuracy", "low", "high"), numbers, strict=True))
         parts.append(pd.DataFrame(dict(zip(by, key, strict=True)) | columns))
     return pd.concat(parts, ignore_index=True)
+
+
+def are_decided(certificates: pd.DataFrame, radii: ArrayLike) -> np.ndarray:
+    """Tell at which radii the sampling plan of certificates has decided every image.
+
+    Parameters
+    ----------
+    certificates : DataFrame
+        ``lowest_radius`` and ``decided_radii`` as `compute_certificates` writes them; without
+        them, every radius is decided.
+    radii : array_like of float, shape (radii,)
+        In [0,1] pixel units.
+
+    Returns
+    -------
+    ndarray of bool, shape (radii,)
+
+    Examples
+    --------
+    >>> certificates = pd.DataFrame({"lowest_radius": [0.25], "decided_radii": ["0.25 0.5"]})
+    >>> are_decided(certificates, [0.0, 0.25, 0.4, 0.5, 0.6])
+    array([False,  True, False,  True, False])
+    """
+    radii = np.asarray(radii, dtype=float)
+    decided = np.ones(radii.shape, dtype=bool)
+    if "lowest_radius" in certificates:
+        decided &= radii >= certificates["lowest_radius"].max()
+    for text in certificates.get("decided_radii", pd.Series(dtype=str)).unique():
+        if text:
+            only = np.array(text.split(), dtype=float)
+            decided &= np.isclose(radii[:, None], only).any(axis=1)
+    return decided
+
+
+def leaves_undecided(certificates: pd.DataFrame) -> bool:
+    """Tell whether there is a radius at which the plan of certificates left images undecided."""
+    lowest, only = (certificates.get(name) for name in ("lowest_radius", "decided_radii"))
+    return (lowest is not None and lowest.max() > 0) or (only is not None and only.ne("").any())
 
 
 def best_over_sigma(accuracies: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
@@ -161,13 +198,14 @@ def most_frequent_share(certificates: pd.DataFrame) -> pd.DataFrame:
     ----------
     certificates : DataFrame
         ``sigma``, ``classifier`` and the answered class: ``selected``, or ``prediction``
-        where that is missing; abstentions are left out.
+        where that is missing. Abstentions are left out: where ``prediction`` is ABSTAIN,
+        but for images that ``computed`` says the sampling plan stopped early.
 
     Returns
     -------
     DataFrame
-        ``classifier``, ``sigma``, ``most_frequent_share`` in [0, 1], and
-        ``nearly_constant``: whether it is above `NEARLY_CONSTANT`.
+        ``classifier``, ``sigma``, ``most_frequent_share`` in [0, 1], NaN where it only
+        abstains, and ``nearly_constant``: whether it is above `NEARLY_CONSTANT`.
 
     Examples
     --------
@@ -176,12 +214,122 @@ def most_frequent_share(certificates: pd.DataFrame) -> pd.DataFrame:
     {'classifier': 'f', 'sigma': 1.0, 'most_frequent_share': 0.75, 'nearly_constant': True}
     """
     answer = "selected" if "selected" in certificates else "prediction"
-    answers = certificates[certificates[answer] != ABSTAIN]
-    share = answers.groupby(["classifier", "sigma"])[answer].agg(
-        lambda column: column.value_counts(normalize=True).iloc[0]
+    abstains = certificates.get("prediction", certificates[answer]) == ABSTAIN
+    abstains &= certificates.get("computed", True)
+    answers = certificates[answer].where(~abstains)
+    share = answers.groupby([certificates["classifier"], certificates["sigma"]]).agg(
+        lambda column: column.value_counts(normalize=True).max()
     )
     shares = share.rename("most_frequent_share").reset_index()
     return shares.assign(nearly_constant=shares["most_frequent_share"] > NEARLY_CONSTANT)
+
+
+def difference_interval(
+    share: ArrayLike,
+    n: ArrayLike,
+    other: ArrayLike,
+    m: ArrayLike,
+    *,
+    correlation: ArrayLike = 0.0,
+    level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return Newcombe's interval for the difference of two accuracies on samples of images.
+
+    Both accuracies vary with the images they were measured on. Where the samples share
+    images, as when one paper takes 500 images and another all, the two vary together: a
+    positive `correlation` narrows the interval, and 0, if it is unknown, only makes it too
+    wide.
+
+    Parameters
+    ----------
+    share, other : array_like of float
+        Two accuracies, in [0, 1]; broadcast.
+    n, m : array_like of float
+        The numbers of images that they were measured on, at least 1.
+    correlation : array_like of float, optional
+        Of the two accuracies as estimates, in [-1, 1]; see `shared_correlation`.
+    level : float, optional
+        Coverage.
+
+    Returns
+    -------
+    low, high : ndarray or float
+        The interval for `share` less `other`, in [-1, 1]; NaN where an argument is.
+
+    References
+    ----------
+    Newcombe (1998), Interval estimation for the difference between independent proportions:
+    comparison of eleven methods. Statistics in Medicine 17, 873-890: method 10.
+
+    Newcombe (1998), Improved confidence intervals for the difference between binomial
+    proportions based on paired data. Statistics in Medicine 17, 2635-2650: method 10 without
+    its continuity correction.
+
+    Examples
+    --------
+    Example a of the first paper: 56 of 70 against 48 of 80.
+
+    >>> low, high = difference_interval(56 / 70, 70, 48 / 80, 80)
+    >>> print(low.round(4), high.round(4))
+    0.0524 0.3339
+    """
+    share, other, correlation = (
+        np.asarray(values, dtype=float) for values in (share, other, correlation)
+    )
+    low, high = _wilson_interval(share, n, level)
+    other_low, other_high = _wilson_interval(other, m, level)
+
+    def reach(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.maximum(one**2 + two**2 - 2 * correlation * one * two, 0))
+
+    difference = share - other
+    down = reach(share - low, other_high - other)
+    up = reach(high - share, other - other_low)
+    return (difference - down)[()], (difference + up)[()]
+
+
+def shared_correlation(ours: pd.Series, theirs: pd.Series) -> float:
+    """Return how two accuracies vary together that were measured on samples with shared images.
+
+    Parameters
+    ----------
+    ours, theirs : Series of bool
+        Whether each image counts, by image; no image comes twice.
+
+    Returns
+    -------
+    float
+        In [-1, 1]: the correlation on the shared images, less the smaller their part of the
+        two samples is; 0 where fewer than two images are shared, or all of them agree.
+
+    Notes
+    -----
+    Accuracies on n and m images, s of them shared, have the covariance ``s c / (n m)`` for a
+    covariance c on one image, and variances ``v / n`` and ``w / m``; so their correlation is
+    ``s / sqrt(n m)`` times that of one image.
+
+    Examples
+    --------
+    The same answers on a quarter of the images:
+
+    >>> ours = pd.Series([True, False] * 4)
+    >>> round(shared_correlation(ours, ours[:2]), 3)
+    0.5
+    """
+    shared = ours.index.intersection(theirs.index)
+    one, two = ours[shared].to_numpy(float), theirs[shared].to_numpy(float)
+    if len(shared) < 2 or one.std() == 0 or two.std() == 0:
+        return 0.0
+    part = len(shared) / np.sqrt(len(ours) * len(theirs))
+    return float(part * np.corrcoef(one, two)[0, 1])
+
+
+def _wilson_interval(share: np.ndarray, n: ArrayLike, level: float) -> tuple[np.ndarray, ...]:
+    """Return Wilson's interval of a share, which need not be a whole number of `n`."""
+    n, z = np.asarray(n, dtype=float), float(norm.ppf((1 + level) / 2))
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return middle - reach, middle + reach
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
@@ -214,3 +362,75 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float,
     error = float(values.std(ddof=1) / np.sqrt(len(values)))
     reach = error * float(t.ppf((1 + level) / 2, len(values) - 1))
     return mean, mean - reach, mean + reach
+
+
+def paired_interval(
+    more: int, fewer: int, pairs: int, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return the difference of two proportions of the same images, and its score interval.
+
+    Unlike Student's and Wald's intervals it has a width where no image, or hardly any,
+    differs, and its coverage stays near the level there.
+
+    Parameters
+    ----------
+    more, fewer : int
+        Images that the first of two methods alone gets right, and the second one alone.
+    pairs : int
+        Images in all, at least 1.
+    level : float, optional
+        Coverage of the interval, 0 < level < 1.
+
+    Returns
+    -------
+    difference, low, high : float
+        Of the first method's proportion less the second's, in [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        If the counts do not fit each other.
+
+    References
+    ----------
+    Tango (1998), Equivalence test and confidence interval for the difference in proportions
+    for the paired-sample design. Statistics in Medicine 17, 891-908.
+
+    Examples
+    --------
+    200 images, of which none differs, and of which five do:
+
+    >>> [round(100 * number, 1) for number in paired_interval(0, 0, 200)]
+    [0.0, -1.9, 1.9]
+    >>> [round(100 * number, 1) for number in paired_interval(5, 0, 200)]
+    [2.5, 0.6, 5.7]
+    """
+    if min(more, fewer) < 0 or not 0 < pairs >= more + fewer:
+        raise ValueError(f"{more} and {fewer} images cannot differ of {pairs}")
+    z = float(norm.ppf((1 + level) / 2))
+    difference = (more - fewer) / pairs
+
+    def score(delta: float) -> float:
+        """Return how many standard errors the difference lies above `delta`."""
+        # The likeliest probability of `fewer` where the difference is delta solves a
+        # quadratic equation.
+        b = -more - fewer + (2 * pairs - more + fewer) * delta
+        c = -fewer * delta * (1 - delta)
+        likeliest = (np.sqrt(max(b * b - 8 * pairs * c, 0.0)) - b) / (4 * pairs)
+        variance = pairs * max(2 * likeliest + delta * (1 - delta), 0.0)
+        distance = more - fewer - pairs * delta
+        if variance > 0:
+            return distance / np.sqrt(variance)
+        return float(np.copysign(np.inf, distance)) if distance else 0.0
+
+    def end(sign: int) -> float:
+        """Return how far from the difference the score reaches the level, by bisection."""
+        inside, outside = difference, float(sign)
+        if abs(score(outside)) <= z:
+            return outside
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            inside, outside = (middle, outside) if abs(score(middle)) <= z else (inside, middle)
+        return outside
+
+    return difference, end(-1), end(+1)

@@ -142,8 +142,9 @@ def compute_certificates(
         One row a row of `counts`, by sigma: ``image``, ``label``, ``sigma``,
         ``classifier``, ``n0``, ``n``, ``prediction``, ``successes``, ``p_lower``,
         ``radius``, ``correct``, ``selected``, ``label_successes``, ``computed`` (see
-        `certify_counts`), and ``lowest_radius``, below which the plan leaves
-        certificates undecided.
+        `certify_counts`); ``lowest_radius``, below which the plan leaves certificates
+        undecided; and ``decided_radii``, the only radii that it decides, in [0,1] pixel
+        units with spaces between them: empty for all from ``lowest_radius`` on.
 
     Raises
     ------
@@ -157,6 +158,8 @@ def compute_certificates(
         labels = rows["label"].to_numpy()
         columns = certify_counts(selection, estimation, sigma, labels, drawn_by, alpha)
         columns["lowest_radius"] = drawn_by.lowest_radius
+        only = getattr(drawn_by, "decided_radii", ())
+        columns["decided_radii"] = " ".join(map(repr, only))
         parts.append(rows[["image", "classifier"]].assign(**columns))
     certificates = pd.concat(parts, ignore_index=True)
     first = ["image", "label", "sigma", "classifier"]

@@ -13,6 +13,7 @@ A module holds
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from paper.parts import Entry
 
-__all__ = ["FIGURES", "draw_figure", "draw_votes", "read_data", "save_figure"]
+__all__ = ["FIGURES", "draw_figure", "draw_votes", "read_data", "save_figure", "to_png"]
 
 FIGURES = Kinds(__name__)
 
@@ -92,3 +93,20 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     metadata = {"CreationDate": None} if Path(path).suffix == ".pdf" else None
     with atomic_path(path) as temporary, styled():
         figure.savefig(temporary, metadata=metadata)
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file, for a notebook to show.
+
+    A notebook shows a `Figure` itself in the style, the size and the format that its reader's
+    settings say, or not at all.
+
+    Parameters
+    ----------
+    figure : Figure
+        From `draw_figure` or `draw_votes`.
+    """
+    file = io.BytesIO()
+    with styled():
+        figure.savefig(file, format="png")
+    return file.getvalue()

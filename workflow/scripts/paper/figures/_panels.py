@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+#: Sizes in inches: of the text of an A4 page, of the widest panel, beside the panels, of a row.
+_WIDTH, _PANEL, _LEFT, _HEIGHT = 6.4, 2.9, 0.6, 2.5
+
+#: So many panels stand side by side at most.
+_ABREAST = 3
+
+#: Curves of so few points show them.
+_MARKED = 40
+
+#: How light the curve of the largest value is, from 0 to 1, and the dashes of the first ones.
+_LIGHTEST = 0.7
+_DASHES = ("-", "--", "-.", ":", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)))
+
 
 class Panels(Captioned):
     """A figure of one classifier a panel."""
@@ -31,7 +44,7 @@ def draw_panels(
     by: str,
     symbol: str,
     step: str | None = None,
-    **style: Any,
+    **axes: Any,
 ) -> Figure:
     """Draw each panel's accuracies along one column, a curve and its band for each of `by`.
 
@@ -40,42 +53,71 @@ def draw_panels(
     panels : sequence of Panel
         Their titles stand above.
     parts : sequence of DataFrame
-        For each panel, from `dds.statistics.accuracy.certified_accuracy`.
+        For each panel, from `dds.statistics.accuracy.certified_accuracy`. The points of few
+        numbers are marked.
     along, by : str
         The columns of the horizontal axis, and of the curves.
     symbol : str
-        Of `by`, as TeX writes it, for the legend.
+        Of `by`, as TeX writes it, for the labels of the curves.
     step : str, optional
         How a curve jumps between its points, as in `matplotlib.axes.Axes.fill_between`.
-    **style
-        Of the lines.
+    **axes
+        What `matplotlib.axes.Axes.set` takes, for each panel.
 
     Returns
     -------
     Figure
-        A value of `by` has one colour in all panels.
+        A value of `by` looks the same in all panels; `with_labels` says which it is.
     """
-    import seaborn as sns
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.8 * len(parts) + 0.9, 2.5))
-    grid = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
-    values = sorted(set().union(*(part[by] for part in parts)))
-    colors = dict(zip(values, sns.color_palette("colorblind", len(values)), strict=True))
-    drawstyle = f"steps-{step}" if step else None
-    lines = {}
-    for axis, panel, part in zip(grid, panels, parts, strict=True):
+    rows = -(-len(parts) // _ABREAST)
+    columns = -(-len(parts) // rows)
+    width = min(_WIDTH, _LEFT + _PANEL * columns)
+    figure = Figure(figsize=(width, _HEIGHT * rows))
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
+    for unused in grid[len(parts) :]:
+        unused.remove()
+    looks = _looks(sorted(set().union(*(part[by] for part in parts))))
+    for axis, panel, part in zip(grid, panels, parts, strict=False):
         for value, curve in part.groupby(by):
             percent = 100 * curve[["accuracy", "low", "high"]]
-            look = {"color": colors[value], "label": f"${symbol} = {value:g}$", **style}
-            (lines[value],) = axis.plot(
-                curve[along], percent["accuracy"], drawstyle=drawstyle, clip_on=False, **look
+            axis.plot(
+                curve[along],
+                percent["accuracy"],
+                label=f"${symbol} = {value:g}$",
+                drawstyle=f"steps-{step}" if step else None,
+                marker="o" if len(curve) <= _MARKED else None,
+                clip_on=False,
+                **looks[value],
             )
-            band = {"color": colors[value], "alpha": 0.2, "linewidth": 0}
+            band = {"color": looks[value]["color"], "alpha": 0.15, "linewidth": 0}
             axis.fill_between(curve[along], percent["low"], percent["high"], step=step, **band)
-        axis.set(title=panel.title, ylim=(0, 100))
+        axis.set(ylim=(0, 100), **axes)
+        axis.set_title(panel.title, parse_math=False)
         axis.grid(alpha=0.3)
-    grid[0].set_ylabel("certified accuracy (%)")
-    handles = [lines[value] for value in values]
-    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    for first in grid[::columns]:
+        first.set_ylabel("certified accuracy (%)")
     return figure
+
+
+def with_labels(figure: Figure) -> Figure:
+    """Return a figure of `draw_panels`, whose axes are complete, with the labels of its curves."""
+    from paper.figures._labels import label_curves
+
+    figure.draw_without_rendering()  # labels find their places in axes that are laid out
+    for axis in figure.axes:
+        label_curves(axis)
+    return figure
+
+
+def _looks(values: Sequence[float]) -> dict[float, dict[str, Any]]:
+    """Return how the curve of each value looks; in grey, dashes and lightness tell them apart."""
+    import matplotlib as mpl
+    import numpy as np
+
+    shades = mpl.colormaps["viridis"](np.linspace(0, _LIGHTEST, len(values)))
+    return {
+        value: {"color": tuple(shade), "linestyle": _DASHES[place % len(_DASHES)], "markersize": 3}
+        for place, (value, shade) in enumerate(zip(values, shades, strict=True))
+    }

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 _STYLE = {
     "font.family": "serif",
-    "font.serif": ["STIX Two Text", "STIXGeneral", "DejaVu Serif"],
+    "font.serif": ["STIXGeneral", "DejaVu Serif"],  # they come with matplotlib
     "mathtext.fontset": "stix",
     "font.size": 9,
     "axes.spines.right": False,

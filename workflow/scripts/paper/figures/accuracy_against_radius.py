@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from paper.figures._panels import Panels, draw_panels
+from dds.statistics.plans import PLANS
+from paper.figures._panels import Panels, draw_panels, with_labels
 from paper.parts import select_certificates
 
 if TYPE_CHECKING:
@@ -23,8 +24,24 @@ class Keys(Panels):
     """Certified accuracy against the radius, one curve a sigma (Figure 2)."""
 
 
+def check(entry: Keys, study: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield which panels show experiments whose plan decides single radii, no curve of them."""
+    for index, panel in enumerate(entry.panels):
+        experiment = study.experiments[panel.experiment]
+        if getattr(PLANS[experiment.plan], "ONLY_ITS_RADII", False):
+            reason = (
+                f"{panel.experiment} decides single radii, and a curve shows all; allowed is an "
+                f"experiment with a plan other than {experiment.plan}"
+            )
+            yield ("panels", index, "experiment"), reason
+
+
 def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the curves of each panel up to its largest radius, with bands of 95%."""
+    """Draw the curves of each panel up to its largest radius, with bands of 95%.
+
+    Where a sampling plan decides some radii alone, they are marked. The step down to the next
+    one is drawn at once, so that between them, too, a curve claims no more than was certified.
+    """
     from dds.statistics.accuracy import certified_accuracy
 
     chosen = [
@@ -32,17 +49,25 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
     ]
     parts = [certified_accuracy(rows, _radii(rows)) for rows in chosen]
     figure = draw_panels(
-        entry.panels, parts, along="radius", by="sigma", symbol=r"\sigma", step="pre"
+        entry.panels,
+        parts,
+        along="radius",
+        by="sigma",
+        symbol=r"\sigma",
+        step="pre",
+        xlabel=r"$\ell_2$ radius $\varepsilon$",
+        xlim=(0, max(part["radius"].max() for part in parts)),
     )
-    for axis in figure.axes:
-        axis.set(xlabel=r"$\ell_2$ radius $\varepsilon$", xlim=(0, None))
-    return figure
+    return with_labels(figure)
 
 
 def _radii(rows: pd.DataFrame) -> np.ndarray:
     """Return where to compute a panel's curves; up to its largest sigma if none certifies."""
     import numpy as np
 
+    decided = " ".join(rows["decided_radii"].unique()) if "decided_radii" in rows else ""
+    if decided:
+        return np.unique(np.array(decided.split(), dtype=float))
     largest = rows["radius"].max()
     certifies = rows["radius"].gt(0).any()
     return np.linspace(0, _BEYOND * largest if certifies else rows["sigma"].max(), _POINTS)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dds.keys import Radii, key
-from paper.figures._panels import Panels, draw_panels
+from paper.figures._panels import Panels, draw_panels, with_labels
 from paper.parts import select_certificates
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ PICTURES = False
 
 #: How many noise levels find room below a panel.
 _MOST_TICKS = 10
+
+#: How far the axis goes beyond the smallest and the largest of them, as a factor.
+_BEYOND = 1.08
 
 
 class Keys(Panels):
@@ -36,18 +39,19 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
     for panel in entry.panels:
         rows = select_certificates(data, panel.experiment, panel.classifier)
         parts.append(certified_accuracy(rows, entry.radii))
+    sigmas = np.unique(np.concatenate([part["sigma"] for part in parts]))
     figure = draw_panels(
         entry.panels,
         parts,
         along="sigma",
         by="radius",
         symbol=r"\varepsilon",
-        marker="o",
-        markersize=3,
+        xlabel=r"noise level $\sigma$",
+        xscale="log",
+        xlim=(sigmas[0] / _BEYOND, sigmas[-1] * _BEYOND),
     )
     for axis, part in zip(figure.axes, parts, strict=True):
-        axis.set(xlabel=r"noise level $\sigma$", xscale="log")
         axis.xaxis.set_major_locator(FixedLocator(np.unique(part["sigma"]), nbins=_MOST_TICKS))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
-    return figure
+    return with_labels(figure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dds.keys import Count, key
+from dds.keys import Images, key
 from paper.parts import Captioned
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Keys(Captioned):
     experiment: str = key(
         "Whose denoiser, steps and sigmas to show.", allowed="an experiment with a denoiser"
     )
-    images: Count = key(
+    images: Images = key(
         "How many images to show, from the first one of the split on.",
         allowed="whole number, 1 to the size of the split",
     )

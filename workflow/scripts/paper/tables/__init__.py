@@ -2,11 +2,15 @@
 
 A module holds
 
-- ``Keys``: what an entry may write beside ``kind``;
+- ``Keys``: what an entry may write beside ``kind``. Radii in ``radii`` must be within reach of
+  each experiment's n and alpha: at all of its sigmas where ``Keys.AT_EVERY_SIGMA`` is true, else
+  at one of them, unless published numbers stand in the table;
 - ``build(entry, certificates, published, records)``: the tidy numbers, one row a number,
   from the arguments of `build_table`;
 - ``lay_out(table)``: the same numbers for readers, as `paper.sheets.Sheet`, one a panel. It
   gets them fresh from ``build``, or read again from their CSV file;
+  a column ``experiment`` is enough for every form of the table to say how its numbers were
+  sampled;
 - optionally ``check(entry, study)``: yields what does not fit between an entry and its study,
   as the keys and indices that lead to a value inside the entry, and a reason that reads well
   behind it. It may rely on every experiment that the entry names being one of the study.
@@ -15,10 +19,13 @@ A module holds
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dds.kinds import Kinds
+from paper.tables._checked import check_certificates
+from paper.tables._sampling import add_sampling, sampling_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +36,18 @@ if TYPE_CHECKING:
 TABLES = Kinds(__name__)
 
 #: Columns that hold what people wrote: a title "007" is no number.
-_TEXT = ("panel", "title", "label", "method", "experiment", "classifier", "device", "precision")
+_TEXT = (
+    "panel",
+    "title",
+    "label",
+    "method",
+    "experiment",
+    "classifier",
+    "cite",
+    "plan",
+    "device",
+    "precision",
+)
 
 
 def build_table(
@@ -52,7 +70,8 @@ def build_table(
     records : mapping of str to mapping, optional
         By experiment, the record of its merged counts; ``sampling_plans`` shows how long
         sampling took. ``costs`` compares them with ``estimate``, a `paper.costs.Estimate` as
-        a mapping.
+        a mapping. ``sampling`` is what the study says of the experiment's samples, see
+        `study.depends.sampling`.
 
     Returns
     -------
@@ -63,9 +82,13 @@ def build_table(
     Raises
     ------
     ValueError
-        If there is no such kind, or a published value that is asked for does not exist.
+        If there is no such kind, a published value that is asked for does not exist, or
+        certificates are damaged or of other settings than the records say.
     """
-    return TABLES[entry.kind].build(entry, certificates, published, records or {})
+    records = records or {}
+    check_certificates(certificates, records)
+    table = TABLES[entry.kind].build(entry, certificates, published, records)
+    return add_sampling(table, certificates, records)
 
 
 def lay_out(entry: Entry | str, table: pd.DataFrame) -> list[Sheet]:
@@ -74,16 +97,26 @@ def lay_out(entry: Entry | str, table: pd.DataFrame) -> list[Sheet]:
     Parameters
     ----------
     entry : Entry or str
-        The table's entry in the study file, or its kind alone.
+        The table's entry in the study file, or its kind alone; its ``intervals`` says
+        whether confidence intervals are shown.
     table : DataFrame
         From `build_table` or `read_table`.
 
     Returns
     -------
     list of Sheet
+        The first note of each says what the numbers are and how they were sampled.
     """
     kind = entry if isinstance(entry, str) else entry.kind
-    return TABLES[kind].lay_out(table)
+    intervals = getattr(entry, "intervals", False)
+    note = sampling_note(table, intervals=intervals)
+    sheets = [replace(sheet, notes=[*note, *sheet.notes]) for sheet in TABLES[kind].lay_out(table)]
+    return sheets if intervals else [_without_intervals(sheet) for sheet in sheets]
+
+
+def _without_intervals(sheet: Sheet) -> Sheet:
+    rows = [[replace(cell, interval="") for cell in row] for row in sheet.rows]
+    return replace(sheet, rows=rows)
 
 
 def read_table(path: str | Path) -> pd.DataFrame:

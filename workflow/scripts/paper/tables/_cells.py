@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from paper.quantities import decimal
 from paper.sheets import Cell, Sheet
 
 if TYPE_CHECKING:
@@ -15,13 +17,29 @@ CONSTANT = "†"
 OUTSIDE = "‡"
 DIFFERS = "*"
 UNDECIDED = "n/c"
+UNREACHABLE = "n/a"
 ILLEGIBLE = "?"
+
+#: Points below the best of a column within which a number counts as good as it. The paper
+#: prints near ties in bold as well, up to 28.6 beside 29.5.
+NEAR_TIE = 1.0
+_BOLD = (
+    "Bold: the best number computed here in each column, and those at most "
+    f"{NEAR_TIE:g} point below it."
+)
 
 _NOTES = {
     CONSTANT: "† answers one class for more than half of the images, whatever they show.",
-    OUTSIDE: "‡ the published value lies outside the 95% interval of ours.",
+    OUTSIDE: (
+        "‡ differs from the published value: the 95% interval of the difference, by the images "
+        "of both, leaves out 0."
+    ),
     DIFFERS: "* on some image the decision is not that of the first plan.",
     UNDECIDED: "n/c: not computed; the sampling plan leaves radii this small undecided.",
+    UNREACHABLE: (
+        "n/a: n is too small; not even n samples that all agree certify so large a radius at "
+        "this σ and α."
+    ),
     ILLEGIBLE: "? not legible in our copy of the paper.",
 }
 
@@ -37,28 +55,60 @@ def by_radius(numbers: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def radius_heads(table: pd.DataFrame) -> list[str]:
-    """Return the heads of a table's columns, one a radius.
+    """Return the heads of a table's columns, one a radius: ``ε = 0.25`` and ``ε = 1.0``."""
+    return [f"ε = {decimal(radius)}" for radius in sorted(table["radius"].dropna().unique())]
 
-    ``ε = 0.25`` and ``ε = 1.0``: with a point, so that heads are as wide as can be expected.
+
+def noise(sigma: float) -> str:
+    """Return the head of a row of one noise level: ``σ = 0.25`` and ``σ = 1.0``."""
+    return f"σ = {decimal(sigma)}"
+
+
+def shown(percent: float) -> float:
+    """Return a percentage as tables show it: with one decimal."""
+    return float(f"{percent:.1f}")
+
+
+def difference(percent: float, other: float) -> str:
+    """Return the difference in points of two percentages as they are shown, a true minus.
+
+    Of what is shown, so that no difference contradicts the numbers above it.
     """
-    texts = [f"{radius:g}" for radius in sorted(table["radius"].dropna().unique())]
-    return [f"ε = {text if '.' in text else text + '.0'}" for text in texts]
+    # Adding 0 turns -0.0 into 0.0.
+    points = round(shown(percent) - shown(other), 1) + 0.0
+    return signed(points)
 
 
 def signed(points: float) -> str:
-    """Return a difference in points with its sign, a true minus."""
+    """Return points with their sign, a true minus."""
     return f"{points:+.1f}".replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """Return a confidence interval in percent."""
+    return f"[{low:.1f}, {high:.1f}]"
+
+
+def is_reachable(number: Mapping[str, Any]) -> bool:
+    """Tell whether n samples that all agree certify the radius of a number."""
+    return not number["radius"] > number.get("largest_radius", math.inf)
 
 
 def accuracy_cell(number: Mapping[str, Any]) -> Cell:
     """Return our accuracy, with the clean one before it and a mark where the paper disagrees."""
     import pandas as pd
 
-    if pd.isna(number["accuracy_percent"]):
+    accuracy = number["accuracy_percent"]
+    if pd.isna(accuracy):
         return Cell(UNDECIDED)
-    mark = OUTSIDE if number.get("published_outside_interval") is True else ""
-    clean = number.get("clean_accuracy_percent")
-    return replace(with_clean(number["accuracy_percent"], clean), mark=mark)
+    if not is_reachable(number):
+        return Cell(UNREACHABLE)
+    return replace(
+        with_clean(accuracy, number.get("clean_accuracy_percent")),
+        mark=OUTSIDE if number.get("published_outside_interval") is True else "",
+        value=shown(accuracy),
+        interval=interval(number["ci_low_percent"], number["ci_high_percent"]),
+    )
 
 
 def with_clean(accuracy: float, clean: float | None) -> Cell:
@@ -70,16 +120,20 @@ def with_clean(accuracy: float, clean: float | None) -> Cell:
     return Cell(f"{accuracy:.1f}", raised="" if pd.isna(clean) else f"{clean:.1f}")
 
 
-def finish(sheet: Sheet, *, first: int = 1) -> Sheet:
-    """Set the best of every column from `first` on in bold, and explain the signs used."""
-    rows = [list(row) for row in sheet.rows]
-    for column in range(first, len(sheet.columns)):
-        values = [_value(row[column].text) for row in rows]
-        best = max(values)
-        for row, value in zip(rows, values, strict=True):
-            if value == best > 0:
-                row[column] = replace(row[column], bold=True)
-    return explain(replace(sheet, rows=rows))
+def finish(sheet: Sheet) -> Sheet:
+    """Set the best of every column in bold, with near ties, and explain the signs used."""
+    columns = [_bold(column) for column in zip(*sheet.rows, strict=True)]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    bold = _BOLD if any(cell.bold for row in rows for cell in row) else ""
+    return explain(replace(sheet, rows=rows, bold=bold))
+
+
+def _bold(column: Sequence[Cell]) -> list[Cell]:
+    best = max((cell.value for cell in column if cell.value is not None), default=0.0)
+    return [
+        replace(cell, bold=cell.value is not None and 0 < cell.value >= round(best - NEAR_TIE, 1))
+        for cell in column
+    ]
 
 
 def explain(sheet: Sheet) -> Sheet:
@@ -87,8 +141,3 @@ def explain(sheet: Sheet) -> Sheet:
     signs = {sign for row in sheet.rows for cell in row for sign in (cell.text, cell.mark)}
     notes = [note for sign, note in _NOTES.items() if sign in signs]
     return replace(sheet, notes=[*sheet.notes, *notes])
-
-
-def _value(text: str) -> float:
-    """Return an accuracy's value; differences and words count as nothing."""
-    return float(text) if text[:1].isdigit() else -1.0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from dds.keys import Text, key
-from paper.parts import Method, RadiusColumns
+from paper.parts import Method, RadiusColumns, select_certificates
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What experiments must share for a comparison of their methods.
 SHARED = ("dataset", "split", "classifiers", "sigmas", "n0", "n", "alpha", "images")
@@ -49,3 +52,25 @@ def check(entry: ComparedKeys, study: Any) -> Iterator[tuple[tuple[str | int, ..
                     f"compared experiments must share {', '.join(SHARED)}"
                 )
                 yield ("methods", index, "experiment"), reason
+
+
+def check_same_images(entry: ComparedKeys, certificates: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse methods whose certificates are not of the same images with the same labels.
+
+    Raises
+    ------
+    ValueError
+        Naming the two experiments.
+    """
+    columns = ["sigma", "image", "label"]
+    first, *others = [method.experiment for method in entry.methods]
+    for classifier in entry.classifiers:
+        expected = select_certificates(certificates, first, classifier)[columns]
+        expected = expected.sort_values(columns).to_numpy().tolist()
+        for other in others:
+            rows = select_certificates(certificates, other, classifier)[columns]
+            if rows.sort_values(columns).to_numpy().tolist() != expected:
+                raise ValueError(
+                    f"certificates of {other} and {first} by {classifier} are not of the same "
+                    "images, labels and sigmas; compared methods must be"
+                )

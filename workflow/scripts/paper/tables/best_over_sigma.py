@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,11 +19,12 @@ from paper.tables._cells import (
     groups,
     radius_heads,
 )
-from paper.tables._numbers import describe
+from paper.tables._numbers import describe, largest_radii
 from paper.tables._published import (
     beside_logs,
     beside_published,
     compare,
+    correlate,
     published_cell,
     published_numbers,
 )
@@ -36,6 +37,7 @@ _NOTE = (
     "○ trained for noise, ◐ in part off the shelf, ● off the shelf. Each entry is the best "
     "over σ, chosen on the same images, with that choice's clean accuracy in parentheses."
 )
+_LITERATURE = "Numbers of prior work are taken from the respective papers."
 
 
 class PublishedRow(dds.keys.Keys):
@@ -57,6 +59,9 @@ class Row(dds.keys.Keys):
     )
     extra_data: bool = key(
         "Whether the method was trained on more data than the dataset's.", False, paper="Table 1"
+    )
+    cite: Text | None = key(
+        "The method's reference.", None, allowed="a key of `workflow/report/references.yaml`"
     )
     experiment: str | None = key(
         "Where our numbers come from.", None, allowed="a name of `experiments`"
@@ -99,39 +104,53 @@ def build(
 
     parts = []
     for number, row in enumerate(entry.rows):
-        part = pd.DataFrame({"radius": entry.radii})
+        part, rows = pd.DataFrame({"radius": entry.radii}), None
         if row.experiment is not None:
             rows = select_certificates(certificates, row.experiment, row.classifier)
-            part = _best(rows, entry.radii)
+            reached = largest_radii(row.experiment, certificates, records)
+            part = _best(rows, entry.radii, reached)
+            part["largest_radius"] = max(reached.values())
             part.insert(0, "experiment", row.experiment)
         if row.published is not None:
             wanted = row.published
             cells = published_numbers(published, wanted.table, wanted.row, wanted.extra_data)
             part = part.merge(cells.drop(columns="sigma"), on="radius", how="left")
+            part = correlate(part, rows)
         part.insert(0, "row", number)
         part.insert(1, "label", row.label)
         part.insert(2, "off_the_shelf", row.off_the_shelf)
         part.insert(3, "extra_data", "yes" if row.extra_data else "no")
+        part.insert(4, "cite", row.cite)
         parts.append(part)
     return compare(pd.concat(parts, ignore_index=True))
 
 
-def _best(rows: pd.DataFrame, radii: list[float]) -> pd.DataFrame:
+def _best(
+    rows: pd.DataFrame, radii: Sequence[float], reached: Mapping[float, float]
+) -> pd.DataFrame:
+    """Return the best over those sigmas that reach a radius; over all where none does."""
     from dds.statistics.accuracy import best_over_sigma, certified_accuracy
 
-    best = best_over_sigma(certified_accuracy(rows, radii), certified_accuracy(rows, [0.0]))
+    accuracies = certified_accuracy(rows, radii)
+    too_far = accuracies["radius"] > accuracies["sigma"].map(reached)
+    out_of_reach = accuracies["radius"] > max(reached.values())
+    best = best_over_sigma(accuracies[~too_far | out_of_reach], certified_accuracy(rows, [0.0]))
     return describe(best, rows)
 
 
 def lay_out(table: pd.DataFrame) -> list[Sheet]:
     """Lay out one row a method and one column a radius."""
-    rows = []
+    import pandas as pd
+
+    rows, literature = [], False
     for _, numbers in groups(table, "row"):
         first = numbers.iloc[0]
         ours = "accuracy_percent" in numbers and numbers["accuracy_percent"].notna().any()
         constant = ours and numbers["nearly_constant"].eq(True).any()
+        literature = literature or not ours
+        cite = "" if pd.isna(first.get("cite")) else first["cite"]
         head = [
-            Cell(first["label"], mark=CONSTANT if constant else ""),
+            Cell(first["label"], mark=CONSTANT if constant else "", cite=cite),
             Cell(_CIRCLES[first["off_the_shelf"]]),
             Cell("✓" if first["extra_data"] == "yes" else "×"),
         ]
@@ -139,4 +158,4 @@ def lay_out(table: pd.DataFrame) -> list[Sheet]:
         rows.append([*head, *map(cell, by_radius(numbers))])
         rows += (beside_published if ours else beside_logs)(numbers, skipped=2)
     columns = ["Method", "Off-the-shelf", "Extra data", *radius_heads(table)]
-    return [finish(Sheet("", columns, rows, [_NOTE]), first=3)]
+    return [finish(Sheet("", columns, rows, [_NOTE, *[_LITERATURE] * literature]))]

@@ -5,11 +5,24 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from paper.sheets import Cell, Sheet
-from paper.tables._cells import by_radius, groups, radius_heads, signed
-from paper.tables._compared import ComparedKeys, check
+from paper.tables._cells import (
+    UNREACHABLE,
+    by_radius,
+    difference,
+    explain,
+    groups,
+    interval,
+    is_reachable,
+    noise,
+    radius_heads,
+    shown,
+    signed,
+)
+from paper.tables._compared import ComparedKeys, check, check_same_images
+from paper.tables._numbers import largest_radii
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +35,7 @@ _COLUMNS = [
     "sigma",
     "row",
     "method",
+    "experiment",
     "quantity",
     "radius",
     "images",
@@ -31,15 +45,20 @@ _COLUMNS = [
     "difference_points",
     "difference_ci_low",
     "difference_ci_high",
+    "largest_radius",
 ]
 _NOTE = (
-    "Differences are to the first method on the same images, in points, with half of the "
-    "95% interval; samples correct: the share of noisy samples classified correctly."
+    "Differences are to the first method on the same images, in points of the numbers shown, "
+    "with their 95% intervals over pairs: the score interval, for samples correct Student's. "
+    "Samples correct: the share of noisy samples classified correctly."
 )
 
 
 class Keys(ComparedKeys):
     """Denoising methods beside each other at every sigma (section 3)."""
+
+    #: Where no image can be certified there is nothing to compare.
+    AT_EVERY_SIGMA: ClassVar[bool] = True
 
 
 def build(
@@ -50,8 +69,9 @@ def build(
 ) -> pd.DataFrame:
     """Compute what each method gets right, and its difference to the first method.
 
-    The interval of a difference is Student's, of the differences image by image: the
-    methods see the same images, so what makes an image easy or hard for both drops out.
+    The interval of a difference is that of pairs: the methods see the same images, so what
+    makes an image easy or hard for both drops out. Of images certified it is the score
+    interval, of shares of correct samples Student's.
 
     Raises
     ------
@@ -60,8 +80,11 @@ def build(
     """
     import pandas as pd
 
-    from dds.statistics.accuracy import mean_interval
-
+    check_same_images(entry, certificates)
+    reached = {
+        method.experiment: largest_radii(method.experiment, certificates, records)
+        for method in entry.methods
+    }
     sigmas = certificates[entry.methods[0].experiment]["sigma"].unique()
     numbers = []
     for (classifier, title), sigma in itertools.product(entry.classifiers.items(), sigmas):
@@ -70,11 +93,13 @@ def build(
             for method in entry.methods
         ]
         for row, (method, ours) in enumerate(zip(entry.methods, values, strict=True)):
+            name = method.experiment
             for quantity in ours.columns:
-                # One row an image on both sides, so the difference is of pairs.
-                difference = mean_interval(ours[quantity] - values[0][quantity])
-                facts = title, classifier, sigma, row, method.label, *quantity, len(ours)
-                numbers.append([*facts, *_percent_interval(ours[quantity]), *difference])
+                facts = title, classifier, sigma, row, method.label, name, *quantity, len(ours)
+                percent = _percent_interval(ours[quantity])
+                first = values[0][quantity]
+                compared = _difference_interval(ours[quantity], first) if row > 0 else (0.0,) * 3
+                numbers.append([*facts, *percent, *compared, reached[name][sigma]])
     return pd.DataFrame(numbers, columns=_COLUMNS)
 
 
@@ -107,22 +132,44 @@ def _percent_interval(values: pd.Series) -> tuple[float, float, float]:
     return mean, max(low, 0.0), min(high, 100.0)
 
 
+def _difference_interval(ours: pd.Series, first: pd.Series) -> tuple[float, float, float]:
+    """Return the mean difference of percentages of the same images, and its interval."""
+    from dds.statistics.accuracy import mean_interval, paired_interval
+
+    difference = ours - first
+    # Where no image differs Student's interval has no width, whatever a further image might do.
+    if difference.isin([-100, 0, 100]).all():
+        more, fewer = int((difference > 0).sum()), int((difference < 0).sum())
+        return tuple(100 * part for part in paired_interval(more, fewer, len(difference)))
+    mean, low, high = mean_interval(difference)
+    return mean, max(low, -100.0), min(high, 100.0)
+
+
 def lay_out(table: pd.DataFrame) -> list[Sheet]:
     """Lay out one row a method, below each but the first its difference to the first."""
     columns = ["Classifier", "Noise", "Method", "Samples correct", *radius_heads(table)]
     rows = []
     for (_, sigma), part in groups(table, ["classifier", "sigma"]):
-        for row, numbers in groups(part, "row"):
-            first, records = numbers.iloc[0], by_radius(numbers)
-            head = [first["title"], f"σ = {sigma:g}"] if row == 0 else ["", ""]
-            percent = [f"{number['percent']:.1f}" for number in records]
-            rows.append([Cell(text) for text in (*head, first["method"], *percent)])
+        (_, first), *_ = methods = groups(part, "row")
+        for row, numbers in methods:
+            label, records = numbers["method"].iloc[0], by_radius(numbers)
+            head = [numbers["title"].iloc[0], noise(sigma)] if row == 0 else ["", ""]
+            rows.append([*map(Cell, (*head, label)), *map(_percent, records)])
             if row > 0:
-                differences = map(_difference, records)
-                rows.append([Cell(text) for text in ("", "", "difference", *differences)])
-    return [Sheet("", columns, rows, [_NOTE])]
+                differences = map(_difference, records, by_radius(first))
+                rows.append([*map(Cell, ("", "", "difference")), *differences])
+    return [explain(Sheet("", columns, rows, [_NOTE]))]
 
 
-def _difference(number: Mapping[str, Any]) -> str:
-    reach = (number["difference_ci_high"] - number["difference_ci_low"]) / 2
-    return f"{signed(number['difference_points'])} ± {reach:.1f}"
+def _percent(number: Mapping[str, Any]) -> Cell:
+    if not is_reachable(number):
+        return Cell(UNREACHABLE)
+    bounds = interval(number["ci_low_percent"], number["ci_high_percent"])
+    return Cell(f"{shown(number['percent']):.1f}", interval=bounds)
+
+
+def _difference(number: Mapping[str, Any], first: Mapping[str, Any]) -> Cell:
+    if not is_reachable(number):
+        return Cell("")
+    ends = ", ".join(signed(number[f"difference_ci_{end}"]) for end in ("low", "high"))
+    return Cell(f"{difference(number['percent'], first['percent'])} [{ends}]")

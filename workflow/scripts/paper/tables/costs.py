@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -11,21 +11,23 @@ from pydantic import Field
 from dds.keys import key
 from paper.costs import GPUS
 from paper.parts import Captioned, Method
+from paper.quantities import duration, metric
 from paper.sheets import Cell, Sheet
 from paper.tables._cells import groups
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_HEADS = {
-    "samples": "Samples",
-    "pflop": "PFLOP",
-    "hours": "Hours",
-    "shards": "Shards",
-    "hours_a_shard": "Hours a shard",
-    "samples_per_second": "Samples/s",
-    "tflops_per_second": "TFLOP/s",
-    "kwh": "kWh",
+#: Heads of the columns, by those of the numbers, each with how it is written.
+_SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
+    "samples": ("Samples", lambda value: f"{value:,.0f}"),
+    "pflop": ("Work", lambda value: metric(value * 1e15, "FLOP")),
+    "hours": ("Time", lambda value: duration(value * 3600)),
+    "shards": ("Shards", lambda value: f"{value:,.0f}"),
+    "hours_a_shard": ("Time a shard", lambda value: duration(value * 3600)),
+    "samples_per_second": ("Samples/s", metric),
+    "tflops_per_second": ("Rate", lambda value: metric(value * 1e12, "FLOP/s")),
+    "kwh": ("Energy", lambda value: metric(value * 1e3, "Wh")),
 }
 
 
@@ -93,29 +95,23 @@ def _listed(value: Any) -> str:
 
 def lay_out(table: pd.DataFrame) -> list[Sheet]:
     """Lay out two rows an experiment: what was estimated, and what was measured."""
-    heads = dict(_HEADS)
-    if table["kwh"].isna().all():
-        del heads["kwh"]
+    columns = {name: how for name, how in _SHOWN.items() if table[name].notna().any()}
     rows = []
     for _, numbers in groups(table, "row"):
         for position, record in enumerate(numbers.to_dict("records")):
             label = record["label"] if position == 0 else ""
-            texts = label, record["source"], *(_rounded(record[name]) for name in heads)
-            rows.append([Cell(text) for text in texts])
+            texts = [_written(write, record[name]) for name, (_, write) in columns.items()]
+            rows.append([Cell(text) for text in (label, record["source"], *texts)])
     devices = {
         source: ", ".join(part["device"].unique()) for source, part in groups(table, "source")
     }
     note = (
         "Estimated before the run, from the networks' operations and the rate of "
-        f"{devices['estimated']}; measured on {devices['measured']}. Hours are of sampling on one "
-        "device."
+        f"{devices['estimated']}; measured on {devices['measured']}. Time is that of sampling on "
+        "one device."
     )
-    return [Sheet("", ["Experiment", "", *heads.values()], rows, [note])]
+    return [Sheet("", ["Experiment", "", *(head for head, _ in columns.values())], rows, [note])]
 
 
-def _rounded(value: float) -> str:
-    import pandas as pd
-
-    if pd.isna(value):
-        return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+def _written(write: Callable[[float], str], value: float) -> str:
+    return "" if math.isnan(value) else write(value)

@@ -16,10 +16,11 @@ from paper.tables._cells import (
     by_radius,
     finish,
     groups,
+    noise,
     radius_heads,
 )
-from paper.tables._numbers import describe
-from paper.tables._published import beside_published, compare, published_numbers
+from paper.tables._numbers import describe, largest_radii
+from paper.tables._published import beside_published, compare, correlate, published_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,12 +59,15 @@ def build(
     for number, panel in enumerate(entry.panels):
         rows = select_certificates(certificates, panel.experiment, panel.classifier)
         part = describe(certified_accuracy(rows, entry.radii), rows)
+        part["largest_radius"] = part["sigma"].map(
+            largest_radii(panel.experiment, certificates, records)
+        )
         part.insert(0, "part", number)
         part.insert(1, "panel", panel.title)
         part.insert(2, "experiment", panel.experiment)
         if panel.published is not None:
             cells = published_numbers(published, panel.published)
-            part = part.merge(cells, on=["sigma", "radius"], how="left")
+            part = correlate(part.merge(cells, on=["sigma", "radius"], how="left"), rows)
         parts.append(part)
     return compare(pd.concat(parts, ignore_index=True))
 
@@ -75,8 +79,8 @@ def lay_out(table: pd.DataFrame) -> list[Sheet]:
     for _, part in groups(table, "part"):
         rows = []
         for sigma, numbers in groups(part, "sigma"):
-            mark = CONSTANT if numbers["nearly_constant"].any() else ""
-            head = Cell(f"σ = {sigma:g}", mark=mark)
+            mark = CONSTANT if numbers["nearly_constant"].eq(True).any() else ""
+            head = Cell(noise(sigma), mark=mark)
             rows.append([head, *map(accuracy_cell, by_radius(numbers))])
             rows += beside_published(numbers)
         title = part["panel"].iloc[0] if several else ""

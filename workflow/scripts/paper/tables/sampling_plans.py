@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from paper.parts import select_certificates
+from paper.quantities import duration
 from paper.sheets import Cell, Sheet
 from paper.tables._cells import (
     CONSTANT,
@@ -15,20 +16,21 @@ from paper.tables._cells import (
     by_radius,
     explain,
     groups,
+    noise,
     radius_heads,
 )
-from paper.tables._compared import ComparedKeys, check
-from paper.tables._numbers import describe
+from paper.tables._compared import ComparedKeys, check, check_same_images
+from paper.tables._numbers import describe, largest_radii
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Keys", "build", "check", "lay_out"]
 
-_COLUMNS = ["Noise", "Plan", "Samples", "Per image", "Share", "Seconds"]
+_COLUMNS = ["Noise", "Plan", "Samples", "Per image", "Share", "Time"]
 _NOTE = (
     "Samples count selection and estimation; their share is of the first plan's. "
-    "Seconds are of sampling, without start-up."
+    "Time is that of sampling, without start-up."
 )
 
 
@@ -47,6 +49,7 @@ def build(
 
     from dds.statistics.accuracy import certified_accuracy
 
+    check_same_images(entry, certificates)
     parts = []
     for classifier, title in entry.classifiers.items():
         plans = [
@@ -55,6 +58,9 @@ def build(
         ]
         for number, (method, rows) in enumerate(zip(entry.methods, plans, strict=True)):
             part = describe(certified_accuracy(rows, entry.radii), rows)
+            part["largest_radius"] = part["sigma"].map(
+                largest_radii(method.experiment, certificates, records)
+            )
             part = part.merge(_samples(rows, plans[0]), on="sigma")
             part["seconds"] = part["sigma"].map(_seconds(records, method.experiment))
             part = part.merge(_differing_images(rows, plans[0], entry.radii))
@@ -110,7 +116,7 @@ def lay_out(table: pd.DataFrame) -> list[Sheet]:
     sheets = []
     for _, part in groups(table, "classifier"):
         rows = [
-            _row(f"σ = {sigma:g}" if row == 0 else "", numbers)
+            _row(noise(sigma) if row == 0 else "", numbers)
             for sigma, plans in groups(part, "sigma")
             for row, numbers in groups(plans, "row")
         ]
@@ -119,17 +125,17 @@ def lay_out(table: pd.DataFrame) -> list[Sheet]:
     return sheets
 
 
-def _row(noise: str, numbers: pd.DataFrame) -> list[Cell]:
+def _row(head: str, numbers: pd.DataFrame) -> list[Cell]:
     import pandas as pd
 
     first = numbers.iloc[0]
     return [
-        Cell(noise),
-        Cell(first["label"], mark=CONSTANT if first["nearly_constant"] else ""),
+        Cell(head),
+        Cell(first["label"], mark=CONSTANT if numbers["nearly_constant"].eq(True).any() else ""),
         Cell(f"{first['samples']:,}"),
         Cell(f"{first['samples'] / first['images']:,.0f}"),
         Cell(f"{first['samples_percent']:.1f}%"),
-        Cell("" if pd.isna(first["seconds"]) else f"{first['seconds']:.1f}"),
+        Cell("" if pd.isna(first["seconds"]) else duration(first["seconds"])),
         *map(_decision, by_radius(numbers)),
     ]
 

@@ -36,11 +36,15 @@ class Images(NamedTuple):
         Colour channels, 1 for grey and 3 for RGB.
     size : (int, int) or None
         Height and width in pixels; None where only the images tell.
+    total : int or None
+        How many images all splits are chosen from; None where only the files tell, or a
+        split's entry itself says how many it gets.
     """
 
     classes: int | None
     channels: int
     size: tuple[int, int] | None
+    total: int | None = None
 
 
 class Files(Keys):

@@ -23,12 +23,21 @@ if TYPE_CHECKING:
     from dds.data.packs import Pack
 
 SPLITS = ("train", "validation", "test")
+TRAINING_IMAGES, TEST_IMAGES = 50_000, 10_000
 
 
 def _check_splits(splits: dict[str, int]) -> dict[str, int]:
     for name in splits:
         if name not in SPLITS:
             raise refuse(f"{name} is no split of CIFAR-10; allowed: {', '.join(SPLITS)}")
+    if splits.get("test", 0) > TEST_IMAGES:
+        raise refuse(f"test is {splits['test']:,}, more than the {TEST_IMAGES:,} test images")
+    training = sum(splits.get(name, 0) for name in ("train", "validation"))
+    if training > TRAINING_IMAGES:
+        raise refuse(
+            f"train and validation are {training:,} together, more than the "
+            f"{TRAINING_IMAGES:,} training images"
+        )
     return splits
 
 
@@ -134,7 +143,7 @@ def _read_batch(archive: Archive, name: str, classes: int) -> tuple[np.ndarray, 
     ):
         raise _no_batch(archive, name, "its data are not uint8 of shape (images, 3072)")
     if not (
-        isinstance(labels, list | np.ndarray)
+        (isinstance(labels, list) or (isinstance(labels, np.ndarray) and labels.ndim == 1))
         and len(labels) == len(data)
         and all(_is_whole(label) and 0 <= label < classes for label in labels)
     ):
@@ -156,6 +165,8 @@ def _read_classes(archive: Archive) -> list[str]:
     names = [_text(name) for name in stored] if isinstance(stored, list) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise _no_batch(archive, "batches.meta", "its label_names are not a list of text")
+    if len(set(names)) < len(names):
+        raise _no_batch(archive, "batches.meta", "its label_names hold a name twice")
     return names
 
 

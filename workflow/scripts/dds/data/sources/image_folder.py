@@ -14,7 +14,7 @@ from dds.data.archives import Archive, open_archive, plain_name
 from dds.data.images import images_in, read_images
 from dds.data.sources import Files, Images
 from dds.data.splits import Choice, Splits, choose, number_or
-from dds.keys import Count, Names, key
+from dds.keys import Names, Pixels, key
 from dds.origins import DataFile
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ class Keys(dds.keys.Keys):
         "The folders of the classes, in the order of the classes; sorted when left out.", None
     )
     channels: Literal[1, 3] = key("Colour channels, 3 for RGB and 1 for grey.", 3)
-    resize: Count | None = key(
+    resize: Pixels | None = key(
         "Pixels that the shorter side of each image is resized to (bilinear, antialiased).",
         None,
         paper="4",
     )
-    crop: Count | None = key(
+    crop: Pixels | None = key(
         "Height and width in pixels of the centre that is kept.", None, paper="4"
     )
 
@@ -131,7 +131,11 @@ def _by_class(archive: Archive, folder: str) -> dict[str, str]:
     beginning = f"{folder}/" if folder else ""
     names = [name for name in images_in(archive) if name.startswith(beginning)]
     if not names:
-        raise ValueError(f"{archive.path} has no images in a folder {folder}")
+        there = sorted({str(PurePosixPath(name).parent.parent) for name in images_in(archive)})
+        raise ValueError(
+            f"{archive.path} has no images in a folder {folder}; folders with folders of images: "
+            f"{', '.join(there[:8])}"
+        )
     for name in names:
         if name.removeprefix(beginning).count("/") != 1:
             raise ValueError(

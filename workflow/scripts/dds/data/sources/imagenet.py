@@ -14,7 +14,7 @@ from dds.data.archives import Archive, open_archive
 from dds.data.images import images_in, read_images
 from dds.data.sources import Files, Images
 from dds.data.splits import Split, Splits, choose
-from dds.keys import Count, key
+from dds.keys import Pixels, key
 from dds.origins import DataFile
 
 if TYPE_CHECKING:
@@ -47,16 +47,18 @@ class Keys(dds.keys.Keys):
         paper="4",
     )
     files: FileKeys = key("Where the files with the images lie, by what they are.")
-    resize: Count = key(
+    resize: Pixels = key(
         "Pixels that the shorter side of each image is resized to (bilinear, antialiased).",
         paper="4",
     )
-    crop: Count = key("Height and width in pixels of the centre that is kept.", paper="4")
+    crop: Pixels = key("Height and width in pixels of the centre that is kept.", paper="4")
 
 
 def images(keys: Keys) -> Images:
     """Return what is known of the images: 1,000 classes, colour, as large as `crop`."""
-    return Images(classes=CLASSES, channels=3, size=(keys.crop, keys.crop))
+    return Images(
+        classes=CLASSES, channels=3, size=(keys.crop, keys.crop), total=CLASSES * IMAGES_PER_CLASS
+    )
 
 
 def prepare(keys: Keys, files: Mapping[str, str | Path], *, seed: int) -> dict[str, Pack]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dds.data.packs import Pack
 
 
+TOTAL = 1_797
+
+
 class Keys(dds.keys.Keys):
     """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels."""
 
@@ -27,7 +30,7 @@ class Keys(dds.keys.Keys):
 
 def images(keys: Keys) -> Images:
     """Return what is known of the images: 10 classes, grey, 8 x 8 pixels."""
-    return Images(classes=10, channels=1, size=(8, 8))
+    return Images(classes=10, channels=1, size=(8, 8), total=TOTAL)
 
 
 def prepare(keys: Keys, files: Mapping[str, str | Path], *, seed: int) -> dict[str, Pack]:

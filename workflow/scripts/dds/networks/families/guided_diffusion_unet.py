@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from dds import keys
-from dds.keys import Count, Whole, key, refuse
+from dds.keys import Count, Pixels, Whole, key, refuse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,16 +17,37 @@ ROLE = "denoiser"
 #: Channels of a feature map are normalised in so many groups.
 _GROUPS = 32
 
+#: Flags of guided-diffusion's and improved-diffusion's scripts that are no arguments of their
+#: UNet, and what says the same here.
+_FLAGS = {
+    "num_channels": "write model_channels",
+    "learn_sigma": "leave it out, and make out_channels twice in_channels where it is true",
+    "class_cond": "leave it out; networks that are told the class are not supported",
+    "num_classes": "leave it out; networks that are told the class are not supported",
+    "num_heads_upsample": "leave it out; attention has num_heads, or num_head_channels, everywhere",
+    "use_new_attention_order": "leave it out; the other order of a head's channels is used",
+    "use_checkpoint": "leave it out; it saves memory while training alone",
+    "use_fp16": "leave it out; precision of the experiment says it",
+    "diffusion_steps": "write it as schedule.steps",
+    "noise_schedule": "write it as schedule.name",
+    "rescale_timesteps": "write it as schedule.rescale_timesteps",
+    "timestep_respacing": "leave it out; steps of the experiment says it",
+    "use_kl": "leave it out; it is for training alone",
+    "predict_xstart": "leave it out; networks that predict the image are not supported",
+    "rescale_learned_sigmas": "leave it out; learned variances are not used",
+    "sigma_small": "leave it out; the variance of reverse steps is the posterior's",
+}
+
 #: Probability of dropping a unit.
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 #: A factor on a number of channels.
-Factor = Annotated[float, Field(gt=0)]
+Factor = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Keys(keys.Keys):
     """The UNet of Nichol and Dhariwal (2021) and Dhariwal and Nichol (2021)."""
 
-    image_size: Count = key("Height and width in pixels that it was trained on.", paper="4")
+    image_size: Pixels = key("Height and width in pixels that it was trained on.", paper="4")
     in_channels: Count = key("Channels of the images.")
     out_channels: Count = key(
         "Channels of the output, of which the first are the noise; twice as many as those of the "
@@ -39,7 +60,7 @@ class Keys(keys.Keys):
         "A factor on the channels for each level; every level halves height and width."
     )
     num_heads: Count = key("Attention heads.", 1)
-    num_head_channels: Annotated[Whole, Field(ge=-1)] = key(
+    num_head_channels: Annotated[Whole, Field(ge=-1, le=100_000)] = key(
         "Channels of an attention head, from which their number follows; -1 for num_heads.", -1
     )
     dropout: Dropout = key("Probability of dropping a unit while training.", 0.0)
@@ -52,6 +73,14 @@ class Keys(keys.Keys):
     patch_size: Count = key(
         "Above 1, works on patches of so many pixels a side as channels, for quick small models.", 1
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_flags(cls, arguments: Any) -> Any:
+        for name in arguments if isinstance(arguments, dict) else ():
+            if name in _FLAGS:
+                raise refuse(f"{name} is a flag of OpenAI's scripts; {_FLAGS[name]}")
+        return arguments
 
     @model_validator(mode="after")
     def _check(self) -> Self:

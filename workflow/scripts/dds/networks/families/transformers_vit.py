@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, model_validator
 
 from dds import keys
-from dds.keys import Count, Text, key, refuse
+from dds.keys import Count, Pixels, Text, key, refuse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,8 +21,8 @@ Dropout = Annotated[float, Field(ge=0, lt=1)]
 class Keys(keys.Keys):
     """Dosovitskiy et al.'s (2021) vision transformer; the defaults are those of ViT-B/16."""
 
-    image_size: Count = key("Height and width of the images in pixels.", 224, paper="4")
-    patch_size: Count = key("Height and width of a patch in pixels.", 16, paper="4")
+    image_size: Pixels = key("Height and width of the images in pixels.", 224, paper="4")
+    patch_size: Pixels = key("Height and width of a patch in pixels.", 16, paper="4")
     hidden_size: Count = key("Features of a patch.", 768)
     num_hidden_layers: Count = key("Layers.", 12)
     num_attention_heads: Count = key("Attention heads of a layer.", 12)
@@ -32,11 +32,11 @@ class Keys(keys.Keys):
     attention_probs_dropout_prob: Dropout = key(
         "Probability of dropping an attention weight while training.", 0.0
     )
-    layer_norm_eps: Annotated[float, Field(gt=0)] = key(
+    layer_norm_eps: Annotated[float, Field(gt=0, le=1)] = key(
         "Added to the variance that a layer is normalised by.", 1e-12
     )
     qkv_bias: bool = key("Whether queries, keys and values have a bias.", True)
-    initializer_range: Annotated[float, Field(gt=0)] = key(
+    initializer_range: Annotated[float, Field(gt=0, le=10)] = key(
         "Standard deviation of the initial weights.", 0.02
     )
 

@@ -24,10 +24,10 @@ def _three_groups(depth: int) -> int:
 class Keys(keys.Keys):
     """Zagoruyko and Komodakis's (2016) wide residual network WRN-depth-width."""
 
-    depth: Annotated[Whole, Field(ge=10), AfterValidator(_three_groups)] = key(
+    depth: Annotated[Whole, Field(ge=10, le=10_000), AfterValidator(_three_groups)] = key(
         "Number of convolutional layers.", paper="4.1", allowed="10, 16, 22, 28, ..."
     )
-    width: Annotated[float, Field(gt=0)] = key(
+    width: Annotated[float, Field(gt=0, le=1000)] = key(
         "Factor on the channels of the three groups.", paper="4.1"
     )
     base: Count = key("Channels of the first layer and, times width, of the first group.", 16)

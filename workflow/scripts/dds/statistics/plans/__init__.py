@@ -9,8 +9,11 @@ It holds
 
 - ``Keys``: the keys that the plan adds to an experiment;
 - ``SPENDS_ALPHA``: whether it depends on alpha which samples are drawn;
+- ``ONLY_ITS_RADII``, where it is True: ``keys.radii`` are all the radii that it decides;
 - ``make(keys, *, n0, n, alpha, sigma)``: returns the `Plan`. ``keys`` has the attributes
   of ``Keys``; ``alpha`` may be None where ``SPENDS_ALPHA`` is False;
+- ``LAST_SHARE``, where the bound after all ``n`` samples does not have the whole of alpha: the
+  key that says which share it has;
 - ``check(keys, n)``, where the types of ``Keys`` do not say it all: raises ValueError for
   keys that do not fit ``n`` samples.
 """
@@ -44,6 +47,9 @@ class Plan(Protocol):
     lowest_radius : float
         The smallest radius that the plan decides, in [0,1] pixel units. Below it
         certificates may be missing that more samples would have given.
+    decided_radii : tuple of float, optional
+        The only radii that the plan decides; without it, all from `lowest_radius` on. Between
+        two of them, too, certificates may be missing that more samples would have given.
     """
 
     n0: int

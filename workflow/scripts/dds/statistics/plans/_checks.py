@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dds.seeds import MOST_SAMPLES
+
 if TYPE_CHECKING:
     import numpy as np
 
 
 def check_samples(n0: int, n: int) -> None:
     """Check the numbers of selection and of estimation samples."""
-    if n0 < 1 or n < 1:
-        raise ValueError(f"n0 ({n0}) and n ({n}) must be at least 1")
+    for name, samples in (("n0", n0), ("n", n)):
+        if not 1 <= samples <= MOST_SAMPLES or samples != int(samples):
+            raise ValueError(
+                f"{name} must be whole, at least 1 and at most {MOST_SAMPLES:,}, not {samples}"
+            )
 
 
 def check_stops(drawn: np.ndarray, allowed: Sequence[int]) -> None:

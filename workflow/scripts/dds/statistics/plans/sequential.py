@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPENDS_ALPHA = True
+ONLY_ITS_RADII = True
+LAST_SHARE = "last_share"
 
 
 class Keys(typed.Keys):
@@ -26,7 +28,7 @@ class Keys(typed.Keys):
     radii: typed.Radii = key(
         "The radii that the plan decides. Tables, checks and figures may use no others."
     )
-    looks: Annotated[list[typed.Count], Field(min_length=1)] | None = key(
+    looks: Annotated[list[typed.Samples], Field(min_length=1)] | None = key(
         "After how many samples to decide whether to stop. They rise in multiples of 100 and "
         "end at `n`. When left out: n, n / 1.5, n / 1.5², ...",
         None,
@@ -142,6 +144,11 @@ class Sequential:
     def lowest_radius(self) -> float:
         """The smallest radius that the plan decides."""
         return self.radii[0]
+
+    @property
+    def decided_radii(self) -> tuple[float, ...]:
+        """The only radii that the plan decides: those of the grid."""
+        return self.radii
 
     def goal(self, label: int | None, selection: np.ndarray, estimation: np.ndarray) -> int:
         """Return how many estimation samples to have drawn before asking again.

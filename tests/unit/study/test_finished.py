@@ -1,0 +1,111 @@
+"""What notebooks start from: the results of a study, found from its name, or one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from study.finished import ResultsError, open_results
+from study.printed import Printed
+
+ROOT = Path(__file__).parents[3]
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """A working directory with files at all the places where results of digits lie."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results" / "digits"
+    folder.mkdir(parents=True)
+    for _ in range(100):
+        try:
+            open_results("digits", "results/digits")
+        except ResultsError as error:
+            (path,) = [Path(word.rstrip(";")) for word in str(error).split() if ";" in word]
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        else:
+            return folder
+    raise AssertionError("always something is missing")
+
+
+def test_a_study_is_opened_by_its_name(finished):
+    results = open_results("digits", "results/digits")
+    assert results.study.title.endswith("rebuilt on digits")
+    assert results.study.figures["figure_2"].panels[0].classifier == "digits_cnn"
+    assert Path(results.paths.counts("denoised")) == finished / "counts" / "denoised.parquet"
+    (finished / "tables" / "table_1.csv").write_text("label,radius\n007,0.5\n")
+    assert list(results.table("table_1")["label"]) == ["007"]
+
+
+@pytest.mark.parametrize(
+    "missing", ["tables/table_1.csv", "pictures/figure_pictures.npz", "counts/plan_fixed.parquet"]
+)
+def test_what_is_missing_is_one_line_with_what_to_run_where(finished, missing):
+    (finished / missing).unlink()
+    with pytest.raises(ResultsError) as caught:
+        open_results("digits", "results/digits")
+    (line,) = caught.value._render_traceback_()
+    assert line == (
+        f"there is no {finished / missing}; to make it, run in {finished.parents[1]}: "
+        "snakemake --cores all --config study=digits"
+    )
+
+
+def test_a_study_that_does_not_exist_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ResultsError) as caught:
+        open_results("digit", "results/digit")
+    (line,) = caught.value._render_traceback_()
+    assert "did you mean digits" in line
+
+
+BY_HAND = """
+import json, sys
+for path in sys.argv[1:]:
+    cells = [cell for cell in json.load(open(path))["cells"] if cell["cell_type"] == "code"]
+    names = {}
+    exec("".join(cells[0]["source"]), names)
+    names["results"] = "nowhere/at/all"
+    try:
+        exec("".join(cells[1]["source"]), names)
+    except Exception as error:
+        print(*getattr(error, "_render_traceback_", lambda: [repr(error)])())
+"""
+
+
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "notebooks"], ids=["root", "notebooks"])
+def test_by_hand_every_notebook_finds_the_library_and_says_what_to_run(folder):
+    command = [sys.executable, "-c", BY_HAND, *map(str, NOTEBOOKS)]
+    made = subprocess.run(command, cwd=folder, env={}, capture_output=True, text=True, check=True)
+    lines = made.stdout.splitlines()
+    assert len(lines) == len(NOTEBOOKS)
+    for line in lines:
+        assert line.startswith(f"there is no {ROOT}/nowhere/at/all/")
+        assert line.endswith(f"run in {ROOT}: snakemake --cores all --config study=digits")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_has_few_parameters_which_fit_the_default_study(path):
+    (cell,) = [
+        cell
+        for cell in json.loads(path.read_text())["cells"]
+        if "parameters" in cell["metadata"].get("tags", [])
+    ]
+    names = {}
+    exec("".join(cell["source"]), {}, names)
+    assert names == {"study": "digits", "results": "results/digits"}
+
+
+def test_printed_parameters_end_no_script_and_are_a_plain_mapping_otherwise():
+    import pickle
+
+    plain = {"entry": {"caption": "a </script><script> <!-- b"}}
+    printed = Printed(plain)
+    assert "<" not in f"{printed}"
+    assert printed == plain
+    assert repr(printed) == repr(plain)  # what Snakemake remembers of a job
+    assert type(pickle.loads(pickle.dumps(printed))) is dict

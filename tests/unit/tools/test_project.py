@@ -1,0 +1,68 @@
+"""Whatever config/config.yaml holds, every tool says in one line what is wrong with it."""
+
+import sys
+
+import pytest
+
+import archive
+import costs
+import demo
+import project
+import status
+
+TOOLS = [status, costs, archive, demo]
+BROKEN = {
+    "": "is empty",
+    "[]": "a list is not a mapping of keys to values",
+    "- study": "a list is not a mapping of keys to values",
+    "digits": "digits is not a mapping of keys to values",
+    "3": "3 is not a mapping of keys to values",
+    "null": "nothing is not a mapping of keys to values",
+    "study:": "study: nothing is not text",
+    "study: [digits]": "study: a list is not text",
+    "study: digts": "study: there is no config/studies/digts.yaml; did you mean digits?",
+    f"study: {'x' * 5000}.yaml": "study: there is no file xxxx",
+    "study: digits\nstudy: paper": "line 2: key study comes twice",
+    "devise: cpu": "devise: unknown key; did you mean device?",
+    "checkpoint_seconds: .inf": "checkpoint_seconds: inf is not a finite number",
+    "url_overrides: {https://a/: 1}": "url_overrides.https://a/: 1 is not text",
+    "study: [": "is not valid YAML: line ",
+    "1: digits": "line 1: key 1 is not text",
+    "study: !!int 3": "line 1: tag !!int is not allowed",
+    "study: &a [*a]": "line 1: *a stands inside",
+    "\x00": "is not valid YAML: unacceptable character",
+}
+
+
+@pytest.fixture
+def configured(tmp_path, monkeypatch):
+    """A function that has the tools read a configuration with some text."""
+    (tmp_path / "config").mkdir()
+    monkeypatch.setattr(project, "ROOT", tmp_path)
+    (tmp_path / "config/studies").symlink_to(project.Path(__file__).parents[3] / "config/studies")
+
+    def configure(text):
+        (tmp_path / "config/config.yaml").write_text(text)
+
+    return configure
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.__name__)
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_broken_configuration_is_one_line(configured, monkeypatch, capsys, tool, text):
+    configured(text)
+    monkeypatch.setattr(sys, "argv", [tool.__name__])
+    with pytest.raises(SystemExit) as ended:
+        tool.main()
+    message = str(ended.value)
+    assert message.startswith("error: config/config.yaml")
+    assert f": {BROKEN[text]}" in message
+    assert len(message.splitlines()) == 1
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("text", ["[]", "digits", "null"])
+def test_a_study_that_is_named_does_not_hide_a_broken_configuration(configured, text):
+    configured(text)
+    with pytest.raises(SystemExit, match="is not a mapping of keys to values$"):
+        project.open_study("digits")
