@@ -44,10 +44,13 @@ from snakemake.executors.touch import Executor
 touch = Executor.run_job
 
 def make_and_touch(executor, job):
+    from jobs.records import write_records
+
     for path in map(Path, job.output):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     touch(executor, job)
+    write_records(job)
 
 Executor.SLEEPING_TIME = 0
 Executor.run_job = make_and_touch

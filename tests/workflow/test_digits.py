@@ -163,11 +163,26 @@ def test_a_failed_check_is_one_line_and_leaves_no_file(project):
         target = "results/small/checks.json"
         result = project.snakemake(target, "--forcerun", "check_results", check=False)
         assert result.returncode != 0
-        assert "check_results: 2 of" in result.stderr
+        assert "check_results: 3 of" in result.stderr
+        assert "denoised.parquet is not what rule compute_certificates wrote" in result.stderr
         assert not (project.folder / target).exists()
     finally:
         certificates.write_bytes(kept)
         project.snakemake("all")
+
+
+def test_an_incomplete_study_is_not_archived(project):
+    table = project.results / "tables" / "table_4.tex"
+    kept = table.rename(table.with_suffix(".kept"))
+    archive = [sys.executable, "tools/archive.py", "small.yaml"]
+    try:
+        answer = subprocess.run(archive, cwd=project.folder, capture_output=True, text=True)
+    finally:
+        kept.rename(table)
+    assert answer.returncode == 1
+    assert answer.stderr == (
+        "archive: there is no results/small/tables/table_4.tex; run the study to its end\n"
+    )
 
 
 def test_the_archive_holds_results_and_no_weights_or_data(project):
@@ -177,7 +192,11 @@ def test_the_archive_holds_results_and_no_weights_or_data(project):
         tar.extractall(project.folder / "dist", filter="data")
     top = project.folder / "dist" / "small"
     names = {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()}
-    assert {"study.json", "results/small/tables/table_4.csv", "Snakefile"} <= names
+    assert {
+        "study.json", "small.yaml", "Snakefile", "pyproject.toml", "envs/requirements.lock",
+        "config/config.yaml", "workflow/scripts/dds/data/packs.py", "results/small/checks.json",
+        "results/small/tables/table_4.csv", "results/small/records/tables/table_4.json",
+    } <= names  # fmt: skip
     assert not [name for name in names if name.endswith((".pt", ".npz"))]
     for line in (top / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split("  ")

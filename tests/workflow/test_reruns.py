@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -34,13 +36,13 @@ def build(*, classes, channels):
 class Finished(Project):
     """A project whose study has everything that the page speaks of, and is done.
 
-    Its results are empty files, beside Snakemake's records of how they were made.
+    Its results are empty files, beside Snakemake's records of how they were made, and ours.
     """
 
     def __init__(self, folder) -> None:
         super().__init__(folder)
         (folder / "mine.py").write_text(NETWORK)
-        (folder / "mine.pt").touch()
+        self.write_weights("some")
         self.link_log(folder / "logs" / "any name")
         self.write_images(1)
         self.study["datasets"]["own"] = {
@@ -89,6 +91,16 @@ class Finished(Project):
         """Write the user's archive of images."""
         with zipfile.ZipFile(self.folder / "images.zip", "w") as archive:
             archive.writestr("0/a.png", bytes([shade]))
+        self.make_old("images.zip")
+
+    def write_weights(self, content: str) -> None:
+        """Write the user's file of weights."""
+        (self.folder / "mine.pt").write_text(content)
+        self.make_old("mine.pt")
+
+    def make_old(self, path: str) -> None:
+        """Date a file back: what has replaced another one may be older than all results."""
+        os.utime(self.folder / path, (0, 0))
 
     def append(self, path: str, text: str) -> None:
         """Add text at the end of a file."""
@@ -170,6 +182,7 @@ EDITS: dict[str, Callable[[Finished], None]] = {
         "input": {"channels": 1, "size": 8, "mean": [0.5], "std": [0.5]}}}),
     "what a network's FILE.py": lambda p: p.append("mine.py", "\nWIDTH = 8\n"),
     "another archive of images": lambda p: p.write_images(2),
+    "other weights": lambda p: p.write_weights("more"),
     "`url` of a download": lambda p: p.change(models={"fetched": {"weights": {
         "download": {"url": "https://models.example/revision-2/fetched.pt"}}}}),
     "`PROTOCOL`": raise_protocol,
@@ -205,16 +218,10 @@ def edited(finished):
     }
     yield finished
     for path, (content, stat) in kept.items():
-        if not path.exists() or path.stat().st_mtime_ns != stat.st_mtime_ns:
+        times = path.stat().st_mtime_ns if path.exists() else None
+        if times != stat.st_mtime_ns or path.read_bytes() != content:
             path.write_bytes(content)
-            os_utime(path, stat)
-
-
-def os_utime(path, stat) -> None:
-    """Give a file the times it had."""
-    import os
-
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def test_nothing_runs_after_no_edit(finished):
@@ -233,3 +240,18 @@ def test_what_the_page_says_is_what_runs(edited, edit):
     EDITS[edit](edited)
     artefacts = {*edited.study["tables"], *edited.study["figures"], "all"}
     assert set(edited.planned_rules("all")) - artefacts == promised(text)
+
+
+@pytest.mark.parametrize("edit", ["`n` of an experiment", "the `caption`"])
+def test_it_runs_whatever_snakemake_remembers(edited, edit):
+    """As after `make clean`, or in a copy without the folder .snakemake."""
+    ((_, text),) = [row for row in rows().items() if row[0].startswith(edit)]
+    memory = edited.folder / ".snakemake"
+    kept = memory.rename(edited.folder / "kept")
+    try:
+        EDITS[edit](edited)
+        artefacts = {*edited.study["tables"], *edited.study["figures"], "all"}
+        assert set(edited.planned_rules("all")) - artefacts == promised(text)
+    finally:
+        shutil.rmtree(memory)
+        kept.rename(memory)

@@ -43,7 +43,7 @@ def test_a_table_has_its_inputs_outputs_and_parameters(tmp_path):
     [
         ("render_table.py", ["table=table_4"], "artefact", "Certified accuracy of four"),
         ("render_figure.py", ["figure=figure_2"], "artefact", "Certified accuracy against"),
-        ("render_paper.py", [], "paper", "Every table and figure of study digits, typeset"),
+        ("render_paper.py", [], "paper", "Every table and figure of the study, typeset"),
         ("render_table.py", ["table=table_4"], "provenance", "Where table_4 comes from"),
     ],
 )

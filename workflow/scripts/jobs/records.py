@@ -50,7 +50,7 @@ def write_records(snakemake: Any) -> None:
     depends, top = _depends(snakemake), _results(snakemake)
     if depends is None or top is None:
         return
-    record: dict[str, Any] = {"rule": snakemake.rule, "depends": depends}
+    record: dict[str, Any] = {"rule": str(snakemake.rule), "depends": depends}
     record |= {"inputs": {}, "sources": {}}
     for path in _read_by(snakemake):
         if path.is_relative_to(top):
@@ -127,11 +127,11 @@ def fault(result: str | Path, depends: Mapping[str, Any] | None = None) -> str |
     if depends is not None and (other := _difference(record, depends)):
         return (
             f"{path} was made with another {other.place}: {other.first}, not {other.second}; "
-            f"{_REMEDY}"
+            "run the study again"
         )
     for source, content in record["inputs"].items():
         if Path(source).exists() and _content(Path(source)) != content:
-            return f"{path} was made from another {source}; {_REMEDY}"
+            return f"{path} was made from another {source}; run the study again"
     return _altered(path, record)
 
 

@@ -1,0 +1,189 @@
+"""Results are known by their records: altered, foreign and outdated ones are found."""
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dds.differences import fingerprint
+from jobs.records import (
+    _is_out_of_date,
+    check_inputs,
+    fault,
+    input_faults,
+    record_path,
+    sources,
+    write_records,
+)
+
+COUNTS, TABLE = "results/s/counts/e.parquet", "results/s/tables/t.csv"
+MERGED = {"n": 100, "code": "1"}
+
+
+def a_job(rule, inputs, outputs, depends, **params):
+    params = SimpleNamespace(depends=depends, **params)
+    return SimpleNamespace(rule=rule, input=inputs, output=outputs, params=params)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def put(path, text):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text)
+
+
+def replace(path, text):
+    """Replace a file by one of the same size that is older."""
+    before = os.stat(path)
+    put(path, text)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns - 10**9))
+
+
+@pytest.fixture
+def counting():
+    """The job that made the counts, of votes and of a file of the user's own."""
+    put("results/s/counts/e/votes.parquet", "votes")
+    put("mine.pt", "weights")
+    put(COUNTS, "counts")
+    inputs = ["results/s/counts/e/votes.parquet", "mine.pt"]
+    job = a_job("merge_counts", inputs, [COUNTS], MERGED)
+    write_records(job)
+    return job
+
+
+@pytest.fixture
+def rendering(counting):
+    """The job that made a table of the counts."""
+    for suffix in (".csv", ".md"):
+        put(Path(TABLE).with_suffix(suffix), f"table{suffix}")
+    outputs = [TABLE, TABLE.replace(".csv", ".md")]
+    depends = {"made_from": {"counts/e": fingerprint(MERGED)}, "code": "2"}
+    job = a_job("render_table", [COUNTS], outputs, depends)
+    write_records(job)
+    return job
+
+
+def test_what_was_made_for_this_study_of_what_is_there_has_no_fault(counting, rendering):
+    check_inputs(rendering)
+    assert list(input_faults(rendering, thorough=True)) == []
+    assert fault(COUNTS, MERGED) is None
+    assert [fault(path, rendering.params.depends) for path in rendering.output] == [None, None]
+    assert sources(COUNTS) == [Path("mine.pt")]
+    assert sources(TABLE) == []
+
+
+def test_a_result_edited_by_hand_is_found(rendering):
+    replace(COUNTS, "STNUOC")
+    problem = f"{COUNTS} is not what rule merge_counts wrote; remove it and run again"
+    with pytest.raises(ValueError, match=problem):
+        check_inputs(rendering)
+    assert fault(COUNTS) == problem
+    assert fault(TABLE) == f"{TABLE} was made from another {COUNTS}; run the study again"
+
+
+def test_each_form_of_a_table_is_known(rendering):
+    replace(TABLE.replace(".csv", ".md"), "elbat.md")
+    assert fault(TABLE) is None
+    assert "is not what rule render_table wrote" in fault(TABLE.replace(".csv", ".md"))
+
+
+def test_a_result_of_other_settings_is_found(counting, rendering):
+    write_records(a_job("merge_counts", counting.input, [COUNTS], MERGED | {"n": 1000}))
+    with pytest.raises(ValueError, match=f"{COUNTS} was made for other settings than the study"):
+        check_inputs(rendering)
+    assert fault(COUNTS, MERGED) == (
+        f"{COUNTS} was made with another n: 1000, not 100; run the study again"
+    )
+
+
+def test_results_that_are_missing_or_say_nothing_are_found(rendering):
+    record_path(COUNTS).unlink()
+    check_inputs(rendering)  # as an earlier version made it; what reads it compares
+    assert fault(COUNTS) == (
+        f"{COUNTS} has no record of what it was made from; remove it and run again"
+    )
+    assert fault(COUNTS, {"protocol": 1}) is None  # dear, and says itself what it is
+    assert "has no record" in next(input_faults(rendering, thorough=True))
+    Path(COUNTS).unlink()
+    assert fault(COUNTS) == f"there is no {COUNTS}; run the study to its end"
+
+
+def never(job):
+    return False
+
+
+def always(job):
+    return True
+
+
+def test_what_fits_its_record_is_not_made_again(counting, rendering):
+    assert not _is_out_of_date(counting, never)
+    assert not _is_out_of_date(rendering, never)
+
+
+@pytest.mark.parametrize("depends", [MERGED | {"n": 1000}, MERGED | {"seed": 7}, {"code": "1"}])
+def test_what_was_made_for_other_settings_is_made_again(counting, depends):
+    job = a_job("merge_counts", counting.input, counting.output, depends)
+    assert _is_out_of_date(job, always)
+
+
+def test_what_is_not_there_is_nothing_to_be_made_again(counting):
+    Path(COUNTS).unlink()
+    assert not _is_out_of_date(a_job("merge_counts", [], [COUNTS], {}), never)
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", '{"rule": "x"}', None])
+@pytest.mark.parametrize(
+    ("depends", "remembered", "again"),
+    [(MERGED, never, True), (MERGED, always, False), ({"protocol": 1, "code": "1"}, never, False)],
+)
+def test_without_a_record_only_what_is_cheap_and_not_remembered_is_made_again(
+    counting, record, depends, remembered, again
+):
+    if record is None:
+        record_path(COUNTS).unlink()
+    else:
+        record_path(COUNTS).write_text(record)
+    assert _is_out_of_date(a_job("m", counting.input, [COUNTS], depends), remembered) == again
+
+
+def test_a_file_of_the_user_s_own_is_known_by_its_content(counting):
+    os.utime("mine.pt", ns=(1, 1))
+    assert not _is_out_of_date(counting, never)
+    known = json.loads(record_path(COUNTS).read_text())["sources"]["mine.pt"]
+    assert known["state"][1] == 1  # not read again the next time
+    replace("mine.pt", "sthgiew")
+    assert _is_out_of_date(counting, always)
+    Path("mine.pt").unlink()  # the results stay where the data are not
+    assert not _is_out_of_date(counting, never)
+
+
+def test_a_folder_of_the_user_s_own_is_known_by_what_is_in_it(counting):
+    put("images/a/1.png", "one")
+    put("images/b/2.png", "two")
+    files = {"images": "images"}
+    job = a_job("prepare_data_own", [], ["results/s/data/own/test.npz"], {"protocol": 1},
+                files=files)  # fmt: skip
+    put(job.output[0], "pack")
+    write_records(job)
+    assert not _is_out_of_date(job, never)
+    os.utime("images/a/1.png", ns=(1, 1))
+    assert not _is_out_of_date(job, never)
+    put("images/a/1.png", "eno")
+    assert _is_out_of_date(job, never)
+    put("images/a/1.png", "one")
+    assert not _is_out_of_date(job, never)
+    put("images/b/3.png", "")
+    assert _is_out_of_date(job, never)
+
+
+def test_a_script_that_does_not_say_what_its_result_depends_on_has_no_record():
+    job = SimpleNamespace(rule="r", input=[], output=[COUNTS], params=SimpleNamespace())
+    check_inputs(job)
+    write_records(job)
+    assert not record_path(COUNTS).exists()
