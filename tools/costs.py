@@ -10,6 +10,7 @@ from project import open_study
 
 # isort: split
 from paper.costs import ESTIMATED_PLANS, GPUS, Estimate, estimate
+from paper.quantities import duration
 
 
 def table(estimates: list[Estimate]) -> str:
@@ -81,7 +82,8 @@ certain as those of the paper's Table 2, on the radii of the experiment."""
     counts, software = sum(one.disk_bytes for one in estimates), environment_bytes()
     print(f"disk: {counts / 1e9:.2g} GB of counts, beside {software / 1e9:.2g} GB of software")
     total = sum(one.expected[one.chosen] for one in estimates)
-    print(f"costs: {study.name} takes about {total:,.4g} GPU-hours as it stands")
+    on = arguments.gpu if arguments.tflops is None else "that GPU"
+    print(f"costs: {study.name} takes about {duration(total * 3600)} of one {on} as it stands")
 
 
 if __name__ == "__main__":

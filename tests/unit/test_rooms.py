@@ -34,6 +34,7 @@ ROOMS = {
         "", {"pydantic", "pydantic_core", "tqdm"},
     ),
     "bounds": ("dds.statistics.bounds", "ground", {"numpy", "scipy"}),
+    "reach": ("dds.statistics.reach", "ground", set()),
     "plans": ("dds.statistics.plans*", "ground bounds", {"numpy", "scipy", "pydantic"}),
     "certificates": ("dds.statistics.certificates", "ground bounds plans", NUMBERS),
     "accuracy": ("dds.statistics.accuracy", "ground bounds certificates", NUMBERS),
@@ -62,7 +63,7 @@ ROOMS = {
         NUMBERS | {"matplotlib", "seaborn", "pydantic", "torch"},
     ),
     "study": (
-        "study study.*", "ground plans data description links paper",
+        "study study.*", "ground reach plans data description links paper",
         {"pydantic", "pydantic_core", "yaml"},
     ),
     "jobs": (

@@ -67,8 +67,8 @@ def visit(report: Path, profile: Path) -> dict:
 
 
 def test_it_opens_on_the_tables_and_figures_of_the_study(project, first):
-    tables = [first["text"].index(f"\n{name}\n") for name in project.study["tables"]]
-    assert tables == sorted(tables)
+    places = [first["text"].index(f"\n{name}\n") for name in sorted(project.study["tables"])]
+    assert places == sorted(places)
     for name in project.study["tables"]:
         page = (project.results / "tables" / f"{name}.html").read_text()
         assert text_of(page) in "".join(first["text"].split())

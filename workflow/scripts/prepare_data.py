@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dds.data.packs import write_pack
+from dds.data.packs import check_images, write_pack
 from dds.data.sources import SOURCES
 from jobs.job import job
 
@@ -11,6 +11,10 @@ with job(globals()) as snakemake:
     entry = dict(depends["entry"])
     source = SOURCES[entry.pop("source")]
     here = {"files": {name: {"file": path} for name, path in files.items()}} if files else {}
-    packs = source.prepare(source.Keys(**entry, **here), files, seed=depends["seed"])
+    keys = source.Keys(**entry, **here)
+    _, channels, size, *_ = source.images(keys)
+    packs = source.prepare(keys, files, seed=depends["seed"])
     for path in snakemake.output:
-        write_pack(path, packs[Path(path).stem])
+        pack = packs[Path(path).stem]
+        check_images(pack, channels, size)
+        write_pack(path, pack)

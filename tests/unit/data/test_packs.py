@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dds.data.packs import Pack, check_classes, read_pack, write_pack
+from dds.data.packs import Pack, check_classes, check_images, read_pack, write_pack
 
 PARTS = {
     "images": np.zeros((2, 1, 8, 8), np.uint8),
@@ -19,6 +19,15 @@ def test_a_pack_comes_back_from_its_file(tmp_path):
     stored = read_pack(tmp_path / "test.npz")
     for name in PARTS:
         assert np.array_equal(getattr(stored, name), getattr(pack, name))
+
+
+def test_images_are_what_their_source_says():
+    check_images(Pack(**PARTS), 1, (8, 8))
+    check_images(Pack(**PARTS), 1, None)
+    last = Pack(**PARTS | {"images": np.zeros((2, 8, 8, 1), np.uint8)})
+    for size in ((8, 8), None):
+        with pytest.raises(ValueError, match=r"source says images of shape \(1, 8, .*\(8, 8, 1"):
+            check_images(last, 1, size)
 
 
 def test_classes_are_compared_by_name_and_in_order():

@@ -57,9 +57,9 @@ def test_what_is_known_before_any_image_is_read():
         kind = SOURCES[source]
         known[source] = kind.images(kind.Keys.model_validate(entry))
     assert known == {
-        "sklearn_digits": Images(10, 1, (8, 8)),
+        "sklearn_digits": Images(10, 1, (8, 8), total=1797),
         "cifar10": Images(10, 3, (32, 32)),
-        "imagenet": Images(1000, 3, (224, 224)),
+        "imagenet": Images(1000, 3, (224, 224), total=50_000),
         "image_folder": Images(None, 3, None),
     }
     kind = SOURCES["image_folder"]

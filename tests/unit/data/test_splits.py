@@ -14,7 +14,7 @@ from dds.data.sources import SOURCES
             (
                 "splits",
                 "Test is no name; a name has lower-case letters, digits and _, "
-                "and starts with a letter",
+                "at most 100 of them, and starts with a letter",
             ),
         ),
         (

@@ -43,8 +43,8 @@ def test_a_table_has_its_inputs_outputs_and_parameters(tmp_path):
     [
         ("render_table.py", ["table=table_4"], "artefact", "Certified accuracy of four"),
         ("render_figure.py", ["figure=figure_2"], "artefact", "Certified accuracy against"),
-        ("render_paper.py", [], "paper", "Every table and figure of study digits, typeset"),
-        ("render_table.py", ["table=table_4"], "provenance", "Where table_4 comes from"),
+        ("render_paper.py", [], "paper", "Every table and figure of the study, typeset"),
+        ("render_paper.py", [], "provenance", "Where the results come from"),
     ],
 )
 def test_captions_of_the_report_find_what_they_name(tmp_path, script, wildcards, caption, said):

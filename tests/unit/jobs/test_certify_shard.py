@@ -39,10 +39,13 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["torch", "pandas"])
 
 
-class Inputs(dict):
+class Files(dict):
     """Named files, as Snakemake gives them."""
 
     __getattr__ = dict.__getitem__
+
+    def __iter__(self):
+        return iter(self.values())
 
 
 def depends_on(mean=0.3, **changes):
@@ -72,8 +75,8 @@ def run_rule(folder, checkpoint_seconds, shard=SHARD, **changes):
     os.dup2(os.open("stderr", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), sys.stderr.fileno())
     snakemake = SimpleNamespace(
         rule="certify_shard", log=["log"], threads=1,
-        input=Inputs(pack="d.npz", c="c.pt"),
-        output=SimpleNamespace(counts=f"{shard}.parquet", provenance=f"{shard}.json"),
+        input=Files(pack="d.npz", c="c.pt"),
+        output=Files(counts=f"{shard}.parquet", provenance=f"{shard}.json"),
         wildcards=SimpleNamespace(experiment="e", sigma="0.25", shard=Path(shard).name),
         params=SimpleNamespace(depends=depends_on(**changes), batch_size=BLOCK),
         config={"device": "cpu", "checkpoint_seconds": checkpoint_seconds},

@@ -59,6 +59,15 @@ def test_an_interruption_has_a_status_of_its_own(run):
     assert "Traceback" not in answer.error + "".join(answer.log)
 
 
+@pytest.mark.parametrize("end", ["pass", "raise ValueError('x')", "raise Interrupted('y')"])
+def test_a_record_lies_beside_the_log_while_the_job_runs(run, tmp_path, end):
+    record = tmp_path / "a.progress"
+    answer = run(f"import os\n    while not os.path.exists({str(record)!r}): pass\n    {end}")
+    assert answer.status in (0, 1, 75)
+    assert answer.log
+    assert not record.exists()
+
+
 def test_warnings_go_to_the_log(run):
     answer = run("warnings.warn('odd')")
     assert answer.error == ""

@@ -326,6 +326,7 @@ def test_another_refusal_is_a_failure(executor):
 def test_nothing_is_submitted_once_the_run_ends(executor, commands):
     executor.cancel()
     assert executor.cancelled
+    assert commands.cancelled == ["--name", "the", "run"]  # those, too, that nothing lists
     executor.run_job(Task())
     executor.run_array_jobs([Task()])
     commands.know(job_1=("PREEMPTED",))

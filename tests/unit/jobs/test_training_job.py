@@ -39,10 +39,13 @@ RECIPE = {
 FEW = RECIPE | {"iterations": 3}
 
 
-class Inputs(dict):
+class Files(dict):
     """Named files, as Snakemake gives them."""
 
     __getattr__ = dict.__getitem__
+
+    def __iter__(self):
+        return iter(self.values())
 
 
 def model(described, **changes):
@@ -64,8 +67,8 @@ def run_rule(folder, rule, name, depends, inputs, every):
     os.chdir(folder)
     snakemake = SimpleNamespace(
         rule=rule, log=["log"], threads=1, wildcards=SimpleNamespace(weights=name),
-        input=Inputs(train="d.npz", validation="d.npz", **inputs),
-        output=SimpleNamespace(weights=f"{name}.pt", provenance=f"{name}.json"),
+        input=Files(train="d.npz", validation="d.npz", **inputs),
+        output=Files(weights=f"{name}.pt", provenance=f"{name}.json"),
         params=SimpleNamespace(depends=depends),
         config={"device": "cpu", "checkpoint_seconds": every},
     )  # fmt: skip

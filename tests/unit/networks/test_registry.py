@@ -130,7 +130,7 @@ def without(entry, key):
         ),
         "a name that timm lacks": (
             changed(BEIT, model="beit_huge"),
-            "timm cannot build beit_huge: Unknown model (beit_huge)",
+            "model beit_huge: timm has no such network; did you mean davit_huge, davit_huge_fl?",
         ),
         "an argument that timm lacks": (
             changed(BEIT, dept=2),
@@ -172,13 +172,34 @@ def test_a_classifier_that_cannot_be_is_refused_in_one_line(entry, message):
             "network guided_diffusion_unet: arguments: model_channels times 1 must be a multiple "
             "of 32",
         ),
+        "levels that halve an odd number": (
+            changed(UNET, channel_mult=[1, 1, 1, 1, 1]),
+            "network guided_diffusion_unet: arguments: image_size must be a multiple of patch_size "
+            "times 16, as 5 levels halve it",
+        ),
+        "attention at no level": (
+            changed(UNET, attention_resolutions=[16]),
+            "network guided_diffusion_unet: arguments: attention_resolutions: 16 is no height of a "
+            "level; allowed: 8, 4",
+        ),
+        "heads that do not divide": (
+            changed(UNET, num_heads=5),
+            "network guided_diffusion_unet: arguments: num_heads must divide 64, the channels of a "
+            "level with attention",
+        ),
+        "a flag of the scripts": (
+            changed(UNET, learn_sigma=True),
+            "network guided_diffusion_unet: arguments: learn_sigma is a flag of OpenAI's scripts; "
+            "leave it out, and make out_channels twice in_channels where it is true",
+        ),
         "no channels of a head": (
             changed(UNET, num_head_channels=0),
             "network guided_diffusion_unet: arguments: num_head_channels must be at least 1, or -1",
         ),
         "patches that do not fit": (
             changed(UNET, patch_size=3),
-            "network guided_diffusion_unet: arguments: image_size must be a multiple of patch_size",
+            "network guided_diffusion_unet: arguments: image_size must be a multiple of patch_size "
+            "times 2, as 2 levels halve it",
         ),
     }.values(),
 )

@@ -1,15 +1,18 @@
 """The typeset paper: what is numbered, named and cited, whatever a study calls its parts."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import typst
+from matplotlib.figure import Figure
 from paper_samples import BEST, CERTIFICATES, COMPARISON, PER_SIGMA, PUBLISHED, table
 
 from paper.document import document
+from paper.figures import save_figure
 from paper.tables import build_table
 
 REPORT = Path(__file__).parents[3] / "workflow" / "report"
@@ -39,6 +42,10 @@ ENTRIES = {
 }
 
 
+#: Of figures, in inches.
+SIZES = {"figure_2": (3.5, 2.5), "figure_wide": (12, 2), "figure_tall": (5, 15)}
+
+
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     """What the paper of a study with names of every sort shows, and where its template lies."""
@@ -47,21 +54,40 @@ def shown(tmp_path_factory):
     for name, entry in ENTRIES.items():
         build_table(entry, CERTIFICATES, PUBLISHED).to_csv(folder / f"{name}.csv", index=False)
         tables[name] = SimpleNamespace(**dict(entry), experiments=["e"])
+    figures = {}
+    for name, inches in SIZES.items():
+        save_figure(Figure(figsize=inches), folder / f"{name}.pdf")
+        figures[name] = SimpleNamespace(caption=NASTY, experiments=[])
     study = SimpleNamespace(
-        title="", name=NASTY, authors=[NASTY], seed=1, tables=tables, figures={},
+        title="", name=NASTY, authors=[NASTY], seed=1, tables=tables, figures=figures,
         experiments={"inf": EXPERIMENT, "e": EXPERIMENT},
     )  # fmt: skip
     paths = [folder / f"{name}.csv" for name in tables]
     records = {"inf": RECORD, "e": RECORD | {"seconds": 5e4, "joules": 7.2e6}}
-    data = document(study, paths, [], records, [MEASURED])
+    drawn = [folder / f"{name}.pdf" for name in figures]
+    data = document(study, paths, drawn, records, [MEASURED])
     (folder / "data.json").write_text(json.dumps(data), "utf-8")
     for file in ("paper.typ", "references.yaml"):
         shutil.copy(REPORT / file, folder)
     return data, folder / "paper.typ"
 
 
+def test_a_figure_keeps_its_size_where_the_page_is_as_large(shown):
+    images = json.loads(typst.query(shown[1], "image"))
+    widths = {
+        Path(image["source"]).stem: float(re.search(r"([\d.]+)pt", image["width"])[1]) / 72
+        for image in images
+    }
+    assert widths == {
+        "figure_2": pytest.approx(3.5),  # of one panel
+        "figure_wide": pytest.approx((21 - 2 * 2.4) / 2.54, rel=1e-3),
+        "figure_tall": pytest.approx(5 * 20 / 2.54 / 15, rel=1e-3),
+    }
+
+
 def test_names_and_captions_of_every_sort_are_typeset_as_they_are(shown):
     figures = json.loads(typst.query(shown[1], "figure"))
+    figures = [figure for figure in figures if figure["label"].startswith("<table")]
     assert [figure["label"] for figure in figures] == [
         "<table:inf>",
         "<table:table_3>",

@@ -310,11 +310,19 @@ def test_a_users_own_settings_of_matplotlib_change_nothing(certificates, entry, 
         assert mpl.rcParams["lines.linewidth"] == 9
 
 
-def test_a_notebook_shows_what_the_file_holds(certificates, tmp_path):
-    drawn = draw_figure(AGAINST_RADIUS, {"e": certificates})
-    save_figure(drawn, tmp_path / "f.png")
+@pytest.mark.parametrize("kind", ["curves", "pictures"])
+def test_a_notebook_shows_what_the_file_holds(certificates, kind, tmp_path):
+    clean, stages = np.zeros((3, 1, 8, 8)), np.zeros((2, 3, 1, 8, 8))
+    pictures = {"clean": clean, "noisy": stages, "denoised": stages, "sigmas": [0.25, 0.5]}
+    entry, data = {
+        "curves": (AGAINST_RADIUS, {"e": certificates}),
+        "pictures": (figure(PICTURES), pictures),
+    }[kind]
+    drawn = draw_figure(entry, data)
+    for suffix in (".pdf", ".png"):
+        save_figure(drawn, tmp_path / f"f{suffix}")
     with mpl.rc_context({"savefig.format": "svg", "savefig.dpi": 30}):
-        assert to_png(drawn) == (tmp_path / "f.png").read_bytes()
+        assert to_png(draw_figure(entry, data)) == (tmp_path / "f.png").read_bytes()
 
 
 def test_votes_are_drawn_as_they_were_counted():

@@ -128,6 +128,14 @@ def test_a_radius_that_no_image_can_reach_is_not_applicable():
     assert "n/a" not in str(texts(lay_out(entry, build_table(entry, CERTIFICATES))[0]))  # no alpha
 
 
+def test_where_n_certifies_nothing_no_radius_is_reached():
+    rows = certificates([0.0] * 4, n=9)
+    records = {"e": {"sampling": RECORDS["e"]["sampling"] | {"n": 9}}}
+    entry = table(PER_SIGMA, panels=[PANEL], radii=[0.0, 0.25])
+    (sheet,) = lay_out(entry, build_table(entry, {"e": rows}, records=records))
+    assert texts(sheet) == [["σ = 0.25", "n/a", "n/a"]]
+
+
 @pytest.mark.parametrize(
     ("certified", "bold"),
     [

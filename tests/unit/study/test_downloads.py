@@ -42,8 +42,9 @@ def test_what_results_depend_on_holds_no_secret(study):
     of_files = [depends.data_file(study, "imagenet", name) for name in of_data["files"]]
     assert of_files == list(of_data["files"].values())
     assert len(set(of_files)) == 2
-    assert "SECRET" not in str([of_data, of_model, of_files])
+    assert "SECRET" not in str([of_data, of_model, of_files, depends.costs(study)])
     assert of_model["url"].startswith("https://host/model.safetensors?... (")
+    assert type(study).from_json(depends.costs(study)["study"] | {"name": "paper"}).datasets
     vit = depends.download(study, "cifar10_vit")
     published = study.models["cifar10_vit"].weights.download
     assert (vit["url"], vit["labels"]) == (published.url, published.labels.url)

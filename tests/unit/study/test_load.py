@@ -1,21 +1,32 @@
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 from pathlib import Path
+from typing import Annotated, get_args, get_origin
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dds.data.sources import SOURCES
+from dds.networks.families import FAMILIES
+from dds.statistics.plans import PLANS
+from paper.figures import FIGURES
+from paper.tables import TABLES
 from study.checks import check_files_exist
-from study.errors import StudyError
+from study.config import Config
+from study.errors import StudyError, alternatives, bounds, is_keys, names_of
 from study.load import load_config, load_study
+from study.models import MODELS as MODEL_KINDS
+from study.study import StudyKeys
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted(path.stem for path in (ROOT / "config/studies").glob("*.yaml"))
 DIGITS = yaml.safe_load((ROOT / "config/studies/digits.yaml").read_text())
+MODELS = yaml.safe_load((ROOT / "config/models.yaml").read_text())
 REMOVED = object()
 AGAINST_SIGMA = {
     "figures.figure_2.kind": "accuracy_against_sigma",
@@ -123,6 +134,7 @@ def test_a_study_needs_no_more_than_seed_datasets_and_experiments(load):
 def test_a_sequential_experiment_gets_the_defaults_of_its_plan(load):
     radii = [0.0, 0.125, 0.25, 0.375, 0.5, 0.75]
     changes = {"experiments.denoised.plan": "sequential", "experiments.denoised.radii": radii}
+    changes["figures"] = {}  # a curve shows all radii
     experiment = load(changes).experiments["denoised"]
     assert (experiment.last_share, experiment.futility) == (0.9, 0.01)
 
@@ -630,6 +642,15 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "tables.table_1.rows[0].published.row: RS is no row of table 1 in config/literature/publ"),
         ({"tables.table_1.rows.0.published": {"table": "3", "row": "RS [5]", "extra_data": "yes"}},
          "tables.table_1.rows[0].published.extra_data: yes is no extra_data of row RS [5]; allow"),
+        ({"tables.table_4.panels.1.title": "CNN"},
+         "tables.table_4.panels[1].title: CNN comes twice"),
+        ({"tables.table_ablation.methods.1.label": "one-shot"},
+         "tables.table_ablation.methods[1].label: one-shot comes twice"),
+        ({"checks.0.than": {"experiment": "denoised", "classifier": "digits_cnn_finetuned"},
+          "checks.0.classifier": "digits_cnn_finetuned"},
+         "checks[0].than: is what it is compared with; name another"),
+        ({"experiments.plan_sequential.radii": [0.25, 50]},
+         "experiments.plan_sequential.radii[1]: 50 is out of reach of experiment plan_sequential"),
         (AGAINST_SIGMA,
          "figures.figure_2.radii[1]: 0.3 is none of the radii that experiment plan_sequential"),
         ({"models": {"digits_cnn": {"like": "digits_vit"}}},
@@ -668,27 +689,76 @@ def test_a_chain_of_likes_has_an_end(load):
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("none")
+VALUES |= st.sampled_from([10**12, 2**62, 1e300, 1e-7, -1, "a\nb", "\x00", "x" * 300, "../../etc"])
+VALUES |= st.sampled_from([*DIGITS["experiments"], *MODELS, "mine.py:build"])
 VALUES |= st.lists(VALUES, max_size=2) | st.dictionaries(st.text(), VALUES, max_size=2)
+#: Words of the libraries behind, which mean nothing to who writes a study.
+FOREIGN = ("Input should", "validat", "pydantic", "Traceback", "object has no", "Errno", "dict")
 
 
-@settings(max_examples=60)
-@given(st.data())
-def test_whatever_a_study_holds_it_is_read_or_refused_in_one_line(tmp_path_factory, data):
-    study = copy.deepcopy(DIGITS)
-    inner, key = study, data.draw(st.sampled_from(sorted(study)))
+def broken(data, content):
+    """Return a file's content with another value, a key more or a key less somewhere."""
+    content = copy.deepcopy(content)
+    inner, key = content, data.draw(st.sampled_from(sorted(content)))
     while isinstance(inner[key], dict | list) and inner[key] and data.draw(st.booleans()):
         inner = inner[key]
         keys = list(inner) if isinstance(inner, dict) else range(len(inner))
         key = data.draw(st.sampled_from(keys))
-    inner[key] = data.draw(VALUES)
-    path = tmp_path_factory.mktemp("any") / "any.yaml"
-    path.write_text(yaml.safe_dump(study, allow_unicode=True, sort_keys=False), encoding="utf-8")
-    lines = []
+    how = data.draw(st.sampled_from(["another", "another", "less", "misspelt"]))
+    value = data.draw(VALUES) if how == "another" else inner[key]
+    if how != "another":
+        del inner[key]
+    if how == "another":
+        inner[key] = value
+    elif how == "misspelt" and isinstance(inner, dict):
+        inner[f"{key}s"] = value
+    return content
+
+
+@pytest.mark.parametrize("file", ["studies/digits", "models"])
+@settings(max_examples=40)
+@given(data=st.data())
+def test_whatever_files_hold_they_are_read_or_refused_in_one_line(tmp_path_factory, file, data):
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "config/studies").mkdir(parents=True)
+    for part in ("config/classes", "config/literature", "workflow", "notebooks"):
+        (folder / part).symlink_to(ROOT / part)
+    for name, content in (("studies/digits", DIGITS), ("models", MODELS)):
+        content = broken(data, content) if name == file else content
+        text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+        (folder / f"config/{name}.yaml").write_text(text, encoding="utf-8")
     try:
-        read({"study": str(path)}, ROOT)
+        read({"study": "digits"}, folder)
     except StudyError as error:
-        lines = str(error).splitlines()
-    assert len(lines) <= 1
+        message = str(error)
+        assert message.isprintable()
+        assert re.match(r"config/(studies/digits|models)\.yaml: ", message)
+        assert not [word for word in FOREIGN if word in message]
+
+
+def numbers_without_a_range(annotation, place, seen):
+    """Yield where in a type, or in what it holds, a number may be as large as it likes."""
+    limits = bounds(annotation)
+    for one in alternatives(annotation):
+        if one in (int, float) and not {"le", "lt"} & set(limits):
+            yield place
+        for inner in get_args(one) if get_origin(one) in (list, dict) else ():
+            yield from numbers_without_a_range(inner, f"{place}[]", seen)
+        if is_keys(one) and one not in seen:
+            seen.add(one)
+            for name, field in names_of(one).items():
+                inner = Annotated[field.annotation, field]
+                yield from numbers_without_a_range(inner, f"{place}.{name}", seen)
+
+
+def test_every_number_of_a_file_has_a_range():
+    files = {"study": StudyKeys, "config": Config, **MODEL_KINDS}
+    for kinds in (PLANS, SOURCES, FAMILIES, TABLES, FIGURES):
+        files |= {name: kinds[name].Keys for name in kinds.names}
+    seen = set()
+    assert not [
+        place for name, keys in files.items() for place in numbers_without_a_range(keys, name, seen)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -697,7 +767,7 @@ def test_whatever_a_study_holds_it_is_read_or_refused_in_one_line(tmp_path_facto
         ({"digits_cnn.kind": "clasifier"}, "digits_cnn.kind: clasifier is not allowed; did you me"),
         ({"digits_cnn.network": "resnet"}, "digits_cnn.network: resnet must be one of timm,"),
         ({"digits_cnn.classes": [0, 1]}, "digits_cnn.classes[0]: 0 is not text; put it in quotes"),
-        ({"digits_cnn.input.std": [0.3, 0.3]}, "digits_cnn.input.std: has 2 numbers; allowed are"),
+        ({"digits_cnn.input.std": [0.3, 0.3]}, "digits_cnn.input.std: has 2 numbers; allowed is "),
         ({"digits_cnn.input.std": [0]}, "digits_cnn.input.std[0]: 0 is out of range; must be"),
         ({"digits_cnn.weights": {}}, "digits_cnn.weights: needs exactly one of train, finetune,"),
         ({"digits_cnn.weights.file": "a"}, "digits_cnn.weights: needs exactly one of train, fine"),
@@ -738,6 +808,14 @@ def test_whatever_a_study_holds_it_is_read_or_refused_in_one_line(tmp_path_facto
         ({"digits_vit.arguments.model": "vit_tny_patch16_224"},
          "digits_vit.arguments: model vit_tny_patch16_224: timm has no such network; did you mean "
          "vit_tiny_patch16_224,"),
+        ({"digits_unet.schedule": {"name": "linear", "steps": 20}},
+         "digits_unet.schedule.steps: a linear noise schedule needs at least 21 steps, not 20"),
+        ({"digits_unet.arguments.attention_resolutions": [3]},
+         "digits_unet.arguments: attention_resolutions: 3 is no height of a level; allowed: 8"),
+        ({"digits_vit.input.size": 9},
+         "digits_vit.arguments.img_size: 8 is not input.size, which is 9"),
+        ({"digits_cnn.input.size": "8"},
+         'digits_cnn.input.size: "8" is text, not a whole number; leave out the quotes'),
         ({"digits_cnn.arguments.dept": 4}, "digits_cnn.arguments.dept: unknown key; did you mean "),
         ({"digits_cnn.classes": 3}, "digits_cnn.classes: must be a list of names, or the path of "),
     ],

@@ -17,6 +17,7 @@ When it watches
   slurmctld may lose its state), or that was cancelled to make room for another.
 - A job that saves and ends when it is preempted counts as failed, as often as that happens.
 - It looks less and less often, at last less often than SLURM forgets jobs.
+- Interrupted while it looks, it cancels none of the jobs that it looks for.
 - Its thread may look for jobs before it knows what it needs for that, and dies without a word.
 
 In the job
@@ -124,6 +125,7 @@ def _ending(cancel: Callable[[Any], None]) -> Callable[[Any], None]:
     def end(self: Any) -> None:
         self.ending.set()  # or what waits to be submitted would be, after all else is cancelled
         cancel(self)
+        _ask("scancel", "--name", self.run_uuid)  # what was being submitted, or looked at
 
     return end
 

@@ -8,13 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper.figures import FIGURES
 from paper.quantities import decimal, duration, metric
 from paper.sheets import to_json
 from paper.tables import lay_out, read_table
-
-#: Share of the text's width that a figure takes.
-_PICTURES_WIDTH, _CURVES_WIDTH = 0.75, 1.0
 
 Record = Mapping[str, Any]
 Row = tuple[str, str, list[str]]
@@ -68,8 +64,7 @@ def _table(path: Path, entry: Any) -> dict[str, Any]:
 
 
 def _figure(path: Path, entry: Any) -> dict[str, Any]:
-    width = _PICTURES_WIDTH if FIGURES[entry.kind].PICTURES else _CURVES_WIDTH
-    return {"path": path.name, "caption": entry.caption, "width": width}
+    return {"path": path.name, "caption": entry.caption}
 
 
 def _identified(kind: str, paths: Iterable[Path]) -> list[dict[str, Any]]:

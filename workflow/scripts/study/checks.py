@@ -140,6 +140,8 @@ def _check_parts_exist(experiment: Experiment, study: Study, at: Place) -> None:
 
 def _check_experiment(experiment: Experiment, study: Study, at: Place) -> None:
     _check_images(experiment, study, at / "images")
+    for index, radius in enumerate(getattr(experiment, "radii", None) or ()):
+        _check_reach(radius, max(experiment.sigmas), at.keys[-1], experiment, at / "radii" / index)
     if experiment.denoiser != "none":
         _check_fit(experiment.denoiser, experiment.dataset, study, at / "denoiser")
         _check_schedule(experiment.denoiser, study, experiment.sigmas, at / "sigmas")
@@ -220,6 +222,13 @@ def _check_steps(experiment: Experiment, study: Study, at: Place) -> None:
             )
 
 
+def _check_schedule_exists(denoiser: Denoiser, at: Place) -> None:
+    try:
+        _schedule(denoiser)
+    except ValueError as error:
+        raise StudyError(f"{at}: {error}") from error
+
+
 def _schedule(denoiser: Denoiser) -> Any:
     keys = denoiser.schedule
     return build_schedule(keys.name, keys.steps, keys.rescale_timesteps)
@@ -230,6 +239,8 @@ def _check_model(name: str, study: Study, at: Place) -> None:
     model = study.models[name]
     if isinstance(model, Classifier):
         _check_normalisation(model, at / "input")
+    else:
+        _check_schedule_exists(model, at / "schedule" / "steps")
     _check_files_of(model, at)
     _check_arguments(model, at / "arguments")
     for origin in ("train", "finetune"):
@@ -250,15 +261,22 @@ def _check_normalisation(model: Classifier, at: Place) -> None:
         numbers = len(getattr(model.input, key))
         if numbers not in (1, channels):
             raise StudyError(
-                f"{at / key}: has {numbers} numbers; allowed are 1 and {channels}, one for each "
-                "channel"
+                f"{at / key}: has {numbers} numbers; allowed is one, or one for each of "
+                f"{channels} channels"
             )
 
 
 def _check_arguments(model: Model, at: Place) -> None:
-    """Check what a family of networks knows of its arguments beyond their types."""
+    """Check that arguments fit the input, and what their family knows beyond their types."""
     if model.network not in FAMILIES.names:
         return
+    of_input = {"in_channels": "channels"}
+    if isinstance(model, Classifier):  # which gets images of that size and no other
+        of_input |= {"image_size": "size", "img_size": "size"}
+    for key, wanted in of_input.items():
+        there, images = getattr(model.arguments, key, None), getattr(model.input, wanted)
+        if there is not None and there != images:
+            raise StudyError(f"{at / key}: {show(there)} is not input.{wanted}, which is {images}")
     check = getattr(FAMILIES[model.network], "check", None)
     try:
         if check is not None:
@@ -335,6 +353,7 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
     for keys, part in sourced_parts(entry):
         here = _below(at, keys)
         experiment = _check_source(part, study, here)
+        _check_titles(entry, at)
         sigmas = _sigmas_to_reach(entry, experiment)
         for index, radius in enumerate(getattr(entry, "radii", ())):
             _check_radius(radius, part.experiment, experiment, at / "radii" / index)
@@ -346,6 +365,15 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
             check_name(part.cite, read_references(), what, _below(at, keys) / "cite")
     for keys, reason in check(entry, study) if check else ():
         raise StudyError(f"{_below(at, keys)}: {reason}")
+
+
+def _check_titles(entry: Artefact, at: Place) -> None:
+    """Refuse two panels, or two methods, that are called the same."""
+    for section, key in (("panels", "title"), ("methods", "label")):
+        names = [getattr(part, key, None) for part in getattr(entry, section, ())]
+        for index, name in enumerate(names):
+            if name is not None and name in names[:index]:
+                raise StudyError(f"{at / section / index / key}: {name} comes twice")
 
 
 def _check_published(entry: Artefact, root: Path, at: Place) -> None:
@@ -408,6 +436,8 @@ def _check_check(check: Check, study: Study, root: Path, at: Place) -> None:
             _check_row(row, cells, at / "than" / "rows" / index)
         return
     (ours, first), (_, second) = sides
+    if (check.experiment, check.classifier) == (check.than.experiment, check.than.classifier):
+        raise StudyError(f"{at / 'than'}: is what it is compared with; name another")
     for key in ("dataset", "split"):
         here, there = getattr(first, key), getattr(second, key)
         if here != there:

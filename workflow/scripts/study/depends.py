@@ -202,13 +202,16 @@ def certificates(study: Study, experiment: str) -> dict[str, Any]:
 
 def costs(study: Study) -> dict[str, Any]:
     """Return what the estimated costs of a study depend on."""
-    # Not on where weights come from; but a model must say something of it.
+    # Not on where weights and images come from; but models and datasets must say something of it.
     models = {
         name: {"kind": entry.kind, **model(study, name)["description"], "weights": {"file": "-"}}
         for name, entry in study.models.items()
     }
     shown = {"tables", "figures", "notebooks", "checks", "title", "authors"}
     needed = _dump(study, without=_NOT_SHOWN | dict.fromkeys({"models", *shown}, True))
+    for name, entry in study.datasets.items():
+        if entry.origins:
+            needed["datasets"][name]["files"] = {file: {"file": "-"} for file in entry.origins}
     return {"study": needed | {"models": models}, "code": _code("estimate_costs")}
 
 

@@ -34,6 +34,8 @@ _TYPES = {
     "model_type": _MAPPING,
     "string_type": "text",
 }
+_NUMBERS = ("float_type", "int_type")
+_NUMBER = re.compile(r"[-+.\d_e]*\d[-+.\d_e]*")
 _TOO_SHORT = ("too_short", "string_too_short")
 _OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -316,8 +318,7 @@ def _message(fault: _Fault, at: Place) -> str:
         needed = [name for name, field in names_of(fault.holder).items() if field.is_required()]
         return f"{at}: {error['loc'][-1]} is missing; needed: {', '.join(needed)}"
     if kind in _TYPES:
-        quotes = "; put it in quotes" if _TYPES[kind] == "text" and _is_scalar(value) else ""
-        return f"{at}: {show(value)} is not {_TYPES[kind]}{quotes}"
+        return f"{at}: {_show_typed(value, kind)}"
     if kind == "literal_error":
         return f"{at}: {show(value)} is not allowed; {suggestion(value, _choices(facts))}"
     if kind in _TOO_SHORT:
@@ -327,6 +328,16 @@ def _message(fault: _Fault, at: Place) -> str:
     if kind == "string_pattern_mismatch" and facts["pattern"] in _PATTERNS:
         return f"{at}: {show(value)} {_PATTERNS[facts['pattern']]}"
     return f"{at}: {show(value)}: {error['msg']}"
+
+
+def _show_typed(value: Any, kind: str) -> str:
+    """Say that a value is of another type than it must be, and whether quotes are the reason."""
+    wanted = _TYPES[kind]
+    if wanted == "text" and _is_scalar(value):
+        return f"{show(value)} is not text; put it in quotes"
+    if kind in _NUMBERS and isinstance(value, str) and _NUMBER.fullmatch(value):
+        return f'"{show(value)}" is text, not {wanted}; leave out the quotes'
+    return f"{show(value)} is not {wanted}"
 
 
 def _choices(facts: dict[str, Any]) -> list[str]:

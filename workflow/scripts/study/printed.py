@@ -14,7 +14,7 @@ class Printed(dict):
     Examples
     --------
     >>> print(Printed(caption="</script>"))
-    {'caption': '\\x3c/script>'}
+    {'caption': '\x3c/script>'}
     """
 
     def __str__(self) -> str:

@@ -131,6 +131,26 @@ def read_pack(path: str | Path) -> Pack:
         raise ValueError(f"{path} is not a data pack: {error}") from error
 
 
+def check_images(pack: Pack, channels: int, size: tuple[int, int] | None) -> None:
+    """Check that images are what their source says of them before any is read.
+
+    Parameters
+    ----------
+    pack : Pack
+        The images.
+    channels, size
+        See `dds.data.sources.Images`; None for what the source does not know.
+
+    Raises
+    ------
+    ValueError
+        If they are not, as where channels come last.
+    """
+    found, wanted = pack.images.shape[1:], (channels, *(size or pack.images.shape[2:]))
+    if found != wanted:
+        raise ValueError(f"the source says images of shape {wanted}, and gives them in {found}")
+
+
 def check_classes(
     classes: Sequence[str], expected: Sequence[str], *, of: str, by: str = "the dataset"
 ) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dds.files import atomic_path
 from dds.kinds import Kinds
-from paper.figures._style import styled
+from paper.figures._style import lay_out, styled
 from paper.figures._votes import draw_votes
 
 if TYPE_CHECKING:
@@ -50,10 +50,12 @@ def draw_figure(entry: Entry, data: Mapping[str, Any]) -> Figure:
     -------
     Figure
         To be saved with `save_figure`; it belongs to no window and needs no closing. It
-        looks the same whatever a user's matplotlibrc says.
+        looks the same whatever a user's matplotlibrc says, and is laid out once for all formats.
     """
     with styled():
-        return FIGURES[entry.kind].draw(entry, data)
+        figure = FIGURES[entry.kind].draw(entry, data)
+        lay_out(figure)
+    return figure
 
 
 def read_data(paths: Sequence[str | Path]) -> dict[str, Any]:

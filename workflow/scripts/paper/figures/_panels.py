@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from dds.keys import key
+from paper.figures._style import lay_out
 from paper.parts import Captioned, Panel
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def with_labels(figure: Figure) -> Figure:
     """Return a figure of `draw_panels`, whose axes are complete, with the labels of its curves."""
     from paper.figures._labels import label_curves
 
-    figure.draw_without_rendering()  # labels find their places in axes that are laid out
+    lay_out(figure)  # labels find their places in axes that have theirs
     for axis in figure.axes:
         label_curves(axis)
     return figure

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _STYLE = {
     "font.family": "serif",
@@ -16,6 +20,12 @@ _STYLE = {
     "savefig.dpi": 200,
     "figure.constrained_layout.use": True,
 }
+
+
+def lay_out(figure: Figure) -> None:
+    """Give the parts of a figure their places, which they keep in every format."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 @contextmanager

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 PICTURES = True
 
+#: Sizes in inches: of the rows' labels, and of an image with its margin.
+_LEFT, _CELL = 0.8, 0.5
+
 
 class Keys(Captioned):
     """Images clean, and noisy and denoised at every sigma."""
@@ -64,7 +67,7 @@ def draw(entry: Keys, data: Mapping[str, np.ndarray]) -> Figure:
     for sigma, noisy, denoised in zip(data["sigmas"], data["noisy"], data["denoised"], strict=True):
         rows += [(rf"$\sigma = {sigma:g}$", noisy), ("denoised", denoised)]
     columns = len(data["clean"])
-    figure = Figure(figsize=(0.8 + 0.62 * columns, 0.64 * len(rows)))
+    figure = Figure(figsize=(_LEFT + _CELL * columns, _CELL * len(rows)))
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, (label, images) in zip(grid, rows, strict=True):
         for axis, image in zip(axes, images, strict=True):

@@ -90,8 +90,12 @@ def interval(low: float, high: float) -> str:
 
 
 def is_reachable(number: Mapping[str, Any]) -> bool:
-    """Tell whether n samples that all agree certify the radius of a number."""
-    return not number["radius"] > number.get("largest_radius", math.inf)
+    """Tell whether n samples that all agree certify the radius of a number.
+
+    Where they certify nothing at all, not even radius 0 can be reached.
+    """
+    radius, largest = number["radius"], number.get("largest_radius", math.inf)
+    return not (radius > largest or radius >= largest == 0)
 
 
 def accuracy_cell(number: Mapping[str, Any]) -> Cell:

@@ -56,7 +56,7 @@ def largest_radius(settings: Mapping[str, Any], sigma: float) -> float:
     Returns
     -------
     float
-        In [0,1] pixel units; NaN where alpha is not known.
+        In [0,1] pixel units; 0 where they certify nothing, NaN where alpha is not known.
     """
     import numpy as np
 

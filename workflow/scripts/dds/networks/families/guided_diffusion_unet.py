@@ -91,9 +91,30 @@ class Keys(keys.Keys):
                 raise refuse(f"model_channels times {factor:g} must be a multiple of {_GROUPS}")
         if self.num_head_channels == 0:
             raise refuse("num_head_channels must be at least 1, or -1")
-        if self.image_size % self.patch_size:
-            raise refuse("image_size must be a multiple of patch_size")
+        halvings = 2 ** (len(self.channel_mult) - 1)
+        if self.image_size % (self.patch_size * halvings):
+            halved = f" times {halvings}, as {len(self.channel_mult)} levels halve it"
+            raise refuse(f"image_size must be a multiple of patch_size{halved * (halvings > 1)}")
+        self._check_attention()
         return self
+
+    def _check_attention(self) -> None:
+        levels = range(len(self.channel_mult))
+        level_of = {self.image_size >> level: level for level in levels}
+        for height in self.attention_resolutions:
+            if height not in level_of:
+                allowed = ", ".join(map(str, level_of))
+                raise refuse(
+                    f"attention_resolutions: {height} is no height of a level; allowed: {allowed}"
+                )
+        # The last level always has attention.
+        for level in {levels[-1], *(level_of[height] for height in self.attention_resolutions)}:
+            channels = int(self.channel_mult[level] * self.model_channels)
+            name = "num_heads" if self.num_head_channels == -1 else "num_head_channels"
+            if channels % getattr(self, name):
+                raise refuse(
+                    f"{name} must divide {channels}, the channels of a level with attention"
+                )
 
 
 def build(arguments: Keys, *, classes: None, channels: int) -> nn.Module:
