@@ -153,21 +153,39 @@ def test_a_misspelt_key_is_one_line(project):
         project.write_study()
 
 
-def test_a_failed_check_is_one_line_and_leaves_no_file(project):
+def test_a_result_edited_by_hand_is_refused_in_one_line(project):
     certificates = project.results / "certificates" / "denoised.parquet"
     kept = certificates.read_bytes()
     frame = pd.read_parquet(certificates)
     frame.loc[0, "radius"] += 1
     frame.to_parquet(certificates, index=False)
     try:
-        target = "results/small/checks.json"
-        result = project.snakemake(target, "--forcerun", "check_results", check=False)
-        assert result.returncode != 0
-        assert "check_results: 3 of" in result.stderr
-        assert "denoised.parquet is not what rule compute_certificates wrote" in result.stderr
-        assert not (project.folder / target).exists()
+        result = project.snakemake("results/small/paper.pdf", check=False)
     finally:
         certificates.write_bytes(kept)
+        project.snakemake("all")
+    assert result.returncode != 0
+    assert (
+        "results/small/certificates/denoised.parquet is not what rule compute_certificates wrote; "
+        "remove it and run again" in result.stderr
+    )
+
+
+def test_a_failed_check_is_one_line_and_leaves_no_file(project):
+    check = project.study["checks"][0]
+    sides = {key: check[key] for key in ("experiment", "classifier")}
+    check |= {**check["than"], "than": sides}
+    project.write_study()
+    target = "results/small/checks.json"
+    try:
+        result = project.snakemake(target, check=False)
+        assert result.returncode != 0
+        assert "check_results: 1 of" in result.stderr
+        assert "undefended is better than denoised" in result.stderr
+        assert not (project.folder / target).exists()
+    finally:
+        check |= {**check["than"], "than": {key: check[key] for key in sides}}
+        project.write_study()
         project.snakemake("all")
 
 
