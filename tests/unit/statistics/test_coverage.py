@@ -18,6 +18,7 @@ from scipy.stats import binom, norm
 from torch import nn
 
 from dds.networks.denoisers import NoDenoiser
+from dds.sampling.noise import NoiseSource
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.statistics.bounds import certified_radius, clopper_pearson_lower, successes_needed
 from dds.statistics.certificates import certify_counts
@@ -204,25 +205,32 @@ def test_twice_the_failure_rate_would_be_noticed():
     assert binom.sf(LIMIT, IMAGES, 2 * ALPHA) > 0.9997
 
 
-def test_integer_noise_rounds_the_noisy_image():
+def test_integer_noise_rounds_the_noisy_image(monkeypatch):
     """So it is one fixed function of the noisy image, to which the certificate applies."""
-    seen = {"float": [], "integer": []}
+    drawn, seen = {"images": [], "normal": []}, []
+    for name, parts in drawn.items():
+        draw = getattr(NoiseSource, name)
+
+        def noted(*arguments, draw=draw, parts=parts):
+            parts.append(draw(*arguments))
+            return parts[-1]
+
+        monkeypatch.setattr(NoiseSource, name, noted)
+
+    class Spy(HalfSpace):
+        def forward(self, images):
+            seen.append(images)
+            return super().forward(images)
+
     images = np.arange(0, 256, 15).reshape(-1, 1, 1, 2)[:9] / 255
-
-    for noise, batches in seen.items():
-
-        class Spy(HalfSpace):
-            def forward(self, images, batches=batches):
-                batches.append(images)
-                return super().forward(images)
-
-        SmoothedClassifier(
-            {"spy": Spy()}, NoDenoiser(), SIGMA, Fixed(1, 200), 1, noise=noise
-        ).count_votes(images, [None] * len(images), range(len(images)), classes=2)
-    exact, rounded = (torch.cat(batches).double() for batches in seen.values())
-    exact, levels = 255 * exact, (255 * rounded).round()
-    luck = (exact - exact.floor() - 0.5).abs() < 1e-3  # which way float32 rounds
-    assert luck.double().mean() < 0.01
+    SmoothedClassifier(
+        {"spy": Spy()}, NoDenoiser(), SIGMA, Fixed(1, 200), 1, noise="integer"
+    ).count_votes(images, [None] * len(images), range(len(images)), classes=2)
+    clean, noise = (torch.cat(parts).double() for parts in drawn.values())
+    exact, rounded = 255 * (clean + SIGMA * noise), torch.cat(seen)
+    levels = (255 * rounded.double()).round()
+    luck = (exact - exact.floor() - 0.5).abs() < 1e-4  # which way clean images were rounded
+    assert luck.double().mean() < 0.001
     torch.testing.assert_close(levels[~luck], exact[~luck].round(), atol=0, rtol=0)
     # Equal noisy images have equal bits, whatever image they came from.
     assert len(rounded.unique()) == len(levels.unique())

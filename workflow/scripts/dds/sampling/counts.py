@@ -311,12 +311,14 @@ def _drawn_by(
         described = [model["description"] for model in expected["models"].values()]
         source = expected
         classes = {len(one["classes"]) for one in described if one.get("classes")} or classes
+    facts = {key: source.get(key) for key in ("protocol", "seed", "n0", "n")}
     try:
         plan = make_plan(metadata["plan"] if expected is None else expected, metadata["sigma"])
         drawn = plan.to_dict()
+        if expected is not None:  # a plan may draw fewer than the study names
+            facts |= {"n0": plan.n0, "n": plan.n}
     except (KeyError, TypeError, ValueError) as error:
         drawn = f"none that can be made ({error})"
-    facts = {key: source.get(key) for key in ("protocol", "seed", "n0", "n")}
     return facts | {"plan": drawn, "num_classes": max(classes)}
 
 
