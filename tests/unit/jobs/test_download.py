@@ -1,5 +1,6 @@
 """A download is the right file or one clear line, whatever the server does."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -58,7 +59,8 @@ class Handler(BaseHTTPRequestHandler):
         if length != "":
             self.send_header("Content-Length", str(length or len(content) - start))
         self.end_headers()
-        self.wfile.write(content[start:upto])
+        with contextlib.suppress(ConnectionError):  # a client may have seen enough
+            self.wfile.write(content[start:upto])
 
     def log_message(self, *arguments):
         pass

@@ -693,7 +693,15 @@ VALUES |= st.sampled_from([10**12, 2**62, 1e300, 1e-7, -1, "a\nb", "\x00", "x" *
 VALUES |= st.sampled_from([*DIGITS["experiments"], *MODELS, "mine.py:build"])
 VALUES |= st.lists(VALUES, max_size=2) | st.dictionaries(st.text(), VALUES, max_size=2)
 #: Words of the libraries behind, which mean nothing to who writes a study.
-FOREIGN = ("Input should", "validation error", "pydantic", "Traceback", "object has no", "Errno", "dict")
+FOREIGN = (
+    "Input should",
+    "validation error",
+    "pydantic",
+    "Traceback",
+    "object has no",
+    "Errno",
+    "dict",
+)
 
 
 def broken(data, content):
