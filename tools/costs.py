@@ -9,7 +9,7 @@ from pathlib import Path
 from project import open_study
 
 # isort: split
-from paper.costs import ESTIMATED_PLANS, GPUS, Estimate, estimate
+from paper.costs import CPU_CORE, ESTIMATED_PLANS, GPUS, Estimate, estimate
 from paper.quantities import duration
 
 
@@ -82,8 +82,12 @@ certain as those of the paper's Table 2, on the radii of the experiment."""
     counts, software = sum(one.disk_bytes for one in estimates), environment_bytes()
     print(f"disk: {counts / 1e9:.2g} GB of counts, beside {software / 1e9:.2g} GB of software")
     total = sum(one.expected[one.chosen] for one in estimates)
-    on = arguments.gpu if arguments.tflops is None else "that GPU"
-    print(f"costs: {study.name} takes about {duration(total * 3600)} of one {on} as it stands")
+    gpu = arguments.gpu if arguments.tflops is None else "that GPU"
+    core = duration(total * 3600 * rate / CPU_CORE.flops)
+    print(
+        f"costs: certifying {study.name} takes about {duration(total * 3600)} of one {gpu}, "
+        f"or {core} of one CPU core, as it stands; training comes on top"
+    )
 
 
 if __name__ == "__main__":

@@ -54,6 +54,9 @@ GPUS: dict[str, Rate] = {
     "h200": _assumed(989),
 }
 
+#: One core of a server processor, in float32.
+CPU_CORE = Rate(34e9, "measured: certifying digits, docs/measurements.md")
+
 #: The plans that every experiment is estimated under, whichever it asks for.
 ESTIMATED_PLANS = ("fixed", "curtailed", "sequential")
 
