@@ -29,6 +29,7 @@ help: ## list the targets
 # An environment that is there is brought up to the lock in place: jobs may be using it, and
 # .venv may be a link to a larger disk. `make clean` is how one starts over.
 # TORCH_INDEX=address takes PyTorch from its index of builds for CPUs, and no CUDA libraries.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CUDA := ^(cuda-|nvidia-c|nvidia-n[cv]|triton)
 $(READY): envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
@@ -39,13 +40,10 @@ $(READY): envs/requirements.lock
 	@$(PYTHON) -m venv "$(VENV)"
 ifdef TORCH_INDEX
 	@awk '/^[^ ]/ { unwanted = /$(CUDA)/ } !unwanted' $< > $(VENV)/requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --index-url $(TORCH_INDEX) \
-	    --no-deps $$(grep -oE '^torch(vision)?==[0-9.]+' $<)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    --require-hashes --no-deps --requirement $(VENV)/requirements.lock
+	@$(INSTALL) --index-url $(TORCH_INDEX) --no-deps $$(grep -oE '^torch(vision)?==[0-9.]+' $<)
+	@$(INSTALL) --require-hashes --no-deps --requirement $(VENV)/requirements.lock
 else
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    --require-hashes --requirement $<
+	@$(INSTALL) --require-hashes --requirement $<
 endif
 	@touch $@
 

@@ -11,7 +11,7 @@ rule run_notebook:
         certificates=INPUTS.certificates(STUDY.experiments),
         pictures=[PATHS.pictures(figure) for figure in STUDY.pictures],
     output:
-        f"{RESULTS}/notebooks/{{notebook}}.ipynb",
+        PATHS.executed_notebook("{notebook}"),
     log:
         f"{RESULTS}/logs/run_notebook/{{notebook}}.log",
     wildcard_constraints:

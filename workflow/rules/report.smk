@@ -14,7 +14,7 @@ rule render_paper:
         accuracies=INPUTS.accuracies(),
     output:
         pdf=report(
-            f"{RESULTS}/paper.pdf",
+            PATHS.document,
             caption="../report/paper.rst",
             category="Paper",
             labels={"paper": "all tables and figures, typeset"},
@@ -49,7 +49,7 @@ rule check_results:
         figures=[path for figure in STUDY.figures for path in PATHS.figure_files(figure)],
         published=INPUTS.published_to_check(),
     output:
-        json=f"{RESULTS}/checks.json",
+        json=PATHS.checks,
         html=report(
             f"{RESULTS}/checks.html",
             caption="../report/checks.rst",

@@ -12,7 +12,7 @@ import pytest
 from dds import progress
 from dds.progress import Progress
 from jobs import running
-from jobs.running import note, read_record, read_running, record_path, recorded
+from jobs.running import note, progress_path, read_record, read_running, recorded
 
 FORK = multiprocessing.get_context("fork")
 
@@ -33,7 +33,7 @@ def log(tmp_path):
 
 def wait_until(log, is_so):
     """Read the record until it is as wanted."""
-    while (found := read_record(record_path(log))) is None or not is_so(found):
+    while (found := read_record(progress_path(log))) is None or not is_so(found):
         time.sleep(0.002)
     return found
 
@@ -72,7 +72,7 @@ def test_a_killed_job_does_not_run(log):
     assert [found.pid for found in read_running(log.parents[3])] == [job.pid]
     job.kill()
     job.join()
-    assert record_path(log).exists()
+    assert progress_path(log).exists()
     assert read_running(log.parents[3]) == []
 
 
@@ -80,16 +80,16 @@ def test_a_killed_job_does_not_run(log):
 def test_a_job_elsewhere_lives_by_its_last_sign(log, age, runs):
     with recorded("certify_shard", log):
         wait_until(log, lambda job: True)
-        record = json.loads(record_path(log).read_text())
-    record_path(log).write_text(json.dumps(record | {"host": "node7", "of_a_later_version": 1}))
-    os.utime(record_path(log), (time.time() - age,) * 2)
+        record = json.loads(progress_path(log).read_text())
+    progress_path(log).write_text(json.dumps(record | {"host": "node7", "of_a_later_version": 1}))
+    os.utime(progress_path(log), (time.time() - age,) * 2)
     assert len(read_running(log.parents[3])) == runs
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"pid": 1e999}', "[" * 100_000, '{"host": "a"}'])
 def test_what_is_no_record_is_none(log, content):
-    record_path(log).write_text(content)
-    assert read_record(record_path(log)) is None
+    progress_path(log).write_text(content)
+    assert read_record(progress_path(log)) is None
 
 
 def test_a_record_that_cannot_be_written_is_no_harm(log, read_only):

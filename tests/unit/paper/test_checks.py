@@ -129,6 +129,26 @@ def test_a_table_of_other_numbers_is_not_checked():
     assert check_table("t", pd.DataFrame({"hours": [1.0]})) == []
 
 
+def certified(ours, theirs):
+    """Return the certificates of two experiments, given how many samples of each are right."""
+    return {
+        name: compute_certificates(counts(right=right), METADATA["plan"], 0.01)
+        for name, right in (("a", ours), ("b", theirs))
+    }
+
+
+def compared(kind):
+    """Return a check of the first of them against the second."""
+    return SimpleNamespace(
+        kind=kind,
+        experiment="a",
+        classifier="c",
+        than=SimpleNamespace(experiment="b", classifier="c"),
+        sigmas=[0.5],
+        radius=0.1,
+    )
+
+
 @pytest.mark.parametrize(
     ("kind", "ours", "theirs", "passes"),
     [
@@ -141,37 +161,14 @@ def test_a_table_of_other_numbers_is_not_checked():
     ],
 )
 def test_comparisons_need_more_than_chance(kind, ours, theirs, passes):
-    frames = {
-        name: compute_certificates(counts(right=right), METADATA["plan"], 0.01)
-        for name, right in (("a", ours), ("b", theirs))
-    }
-    entry = SimpleNamespace(
-        kind=kind,
-        experiment="a",
-        classifier="c",
-        than=SimpleNamespace(experiment="b", classifier="c"),
-        sigmas=[0.5],
-        radius=0.1,
-    )
-    (check,) = check_comparison(entry, frames)
+    (check,) = check_comparison(compared(kind), certified(ours, theirs))
     assert check.passed == passes
 
 
 def test_what_not_worse_lets_pass_is_told():
-    frames = {
-        name: compute_certificates(counts(right=right), METADATA["plan"], 0.01)
-        for name, right in (("a", 95), ("b", 95))
-    }
+    frames = certified(95, 95)
     frames["b"].loc[:3, "correct"] = False
-    entry = SimpleNamespace(
-        kind="not_worse",
-        experiment="a",
-        classifier="c",
-        than=SimpleNamespace(experiment="b", classifier="c"),
-        sigmas=[0.5],
-        radius=0.1,
-    )
-    (check,) = check_comparison(entry, frames)
+    (check,) = check_comparison(compared("not_worse"), frames)
     low, high = ttest_1samp([100] * 4 + [0] * 8, 0).confidence_interval(0.95)
     assert check.detail == (
         f"+33.3 points, 95% interval {low:+.1f} to {high:+.1f}, 12 images; "

@@ -110,6 +110,20 @@ def test_every_study_that_ships_is_valid(project, name):
     assert study.name == name
 
 
+def test_published_numbers_are_read_whatever_an_editor_put_before_them(project):
+    published = project / "config/literature/published.csv"
+    text = published.read_text("utf-8")
+    published.write_text(text, "utf-8-sig")
+    assert read({"study": "paper"}, project).name == "paper"
+
+
+def test_published_numbers_in_another_encoding_are_one_line(project):
+    published = project / "config/literature/published.csv"
+    published.write_bytes(published.read_bytes() + "é".encode("latin-1"))
+    line = refusal(read, {"study": "paper"}, project)
+    assert line == f"{published}: is no text in UTF-8"
+
+
 def test_defaults_are_filled_in(load):
     study = load()
     experiment = study.experiments["denoised"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
@@ -23,6 +24,8 @@ _HIGHEST_PORT = 65535
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
 _LONGEST_NAME = 100
 
+#: First bytes of a file that tell what it is.
+_BEGINNING = 1024
 #: How files begin that come in the place of others.
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _PAGE = re.compile(
@@ -105,6 +108,12 @@ def file_name(url: str) -> str:
     """
     name = re.split("[?#]", url.partition("//")[2], maxsplit=1)[0].rpartition("/")[2]
     return re.sub("[^A-Za-z0-9_+.-]", "_", name).lstrip(".")[-_LONGEST_NAME:] or "file"
+
+
+def beginning_of(path: str | Path) -> bytes:
+    """Return the first bytes of a file, which tell what it is, whatever it is called."""
+    with open(path, "rb") as file:
+        return file.read(_BEGINNING)
 
 
 def came_instead(beginning: bytes) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 from dds.files import atomic_path, write_json
-from dds.origins import came_instead, digest, file_name, public
+from dds.origins import beginning_of, came_instead, digest, file_name, public
 from dds.progress import Progress
 from jobs.lock import hold
 
@@ -32,8 +32,6 @@ DOWNLOADS = Path("downloads")
 _BLOCK = 1 << 20
 #: Bytes after which what has arrived is made sure of, so that a killed job loses no more.
 _SURE = 64 << 20
-#: First bytes of a file that tell what it is.
-_BEGINNING = 1024
 #: Answers after which asking again is worth while.
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 #: What to do after other answers.
@@ -490,8 +488,7 @@ def _is_hashed(published: Mapping[str, Any]) -> bool:
 
 def _remove_stand_in(path: Path, published: Mapping[str, Any]) -> bool:
     """Remove what was trusted and is surely not the file; tell whether it was such."""
-    with open(path, "rb") as file:
-        what = None if _is_hashed(published) else came_instead(file.read(_BEGINNING))
+    what = None if _is_hashed(published) else came_instead(beginning_of(path))
     if what is None:
         return False
     logger.warning("%s: it is %s; downloading it again", path, what)
@@ -516,8 +513,7 @@ def _check(file: Path, path: Path, published: Mapping[str, Any]) -> str:
     str
         Its SHA-256.
     """
-    found = _inspect(file)
-    what = came_instead(found.beginning)
+    found, what = _inspect(file), came_instead(beginning_of(file))
     for name in ("bytes", "sha256", "md5"):
         if published[name] is not None and getattr(found, name) != published[name]:
             nature = "" if what is None else f"it is {what}, "
@@ -572,9 +568,8 @@ def _read_record(path: Path) -> str | None:
 
 
 class _Found(NamedTuple):
-    """What a file is: its first bytes, its size and its hashes."""
+    """The size of a file and its hashes."""
 
-    beginning: bytes
     bytes: int
     sha256: str
     md5: str
@@ -582,14 +577,13 @@ class _Found(NamedTuple):
 
 def _inspect(path: Path) -> _Found:
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    size, beginning = 0, b""
+    size = 0
     with open(path, "rb") as file:
         for block in _blocks(file):
-            beginning = beginning or block[:_BEGINNING]
             size += len(block)
             sha256.update(block)
             md5.update(block)
-    return _Found(beginning, size, sha256.hexdigest(), md5.hexdigest())
+    return _Found(size, sha256.hexdigest(), md5.hexdigest())
 
 
 def _blocks(file: BinaryIO, size: int | None = None) -> Iterator[bytes]:

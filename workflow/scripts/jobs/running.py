@@ -97,7 +97,7 @@ class Running:
         return abs(time.time() - self.updated) < STALE_AFTER if seen is None else seen
 
 
-def record_path(log: str | Path) -> Path:
+def progress_path(log: str | Path) -> Path:
     """Return where the job with this log keeps its record."""
     return Path(log).with_suffix(".progress")
 
@@ -108,7 +108,7 @@ def read_record(path: str | Path) -> Running | None:
     Parameters
     ----------
     path : str or Path
-        From `record_path`.
+        From `progress_path`.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def recorded(rule: str, log: str | Path) -> Iterator[None]:
     log : str or Path
         Its log.
     """
-    path, ended = record_path(log), threading.Event()
+    path, ended = progress_path(log), threading.Event()
     fixed = {
         "rule": rule, "kind": rule.partition("_")[0], "name": _name(Path(log)),
         "started": time.time(), **this_process(),
@@ -194,6 +194,7 @@ def _keep(path: Path, fixed: dict[str, Any], ended: threading.Event) -> None:
         if record != last or time.monotonic() - written > HEARTBEAT:
             with suppress(OSError):
                 temporary = path.with_name(f".{path.name}")
+                # Not brought to the disk first, as results are: it is out of date in a second.
                 temporary.write_text(json.dumps(record), encoding="utf-8")
                 os.replace(temporary, path)
             last, written = record, time.monotonic()

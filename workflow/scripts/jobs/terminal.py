@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from jobs.running import Running, read_record, record_path
+from jobs.running import Running, progress_path, read_record
 
 #: Seconds between two looks at what runs.
 LOOK = 1.0
@@ -38,7 +38,7 @@ class Started:
     at: float = field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
-        record = read_record(record_path(self.log)) if self.log else None
+        record = read_record(progress_path(self.log)) if self.log else None
         waiting = f", waiting for {record.waits_for}" if record and record.waits_for else ""
         so_far = clock(time.monotonic() - self.at)
         # What changes comes first: a name may be cut where the line ends.

@@ -28,11 +28,9 @@ from study.datasets import Dataset
 from study.errors import Place, StudyError, number, show, suggestion
 from study.experiments import Experiment
 from study.models import Classifier, Denoiser, Finetune, Model
+from study.paths import PUBLISHED
 from study.references import read_references
 from study.study import Study
-
-#: Published numbers; config/literature/README.md describes the columns.
-_PUBLISHED = "config/literature/published.csv"
 
 
 def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place) -> None:
@@ -350,10 +348,10 @@ def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Pla
 
 def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> None:
     """Check where the parts of a table or figure come from, and that its radii are decided."""
+    _check_titles(entry, at)
     for keys, part in sourced_parts(entry):
         here = _below(at, keys)
         experiment = _check_source(part, study, here)
-        _check_titles(entry, at)
         sigmas = _sigmas_to_reach(entry, experiment)
         for index, radius in enumerate(getattr(entry, "radii", ())):
             _check_radius(radius, part.experiment, experiment, at / "radii" / index)
@@ -393,14 +391,14 @@ def _check_published(entry: Artefact, root: Path, at: Place) -> None:
 
 def _check_table(table: str, root: Path, at: Place) -> list[dict[str, str]]:
     """Return the cells of a table of the paper, once it is known that it is one."""
-    cells = _published_cells(root / _PUBLISHED)
-    check_name(table, _values(cells, "table"), f"table of {_PUBLISHED}", at)
+    cells = _published_cells(root / PUBLISHED)
+    check_name(table, _values(cells, "table"), f"table of {PUBLISHED}", at)
     return [cell for cell in cells if cell["table"] == table]
 
 
 def _check_row(row: str, cells: list[dict[str, str]], at: Place) -> list[dict[str, str]]:
     """Return the cells of a row among those of a table, once it is known that it has the row."""
-    what = f"row of table {cells[0]['table']} in {_PUBLISHED}"
+    what = f"row of table {cells[0]['table']} in {PUBLISHED}"
     check_name(row, _values(cells, "row"), what, at)
     return [cell for cell in cells if cell["row"] == row]
 
@@ -409,8 +407,11 @@ def _check_row(row: str, cells: list[dict[str, str]], at: Place) -> list[dict[st
 def _published_cells(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise StudyError(f"{path}: there is no such file, but a table shows published numbers")
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path}: is no text in UTF-8") from error
 
 
 def _values(cells: Iterable[Mapping[str, str]], column: str) -> list[str]:

@@ -264,7 +264,7 @@ def notebook(study: Study, notebook: Path) -> dict[str, Any]:
         "made_from": _made_from(
             study,
             *(f"tables/{table}" for table in study.tables),
-            *(f"certificates/{experiment}" for experiment in study.experiments),
+            *_shown_of(study.experiments),
             *(f"pictures/{figure}" for figure in study.pictures),
         ),
         "code": code_of(notebook, *_kinds(study)),

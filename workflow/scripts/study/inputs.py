@@ -11,11 +11,8 @@ from pathlib import Path
 from paper.linked_logs import find_linked_logs
 from study.config import Config
 from study.errors import CONFIG, StudyError
-from study.paths import Paths
+from study.paths import LINKS, PUBLISHED, Paths
 from study.study import Study
-
-_LITERATURE = Path("config", "literature")
-_LINKS = _LITERATURE / "logs.csv"
 
 
 def find_published_logs(config: Config, root: Path) -> list[str]:
@@ -36,7 +33,7 @@ def find_published_logs(config: Config, root: Path) -> list[str]:
     if not config.published_logs:
         return []
     try:
-        logs = find_linked_logs(root / _LINKS, config.published_logs)
+        logs = find_linked_logs(root / LINKS, config.published_logs)
     except (OSError, ValueError) as error:
         raise StudyError(f"{CONFIG / 'published_logs'}: {error}") from error
     return sorted(map(str, logs.values()))
@@ -132,15 +129,15 @@ class Inputs:
     def published_to_check(self) -> list[str]:
         """Return the published values, where checks compare with some."""
         compares = any(check.is_with_paper for check in self._study.checks)
-        return [str(self._project / _LITERATURE / "published.csv")] if compares else []
+        return [str(self._project / PUBLISHED)] if compares else []
 
     def published(self, table: str) -> dict[str, str | list[str]]:
         """Return published values, and where their logs are, for a table that shows some."""
         if not self._study.tables[table].shows_published:
             return {}
         return {
-            "published": str(self._project / _LITERATURE / "published.csv"),
-            "links": str(self._project / _LINKS),
+            "published": str(self._project / PUBLISHED),
+            "links": str(self._project / LINKS),
             "logs": self._logs,
         }
 

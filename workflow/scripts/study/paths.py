@@ -8,6 +8,11 @@ from dds.names import shard_names, sigma_name
 from dds.origins import file_name
 from study.study import Study
 
+#: Published numbers, and the logs behind some of them, in this project's folder;
+#: config/literature/README.md describes the columns.
+PUBLISHED = Path("config", "literature", "published.csv")
+LINKS = PUBLISHED.with_name("logs.csv")
+
 
 class Paths:
     """The files of a study.

@@ -14,12 +14,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
-from dds.origins import came_instead
+from dds.origins import beginning_of, came_instead
 
 Stored = TypeVar("Stored")
-
-#: First bytes of a file that tell what it is.
-_BEGINNING = 1024
 
 #: What is raised on damaged archives; of the OSErrors, those without a number.
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
@@ -158,8 +155,7 @@ def _opener(path: Path) -> Callable[[Path], AbstractContextManager[Archive]]:
     if path.is_file() and tarfile.is_tarfile(path):
         return _tar
     if path.is_file():
-        with path.open("rb") as file:
-            beginning = file.read(_BEGINNING)
+        beginning = beginning_of(path)
         if what := came_instead(beginning):
             raise ValueError(f"{path} is neither a folder nor a zip or tar archive, but {what}")
         if beginning.startswith(b"PK\3\4"):

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dds.origins import came_instead
+from dds.origins import beginning_of, came_instead
 
 #: What libraries put before the name of every parameter of a network that they wrap.
 _WRAPPERS = ("module.", "_orig_mod.")
 #: How deep in a checkpoint state dicts are looked for.
 _DEEPEST = 4
-_BEGINNING = 1024
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip"}
 _AGAIN = "download or copy it again"
 _STATE_DICT_ALONE = "save its state_dict() alone, with torch.save or safetensors"
@@ -157,8 +156,7 @@ def _reader(path: Path) -> Callable[[Path], Any]:
     """Return what reads a file, by its first bytes."""
     if not path.is_file():
         raise _NoCheckpoint("is no file")
-    with path.open("rb") as file:
-        beginning = file.read(_BEGINNING)
+    beginning = beginning_of(path)
     if what := came_instead(beginning):
         raise _NoCheckpoint(f"is {what}; {_AGAIN}")
     for mark, program in _COMPRESSED.items():

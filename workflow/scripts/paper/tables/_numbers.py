@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from paper.tables._sampling import largest_radius, sampling
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,22 +32,3 @@ def describe(accuracies: pd.DataFrame, certificates: pd.DataFrame) -> pd.DataFra
     shares = [name for name in _PERCENT if name in accuracies]
     percent = accuracies.assign(**100 * accuracies[shares]).rename(columns=_PERCENT)
     return percent.merge(most_frequent_share(certificates), on=["classifier", "sigma"], how="left")
-
-
-def largest_radii(
-    experiment: str,
-    certificates: Mapping[str, pd.DataFrame],
-    records: Mapping[str, Mapping[str, Any]],
-) -> dict[float, float]:
-    """Return the largest radius that an experiment can certify, by sigma.
-
-    Parameters
-    ----------
-    experiment : str
-        Its name.
-    certificates, records
-        As for `paper.tables.build_table`.
-    """
-    settings = sampling(experiment, certificates, records)
-    sigmas = certificates[experiment]["sigma"].unique()
-    return {float(sigma): largest_radius(settings, float(sigma)) for sigma in sigmas}

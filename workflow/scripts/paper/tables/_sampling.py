@@ -71,6 +71,25 @@ def largest_radius(settings: Mapping[str, Any], sigma: float) -> float:
     return float(np.max(largest_radius(n, alpha, sigma)))
 
 
+def largest_radii(
+    experiment: str,
+    certificates: Mapping[str, pd.DataFrame],
+    records: Mapping[str, Mapping[str, Any]],
+) -> dict[float, float]:
+    """Return the largest radius that an experiment can certify, by sigma.
+
+    Parameters
+    ----------
+    experiment : str
+        Its name.
+    certificates, records
+        As for `paper.tables.build_table`.
+    """
+    settings = sampling(experiment, certificates, records)
+    sigmas = certificates[experiment]["sigma"].unique()
+    return {float(sigma): largest_radius(settings, float(sigma)) for sigma in sigmas}
+
+
 def add_sampling(
     table: pd.DataFrame,
     certificates: Mapping[str, pd.DataFrame],

@@ -19,7 +19,7 @@ from paper.tables._cells import (
     groups,
     radius_heads,
 )
-from paper.tables._numbers import describe, largest_radii
+from paper.tables._numbers import describe
 from paper.tables._published import (
     beside_logs,
     beside_published,
@@ -28,6 +28,7 @@ from paper.tables._published import (
     published_cell,
     published_numbers,
 )
+from paper.tables._sampling import largest_radii
 
 if TYPE_CHECKING:
     import pandas as pd

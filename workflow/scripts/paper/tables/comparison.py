@@ -22,7 +22,7 @@ from paper.tables._cells import (
     signed,
 )
 from paper.tables._compared import ComparedKeys, check, check_same_images
-from paper.tables._numbers import largest_radii
+from paper.tables._sampling import largest_radii
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,8 +19,9 @@ from paper.tables._cells import (
     noise,
     radius_heads,
 )
-from paper.tables._numbers import describe, largest_radii
+from paper.tables._numbers import describe
 from paper.tables._published import beside_published, compare, correlate, published_numbers
+from paper.tables._sampling import largest_radii
 
 if TYPE_CHECKING:
     import pandas as pd

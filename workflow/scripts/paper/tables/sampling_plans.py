@@ -20,7 +20,8 @@ from paper.tables._cells import (
     radius_heads,
 )
 from paper.tables._compared import ComparedKeys, check, check_same_images
-from paper.tables._numbers import describe, largest_radii
+from paper.tables._numbers import describe
+from paper.tables._sampling import largest_radii
 
 if TYPE_CHECKING:
     import pandas as pd
