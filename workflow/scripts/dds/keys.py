@@ -129,6 +129,8 @@ Sigmas = Annotated[list[Sigma], Field(min_length=1), each_once]
 Radius = Annotated[float, Field(ge=0, le=100)]
 #: Radii, each once, at least one.
 Radii = Annotated[list[Radius], Field(min_length=1), each_once]
+#: Radii for every noise level, or for each its own.
+RadiiBySigma = Radii | Annotated[dict[Sigma, Radii], Field(min_length=1)]
 #: A number above 0 and below 1.
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 #: Text in one line.

@@ -164,6 +164,17 @@ class Experiment(Kinded):
         return self
 
     @model_validator(mode="after")
+    def _check_radii(self) -> Self:
+        radii = getattr(self, "radii", None)
+        if isinstance(radii, dict) and radii.keys() != set(self.sigmas):
+            listed, wanted = (", ".join(f"{s:g}" for s in each) for each in (radii, self.sigmas))
+            raise refuse_at(
+                f"are listed for sigma {listed}; each sigma of the experiment needs some: {wanted}",
+                "radii",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_samples(self) -> Self:
         if largest_radius(self.n, self.last_alpha, 1.0) is None:
             needed = samples_needed(0.0, self.last_alpha, 1.0)
