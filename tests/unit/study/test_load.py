@@ -136,6 +136,9 @@ def test_a_sequential_experiment_gets_the_defaults_of_its_plan(load):
     changes = {"experiments.denoised.plan": "sequential", "experiments.denoised.radii": radii}
     changes["figures"] = {}  # a curve shows all radii
     experiment = load(changes).experiments["denoised"]
+    assert experiment.frugal is False
+    experiment = load(changes | {"experiments.denoised.plan": "union_sequential"})
+    experiment = experiment.experiments["denoised"]
     assert (experiment.last_share, experiment.futility) == (0.9, 0.01)
 
 
@@ -421,7 +424,7 @@ ABOUT_KEYS = {
                                                   "allowed; did you mean bfloat16? allowed"),
     "experiments.denoised.deterministic": ("ja", "experiments.denoised.deterministic: ja is not "
                                                  "true or false"),
-    "experiments.denoised.looks": ([1000], "experiments.denoised.looks: is for plan sequential"),
+    "experiments.denoised.looks": ([1000], "experiments.denoised.looks: is for plan union_sequ"),
     "datasets.digits.source": ("mnist", "datasets.digits.source: mnist is not allowed; allowed: "),
     "datasets.digits.split": ({}, "datasets.digits.split: unknown key; did you mean splits?"),
     "tables.table_2.kind": ("per_sgima", "tables.table_2.kind: per_sgima is not allowed; did you "
@@ -557,9 +560,37 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
         ({"plan": "sequential"}, "radii is missing"),
         ({"plan": "sequentail"}, "plan: sequentail is not allowed; did you mean sequential? allow"),
         ({"plan": "mine.py"}, "plan: there is no file mine.py"),
-        ({"radii": [0.0]}, "radii: is for plans curtailed and sequential alone; leave it out"),
-        ({"plan": "curtailed", "futility": 0.1}, "futility: is for plan sequential alone; leave"),
-        ({"plan": "sequential", "radii": [0.0], "look": []}, "look: unknown key; did you mean loo"),
+        (
+            {"radii": [0.0]},
+            "radii: is for plans curtailed, sequential and union_sequential alone; lea",
+        ),
+        ({"plan": "curtailed", "futility": 0.1}, "futility: is for plan union_sequential alone; "),
+        (
+            {"plan": "sequential", "radii": [0.0], "frugl": 1},
+            "frugl: unknown key; did you mean fru",
+        ),
+        (
+            {"plan": "sequential", "radii": {"0.25": [0.0], "1.0": [0.0]}},
+            "radii: are listed for sigma 0.25, 1; each sigma of the experiment needs some: 0.125",
+        ),
+        (
+            {"plan": "sequential", "radii": {"0.125": [0.0], "0.25": [0.0, -1.0], "0.5": [0.0]}},
+            "radii.0.25[1]: -1.0 is out of range; must be at least 0 and at most 100",
+        ),
+        (
+            {"plan": "sequential", "radii": {"0.125": [0.0], "0.25": [], "0.5": [0.0]}},
+            "radii.0.25: is empty",
+        ),
+        (
+            {"plan": "sequential", "radii": {"0.125": [0.75], "0.25": [0.0], "0.5": [0.0]}},
+            "radii.0.125[0]: 0.75 is out of reach of experiment denoised at sigma 0.125",
+        ),
+        (
+            {"plan": "sequential", "radii": {"0.125": [0.0], "0.5": [0.0], "0.50": [0.0]}},
+            "radii: 0.5 comes twice",
+        ),
+        ({"plan": "sequential", "radii": []}, "radii: is empty"),
+        ({"plan": "sequential", "radii": 0.5}, "radii: 0.5 is not a list"),
         (
             {"plan": "sequential", "radii": [0.0], "curtail": True},
             "curtail: true is for plan fixed",

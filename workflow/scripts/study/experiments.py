@@ -128,7 +128,8 @@ class Experiment(Kinded):
         if cls._is_open() and isinstance(entry, dict):
             for name in entry:
                 if name not in found.model_fields and (plans := _plans_with(name)):
-                    whose = f"plan{'s' * (len(plans) > 1)} {' and '.join(plans)}"
+                    *others, last = plans
+                    whose = f"plans {', '.join(others)} and {last}" if others else f"plan {last}"
                     raise refuse_at(f"is for {whose} alone; leave it out", name)
         return found
 

@@ -47,7 +47,8 @@ class Keys(typed.Keys):
 
     radii: typed.RadiiBySigma = key(
         "The radii that the plan decides: a list, or one for each sigma, as in "
-        "`{0.25: [0.0, 0.5], 1.0: [0.0, 1.0]}`. Tables, checks and figures may use no others."
+        '`{"0.25": [0.0, 0.5], "1.0": [0.0, 1.0]}`. Tables, checks and figures may use no others.',
+        allowed="numbers, 0 to 100, each once; or such a list for each sigma",
     )
     frugal: bool = key(
         "Draw fewer samples still, for certificates that a few more images lose.", False
