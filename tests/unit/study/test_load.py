@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import shutil
 from pathlib import Path
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 
 from dds.data.sources import SOURCES
 from dds.networks.families import FAMILIES
-from dds.statistics.plans import PLANS
+from dds.statistics.plans import PLANS, make_plan
 from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.checks import check_files_exist
 from study.config import Config
+from study.depends import votes
 from study.errors import StudyError, alternatives, bounds, is_keys, names_of
 from study.load import load_config, load_study
 from study.models import MODELS as MODEL_KINDS
@@ -140,6 +142,30 @@ def test_a_sequential_experiment_gets_the_defaults_of_its_plan(load):
     experiment = load(changes | {"experiments.denoised.plan": "union_sequential"})
     experiment = experiment.experiments["denoised"]
     assert (experiment.last_share, experiment.futility) == (0.9, 0.01)
+
+
+def test_radii_of_each_sigma_are_what_its_plan_decides(load):
+    radii = {"0.25": [0.125, 0.25, 0.375, 0.5], "0.5": [0.25, 0.5, 1.0]}
+    study = load({"experiments.plan_sequential.radii": radii})
+    settings = study.experiments["plan_sequential"]
+    assert settings.radii == {0.25: radii["0.25"], 0.5: radii["0.5"]}
+    depends = json.loads(json.dumps(votes(study, "plan_sequential")))
+    assert depends["radii"] == radii
+    assert make_plan(depends, 0.5).decided_radii == (0.25, 0.5, 1.0)
+    assert make_plan(depends, 0.25).to_dict() == make_plan(depends, 0.5).to_dict()
+
+    radii["0.25"].append(1.25)
+    message = refusal(load, {"experiments.plan_sequential.radii": radii})
+    assert message.startswith(
+        "config/studies/digits.yaml: experiments.plan_sequential.radii.0.25[4]: 1.25 is out of "
+        "reach of experiment plan_sequential at sigma 0.25"
+    )
+
+
+def test_a_sequential_plan_with_keys_of_a_union_bound_is_one(load):
+    study = load({"experiments.plan_sequential.futility": 0.05})
+    assert study.experiments["plan_sequential"].plan == "union_sequential"
+    assert votes(study, "plan_sequential")["plan"] == "union_sequential"
 
 
 def test_the_configuration_is_completed():
