@@ -33,7 +33,9 @@ ROOMS = {
         "dds.kinds dds.origins dds.data dds.networks dds.sampling dds.statistics",
         "", {"pydantic", "pydantic_core", "tqdm"},
     ),
-    "bounds": ("dds.statistics.bounds", "ground", {"numpy", "scipy"}),
+    "bounds": (
+        "dds.statistics.bounds dds.statistics.pass_marks", "ground", {"numpy", "scipy"},
+    ),
     "reach": ("dds.statistics.reach", "ground", set()),
     "plans": ("dds.statistics.plans*", "ground bounds", {"numpy", "scipy", "pydantic"}),
     "certificates": ("dds.statistics.certificates", "ground bounds plans", NUMBERS),

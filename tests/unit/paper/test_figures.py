@@ -115,6 +115,15 @@ def test_only_radii_that_a_plan_decided_are_marked_and_drawn(certificates, tmp_p
     save_figure(drawn, tmp_path / "f.png")
 
 
+def test_each_sigma_is_drawn_at_the_radii_that_it_decides(certificates):
+    rows = certificates.assign(lowest_radius=0.125, decided_radii="0.125 0.4")
+    largest = rows["sigma"].max()
+    rows.loc[rows["sigma"] == largest, ["lowest_radius", "decided_radii"]] = [0.25, "0.25"]
+    (axis,) = draw_figure(AGAINST_RADIUS, {"e": rows}).axes
+    for line, sigma in zip(axis.lines, sorted(rows["sigma"].unique()), strict=True):
+        assert list(line.get_xdata()) == ([0.25] if sigma == largest else [0.125, 0.4])
+
+
 def shown(axis):
     """Return where the text of each label of a panel stands, in pixels."""
     return {text.get_text(): text.get_window_extent() for text in axis.texts}

@@ -10,6 +10,7 @@ from dds.sampling.counts import (
     read_counts,
     write_counts,
 )
+from dds.statistics.certificates import compute_certificates
 
 METADATA = {
     "protocol": 1, "study": "s", "experiment": "e", "dataset": "d", "sigma": 0.5, "seed": 1,
@@ -210,6 +211,46 @@ def test_earlier_words_mean_what_today_s_do():
     earlier = EARLIER | {"plan": {"plan": "fixed", "curtail": True} | curtailed}
     assert counts_differ(earlier, TODAY | {"plan": {"plan": "curtailed"} | curtailed}) is None
     assert counts_differ(earlier, TODAY).place == "plan.alpha"
+
+
+UNION = {"alpha": 0.01, "radii": [0.25], "looks": None, "last_share": 0.9, "futility": 0.01}
+GROUP = {"alpha": 0.01, "radii": [0.25], "frugal": False}
+#: What counts of the plan by a union bound said of it while it was called sequential.
+CALLED_SEQUENTIAL = {
+    "plan": UNION | {"plan": "sequential", "n0": 10, "n": 1000, "looks": [500, 1000]},
+    "depends": DEPENDS | UNION | {"plan": "sequential", "n": 1000, "looks": [500, 1000]},
+}
+
+
+def test_counts_of_a_union_bound_that_was_called_sequential_are_read_merged_and_certified(tmp_path):
+    rows = frame([0]).assign(estimation=[[0, 500, 0]])
+    path = write(tmp_path, "a.parquet", rows, n=1000, **CALLED_SEQUENTIAL)
+    wanted = DEPENDS | UNION | {"plan": "union_sequential", "n": 1000, "looks": [500, 1000]}
+    counts, metadata = merge_counts([path], expected=wanted)
+    assert metadata["plan"] == CALLED_SEQUENTIAL["plan"]
+    (p_lower,) = compute_certificates(counts, metadata["plan"], 0.01)["p_lower"]
+    assert p_lower == pytest.approx(0.001 ** (1 / 500))
+
+    wanted = DEPENDS | GROUP | {"plan": "sequential", "n": 1000}
+    with pytest.raises(
+        ValueError, match="a.parquet was counted with another plan: union_sequential, not seq"
+    ):
+        merge_counts([path], expected=wanted)
+
+
+def test_shards_of_all_sigmas_have_one_plan_whatever_radii_each_decides(tmp_path):
+    plan = GROUP | {"plan": "sequential", "radii": {"0.25": [0.125], "0.5": [0.25]}}
+    facts = {"n": 1000, "plan": plan | {"n0": 10, "n": 1000}, "depends": DEPENDS | plan}
+    facts["depends"] |= {"n": 1000}
+    paths = [
+        write(tmp_path, f"{sigma}.parquet", rows, sigma=sigma, **facts)
+        for sigma in (0.25, 0.5)
+        for rows in [frame([0], sigma).assign(estimation=[[0, 100, 0]])]
+    ]
+    counts, metadata = merge_counts(paths, expected=facts["depends"])
+    certificates = compute_certificates(counts, metadata["plan"], 0.01)
+    assert certificates["decided_radii"].tolist() == ["0.125", "0.25"]
+    assert certificates["radius"].tolist() == pytest.approx([0.125, 0.25])
 
 
 @pytest.mark.parametrize(

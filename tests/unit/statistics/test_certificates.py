@@ -12,7 +12,7 @@ from scipy.stats import binomtest, norm
 from dds.statistics.certificates import ABSTAIN, certify_counts, compute_certificates
 from dds.statistics.plans.curtailed import Curtailed
 from dds.statistics.plans.fixed import Fixed
-from dds.statistics.plans.sequential import Sequential
+from dds.statistics.plans.union_sequential import UnionSequential
 
 
 def certify(selection, estimation, label, plan=None, alpha=0.001):
@@ -69,8 +69,8 @@ def test_rows_that_the_plan_stopped_are_not_computed():
     assert rows["correct"].tolist() == [True, False]
 
 
-def test_a_sequential_row_pays_the_alpha_of_its_look():
-    plan = Sequential(10, 1000, radii=[0.5], sigma=0.5, alpha=0.01, looks=[500, 1000])
+def test_a_union_sequential_row_pays_the_alpha_of_its_look():
+    plan = UnionSequential(10, 1000, radii=[0.5], sigma=0.5, alpha=0.01, looks=[500, 1000])
     rows = certify([[10, 0]] * 2, [[500, 0], [1000, 0]], [0, 0], plan=plan, alpha=0.01)
     assert rows["p_lower"] == pytest.approx([0.001 ** (1 / 500), 0.009 ** (1 / 1000)])
 

@@ -25,6 +25,7 @@ from dds.statistics.certificates import certify_counts
 from dds.statistics.plans.curtailed import Curtailed
 from dds.statistics.plans.fixed import Fixed
 from dds.statistics.plans.sequential import Sequential
+from dds.statistics.plans.union_sequential import UnionSequential
 
 SIGMA, ALPHA, N0, N = 0.5, 0.05, 20, 2_000
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -34,7 +35,9 @@ PLANS = {
     "curtailed": Curtailed(N0, N, sigma=SIGMA, alpha=ALPHA),
     "curtailed at 0.5": Curtailed(N0, N, lowest_radius=0.5, sigma=SIGMA, alpha=ALPHA),
     "sequential": Sequential(N0, N, radii=RADII, sigma=SIGMA, alpha=ALPHA),
-    "sequential, many looks": Sequential(
+    "sequential, frugal": Sequential(N0, N, radii=RADII, sigma=SIGMA, alpha=ALPHA, frugal=True),
+    "union": UnionSequential(N0, N, radii=RADII, sigma=SIGMA, alpha=ALPHA),
+    "union, many looks": UnionSequential(
         N0, N, radii=RADII, sigma=SIGMA, alpha=ALPHA, looks=range(100, N + 1, 100), last_share=0.05
     ),
 }

@@ -20,10 +20,11 @@ from dds.statistics.bounds import largest_radius, successes_needed
 from dds.statistics.certificates import certify_counts
 from dds.statistics.plans import PLANS as KINDS
 from dds.statistics.plans import make_plan
-from dds.statistics.plans._looks import default_looks
+from dds.statistics.plans._looks import growing_looks
 from dds.statistics.plans.curtailed import Curtailed
 from dds.statistics.plans.fixed import Fixed
 from dds.statistics.plans.sequential import Sequential
+from dds.statistics.plans.union_sequential import UnionSequential
 
 SIGMA, ALPHA, RADII = 0.25, 0.001, (0.0, 0.25, 0.5, 0.75)
 
@@ -33,6 +34,10 @@ PLANS = {
     "curtailed at 0.25": Curtailed(100, 2_000, lowest_radius=0.25, sigma=SIGMA, alpha=ALPHA),
     "sequential": Sequential(100, 2_000, radii=RADII, sigma=SIGMA, alpha=ALPHA),
     "sequential, ragged n": Sequential(100, 1_950, radii=RADII, sigma=SIGMA, alpha=ALPHA),
+    "sequential, frugal": Sequential(
+        100, 2_000, radii={SIGMA: RADII, 1.0: [0.0]}, sigma=SIGMA, alpha=ALPHA, frugal=True
+    ),
+    "union": UnionSequential(100, 2_000, radii=RADII, sigma=SIGMA, alpha=ALPHA),
 }
 every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 
@@ -99,7 +104,8 @@ def test_any_plan_is_what_its_settings_say(n, radii, alpha, last_share, futility
     for plan in (
         Fixed(10, n),
         Curtailed(10, n, lowest_radius=radii[0], sigma=SIGMA, alpha=alpha),
-        Sequential(10, n, radii=radii, sigma=SIGMA, alpha=alpha, **rest),
+        Sequential(10, n, radii=radii, sigma=SIGMA, alpha=alpha, frugal=futility > 0.2),
+        UnionSequential(10, n, radii=radii, sigma=SIGMA, alpha=alpha, **rest),
     ):
         assert make_plan(json.loads(json.dumps(plan.to_dict())), SIGMA) == plan
 
@@ -112,11 +118,15 @@ def test_an_experiment_of_a_study_file_makes_its_plan():
     curtailed = Curtailed(100, 1_000, lowest_radius=0.25, sigma=0.5, alpha=0.001)
     assert make_plan(experiment, 0.5) == curtailed
 
-    experiment |= {"plan": "sequential", "looks": [500, 1_000]}
-    sequential = Sequential(
+    experiment |= {"plan": "sequential", "frugal": True}
+    sequential = Sequential(100, 1_000, radii=[0.25, 0.5], sigma=0.5, alpha=0.001, frugal=True)
+    assert make_plan(experiment, 0.5) == sequential
+
+    experiment |= {"plan": "union_sequential", "looks": [500, 1_000]}
+    union = UnionSequential(
         100, 1_000, radii=[0.25, 0.5], sigma=0.5, alpha=0.001, looks=[500, 1_000]
     )
-    assert make_plan(experiment, 0.5) == sequential
+    assert make_plan(experiment, 0.5) == union
 
 
 @pytest.mark.parametrize(
@@ -133,6 +143,15 @@ def test_an_experiment_of_a_study_file_makes_its_plan():
 )
 def test_counts_that_call_a_curtailed_plan_fixed_are_still_read(settings, plan):
     assert make_plan({"plan": "fixed", "n0": 10, "n": 1_000} | settings, SIGMA) == plan
+
+
+@pytest.mark.parametrize(
+    "keys", [{"looks": [500, 1_000]}, {"looks": None, "last_share": 0.9, "futility": 0.01}]
+)
+def test_counts_that_call_a_union_sequential_plan_sequential_are_still_read(keys):
+    settings = {"plan": "sequential", "n0": 10, "n": 1_000, "alpha": 0.01, "radii": [0.25]} | keys
+    plan = UnionSequential(10, 1_000, radii=[0.25], sigma=SIGMA, alpha=0.01, looks=keys["looks"])
+    assert make_plan(settings, SIGMA) == plan
 
 
 # Kinds of plans. -------------------------------------------------------------------------
@@ -171,33 +190,34 @@ def test_plans_build_on_bounds_and_certificates_on_plans():
 @every_kind
 def test_a_plan_takes_no_keys_but_its_own(kind):
     own = set(KINDS[kind].Keys.model_fields)
-    for stranger in {"radii", "looks", "last_share", "futility", "curtail"} - own:
+    for stranger in {"radii", "looks", "last_share", "futility", "frugal", "curtail"} - own:
         with pytest.raises(ValidationError, match=stranger):
             KINDS[kind].Keys(**{"radii": [0.0], stranger: [0.5]})
 
 
 def test_keys_and_plans_have_the_same_defaults():
     samples = {"n0": 10, "n": 1_000, "alpha": ALPHA, "sigma": SIGMA}
-    curtailed, sequential = KINDS["curtailed"], KINDS["sequential"]
+    curtailed = KINDS["curtailed"]
     assert curtailed.make(curtailed.Keys(), **samples) == Curtailed(**samples)
-    keys = sequential.Keys(radii=[0.25])
-    assert sequential.make(keys, **samples) == Sequential(**samples, radii=[0.25])
+    for name, plan in (("sequential", Sequential), ("union_sequential", UnionSequential)):
+        keys = KINDS[name].Keys(radii=[0.25])
+        assert KINDS[name].make(keys, **samples) == plan(**samples, radii=[0.25])
 
 
 def test_what_a_fixed_plan_draws_does_not_depend_on_alpha_but_what_the_others_draw_does():
     selection = counts(100, 100)
     for kind in KINDS.names:
-        settings = {"plan": kind, "n0": 100, "n": 1_000, "radii": [0.0], "looks": [500, 1_000]}
+        settings = {"plan": kind, "n0": 100, "n": 1_000, "radii": [0.0]}
         plans = [make_plan(settings | {"alpha": alpha}, SIGMA) for alpha in (1e-9, 0.4)]
         goals = {
-            tuple(plan.goal(1, selection, counts(hits, 500)) for hits in range(501))
+            tuple(plan.goal(1, selection, counts(hits, 400)) for hits in range(401))
             for plan in plans
         }
         assert (len(goals) > 1) == KINDS[kind].SPENDS_ALPHA
 
 
 def test_looks_are_checked_where_no_array_library_is():
-    keys, check = KINDS["sequential"].Keys, KINDS["sequential"].check
+    keys, check = KINDS["union_sequential"].Keys, KINDS["union_sequential"].check
     check(keys(radii=[0.0], looks=[500, 1_000]), 1_000)
     check(keys(radii=[0.0]), 1_234)
     with pytest.raises(ValueError, match="end at n = 900"):
@@ -272,14 +292,14 @@ def test_fixed_draws_everything_of_every_image():
     assert run(PLANS["fixed"], hits, label=0).sum() == 2_000
 
 
-@pytest.mark.parametrize("name", ["curtailed", "curtailed at 0.25", "sequential"])
+@pytest.mark.parametrize("name", ["curtailed", "curtailed at 0.25", "sequential", "union"])
 def test_nothing_is_drawn_of_a_misclassified_image(name):
     drawn = run(PLANS[name], hits_of(0.9, 2_000), label=0)
     assert drawn.sum() == 0
     assert not certificate(PLANS[name], drawn, label=0)["computed"]
 
 
-@pytest.mark.parametrize("name", ["curtailed", "sequential"])
+@pytest.mark.parametrize("name", ["curtailed", "sequential", "union"])
 def test_without_a_label_no_image_is_skipped(name):
     assert run(PLANS[name], hits_of(0.99, 2_000), label=None).sum() > 0
 
@@ -342,8 +362,9 @@ def test_curtailed_images_cannot_be_certified_at_a_larger_alpha():
         PLANS["curtailed"].alpha_at(drawn, 0.01)
 
 
-def test_a_sequential_plan_stops_early_where_the_case_is_clear():
-    plan = Sequential(100, 100_000, radii=RADII, sigma=SIGMA, alpha=ALPHA)
+@pytest.mark.parametrize("kind", [Sequential, UnionSequential])
+def test_a_sequential_plan_stops_early_where_the_case_is_clear(kind):
+    plan = kind(100, 100_000, radii=RADII, sigma=SIGMA, alpha=ALPHA)
     for p, radius, most in [(1.0, 0.75, 20_000), (0.6, 0.0, 10_000), (0.3, None, 100)]:
         row = certificate(plan, run(plan, hits_of(p, 100_000)))
         assert row["n"] <= most
@@ -353,7 +374,7 @@ def test_a_sequential_plan_stops_early_where_the_case_is_clear():
 
 @given(p=st.floats(0.5, 1), seed=st.integers(0, 999))
 def test_a_sequential_image_ends_on_a_look_with_its_place_in_the_grid(p, seed):
-    plan = PLANS["sequential"]
+    plan = PLANS["union"]
     row = certificate(plan, run(plan, hits_of(p, 2_000, seed)))
     assert row["n"] in plan.looks
     certified = sum(row["correct"] and row["radius"] >= radius for radius in RADII)
@@ -362,7 +383,7 @@ def test_a_sequential_image_ends_on_a_look_with_its_place_in_the_grid(p, seed):
 
 
 def test_giving_up_loses_no_more_decisions_than_agreed():
-    plan = Sequential(100, 2_000, radii=[0.25], sigma=SIGMA, alpha=ALPHA, futility=0.1)
+    plan = UnionSequential(100, 2_000, radii=[0.25], sigma=SIGMA, alpha=ALPHA, futility=0.1)
     last_alpha = plan.alpha_at(np.array([2_000]), ALPHA)
     needed = int(successes_needed(0.25, SIGMA, 2_000, last_alpha[0]))
     generator = np.random.default_rng(0)
@@ -375,7 +396,7 @@ def test_giving_up_loses_no_more_decisions_than_agreed():
 
 
 def test_a_sequential_image_goes_on_exactly_while_its_case_is_open():
-    plan = Sequential(100, 2_000, radii=[0.25], sigma=SIGMA, alpha=ALPHA)
+    plan = UnionSequential(100, 2_000, radii=[0.25], sigma=SIGMA, alpha=ALPHA)
     risk = plan.futility / (len(plan.looks) - 1)
     at_the_end = int(successes_needed(0.25, SIGMA, 2_000, plan.alpha_at(2_000, ALPHA)))
     for look in plan.looks[:-1]:
@@ -392,16 +413,16 @@ def test_a_sequential_image_goes_on_exactly_while_its_case_is_open():
 
 
 def test_a_radius_that_takes_every_sample_is_still_tried():
-    alpha = Sequential(100, 2_000, radii=[0], sigma=SIGMA, alpha=ALPHA).alpha_at(2_000, ALPHA)
+    alpha = UnionSequential(100, 2_000, radii=[0], sigma=SIGMA, alpha=ALPHA).alpha_at(2_000, ALPHA)
     radius = 0.9999 * float(largest_radius(2_000, alpha, SIGMA))
     assert successes_needed(radius, SIGMA, 2_000, alpha) == 2_000
-    plan = Sequential(100, 2_000, radii=[radius], sigma=SIGMA, alpha=ALPHA)
+    plan = UnionSequential(100, 2_000, radii=[radius], sigma=SIGMA, alpha=ALPHA)
     assert certificate(plan, run(plan, hits_of(1.0, 2_000)))["radius"] >= radius
     assert run(plan, hits_of(0.99, 2_000)).sum() < 2_000
 
 
 def test_alpha_is_spent_once_over_the_looks():
-    plan = PLANS["sequential"]
+    plan = PLANS["union"]
     spent = plan.alpha_at(np.array(plan.looks), ALPHA)
     assert spent.sum() == pytest.approx(ALPHA)
     assert spent[-1] == pytest.approx(0.9 * ALPHA)
@@ -410,27 +431,27 @@ def test_alpha_is_spent_once_over_the_looks():
 @given(st.sets(st.integers(1, 19)), st.floats(0.01, 0.99), st.floats(1e-6, 0.5))
 def test_no_looks_spend_more_than_alpha(early, last_share, alpha):
     looks = [*(BLOCK * look for look in sorted(early)), 2_000]
-    plan = Sequential(
+    plan = UnionSequential(
         10, 2_000, radii=[0.0], sigma=SIGMA, alpha=alpha, looks=looks, last_share=last_share
     )
     assert plan.alpha_at(np.array(looks), alpha).sum() == pytest.approx(alpha)
 
 
 def test_a_single_look_gets_the_whole_alpha():
-    plan = Sequential(10, 100, radii=[0.0], sigma=SIGMA, alpha=ALPHA)
+    plan = UnionSequential(10, 100, radii=[0.0], sigma=SIGMA, alpha=ALPHA)
     assert plan.looks == (100,)
     assert plan.alpha_at(np.array([100]), ALPHA) == [ALPHA]
 
 
-@pytest.mark.parametrize("name", ["fixed", "curtailed", "sequential"])
+@pytest.mark.parametrize("name", ["fixed", "curtailed", "union"])
 def test_a_count_that_is_no_stop_of_the_plan_is_refused(name):
     with pytest.raises(ValueError, match="1700 estimation samples is no stop of this plan"):
         PLANS[name].alpha_at(np.array([2_000, 1_700]), ALPHA)
 
 
-@given(st.integers(1, 1_000_000))
-def test_default_looks_rise_in_whole_blocks_to_n(n):
-    looks = default_looks(n)
+@given(st.integers(1, 1_000_000), st.floats(1.05, 3))
+def test_looks_rise_in_whole_blocks_to_n(n, growth):
+    looks = growing_looks(n, growth)
     assert looks[-1] == n
     assert list(looks) == sorted(set(looks))
     assert all(look % BLOCK == 0 for look in looks[:-1])
@@ -452,22 +473,31 @@ def test_default_looks_rise_in_whole_blocks_to_n(n):
             lambda: make_plan({"plan": "sequential", "n0": 10, "n": 10}, 0.25),
             "a sequential plan needs radii and alpha",
         ),
-        (lambda: sequential(radii=[]), "needs radii"),
-        (lambda: sequential(looks=[100, 900]), "end at n = 1000"),
-        (lambda: sequential(looks=[150, 1_000]), "multiples of 100"),
-        (lambda: sequential(looks=[500, 200, 1_000]), "must rise"),
-        (lambda: sequential(last_share=1.0), "last_share must lie between 0 and 1"),
-        (lambda: sequential(futility=0.0), "futility must lie between 0 and 1"),
-        (lambda: sequential(alpha=0.0), "alpha must lie between 0 and 1"),
-        (lambda: sequential(sigma=-1.0), "sigma must be above 0"),
-        (lambda: sequential(radii=[-0.5]), "radius must be at least 0"),
+        (lambda: Sequential(1, 1, radii=[], sigma=1, alpha=0.1), "a sequential plan needs radii"),
+        (lambda: Sequential(1, 1, radii=[0], sigma=1, alpha=1), "alpha must lie between 0 and 1"),
+        (lambda: Sequential(1, 1, radii=[0], sigma=0, alpha=0.1), "sigma must be above 0"),
+        (lambda: Sequential(1, 1, radii=[-1], sigma=1, alpha=0.1), "radius must be at least 0"),
+        (
+            lambda: Sequential(1, 1, radii={0.5: [0], 2: [0]}, sigma=1, alpha=0.1),
+            "radii has none for sigma 1; it has some for 0.5, 2",
+        ),
+        (lambda: union(radii=[]), "needs radii"),
+        (lambda: union(looks=[100, 900]), "end at n = 1000"),
+        (lambda: union(looks=[150, 1_000]), "multiples of 100"),
+        (lambda: union(looks=[500, 200, 1_000]), "must rise"),
+        (lambda: union(last_share=1.0), "last_share must lie between 0 and 1"),
+        (lambda: union(futility=0.0), "futility must lie between 0 and 1"),
+        (lambda: union(alpha=0.0), "alpha must lie between 0 and 1"),
+        (lambda: union(sigma=-1.0), "sigma must be above 0"),
+        (lambda: union(radii=[-0.5]), "radius must be at least 0"),
         (
             lambda: Curtailed(10, 10, sigma=0.0, alpha=0.001),
             "sigma must be above 0",
         ),
         (
             lambda: make_plan({"plan": "adaptive", "n0": 1, "n": 1}, 0.25),
-            "plan: adaptive is not allowed; allowed: curtailed, fixed, sequential, or FILE.py",
+            "plan: adaptive is not allowed; allowed: curtailed, fixed, sequential, "
+            "union_sequential, or FILE.py",
         ),
     ],
 )
@@ -476,23 +506,26 @@ def test_impossible_plans_are_refused(call, reason):
         call()
 
 
-def sequential(**changes):
-    return Sequential(100, 1_000, **({"radii": [0.25], "sigma": SIGMA, "alpha": ALPHA} | changes))
+def union(**changes):
+    return UnionSequential(
+        100, 1_000, **({"radii": [0.25], "sigma": SIGMA, "alpha": ALPHA} | changes)
+    )
 
 
 @pytest.mark.parametrize(
-    ("n", "looks"),
+    ("n", "growth", "looks"),
     [
-        (1_000, (100, 200, 300, 400, 700, 1_000)),
-        (1_234, (100, 200, 400, 500, 800, 1_234)),
-        (120, (100, 120)),
-        (100, (100,)),
-        (99, (99,)),
-        (1, (1,)),
+        (1_000, 1.5, (100, 200, 300, 400, 700, 1_000)),
+        (1_234, 1.5, (100, 200, 400, 500, 800, 1_234)),
+        (1_500, 1.1, (*range(100, 1_300, 100), 1_400, 1_500)),
+        (120, 1.1, (100, 120)),
+        (100, 1.5, (100,)),
+        (99, 1.1, (99,)),
+        (1, 1.1, (1,)),
     ],
 )
-def test_default_looks_grow_by_half_again_in_whole_blocks(n, looks):
-    assert default_looks(n) == looks
+def test_looks_grow_in_whole_blocks(n, growth, looks):
+    assert growing_looks(n, growth) == looks
 
 
 @pytest.mark.parametrize(
@@ -500,11 +533,11 @@ def test_default_looks_grow_by_half_again_in_whole_blocks(n, looks):
 )
 def test_looks_that_do_not_rise_from_the_first_block_to_n_are_refused(looks):
     with pytest.raises(ValueError, match="looks must rise in multiples of 100 and end at n = 1000"):
-        sequential(looks=looks)
+        union(looks=looks)
 
 
 def test_a_sequential_plan_of_one_sample_has_certificates():
-    plan = Sequential(1, 1, radii=[0.0], sigma=SIGMA, alpha=ALPHA)
+    plan = UnionSequential(1, 1, radii=[0.0], sigma=SIGMA, alpha=ALPHA)
     row = certificate(plan, run(plan, np.array([True])))
     assert row["computed"]
     assert row["p_lower"] == pytest.approx(ALPHA)
@@ -520,4 +553,4 @@ def test_a_hopeless_image_stops_at_the_end_of_its_block(name):
 
 def test_a_study_file_cannot_ask_for_no_looks():
     with pytest.raises(ValidationError, match="looks"):
-        KINDS["sequential"].Keys(radii=[0.0], looks=[])
+        KINDS["union_sequential"].Keys(radii=[0.0], looks=[])

@@ -113,7 +113,7 @@ def test_their_keys_are_those_of_the_file(load):
             "experiments.mine.patience: patience must be at most n, which is 1000",
         ),
         ({"experiment": {"patience": 7}}, "experiments.mine.plan: seven is no patience"),
-        ({"experiment": {"looks": [1]}}, "experiments.mine.looks: is for plan sequential alone"),
+        ({"experiment": {"looks": [1]}}, "experiments.mine.looks: is for plan union_sequential"),
         (
             {"table": {"best": {"experiment": "mine", "classifier": "digits_vit"}}},
             "tables.table_mine.best.classifier: digits_vit is no classifier of experiment mine",

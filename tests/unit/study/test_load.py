@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import shutil
 from pathlib import Path
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 
 from dds.data.sources import SOURCES
 from dds.networks.families import FAMILIES
-from dds.statistics.plans import PLANS
+from dds.statistics.plans import PLANS, make_plan
 from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.checks import check_files_exist
 from study.config import Config
+from study.depends import votes
 from study.errors import StudyError, alternatives, bounds, is_keys, names_of
 from study.load import load_config, load_study
 from study.models import MODELS as MODEL_KINDS
@@ -150,7 +152,34 @@ def test_a_sequential_experiment_gets_the_defaults_of_its_plan(load):
     changes = {"experiments.denoised.plan": "sequential", "experiments.denoised.radii": radii}
     changes["figures"] = {}  # a curve shows all radii
     experiment = load(changes).experiments["denoised"]
+    assert experiment.frugal is False
+    experiment = load(changes | {"experiments.denoised.plan": "union_sequential"})
+    experiment = experiment.experiments["denoised"]
     assert (experiment.last_share, experiment.futility) == (0.9, 0.01)
+
+
+def test_radii_of_each_sigma_are_what_its_plan_decides(load):
+    radii = {"0.25": [0.125, 0.25, 0.375, 0.5], "0.5": [0.25, 0.5, 1.0]}
+    study = load({"experiments.plan_sequential.radii": radii})
+    settings = study.experiments["plan_sequential"]
+    assert settings.radii == {0.25: radii["0.25"], 0.5: radii["0.5"]}
+    depends = json.loads(json.dumps(votes(study, "plan_sequential")))
+    assert depends["radii"] == radii
+    assert make_plan(depends, 0.5).decided_radii == (0.25, 0.5, 1.0)
+    assert make_plan(depends, 0.25).to_dict() == make_plan(depends, 0.5).to_dict()
+
+    radii["0.25"].append(1.25)
+    message = refusal(load, {"experiments.plan_sequential.radii": radii})
+    assert message.startswith(
+        "config/studies/digits.yaml: experiments.plan_sequential.radii.0.25[4]: 1.25 is out of "
+        "reach of experiment plan_sequential at sigma 0.25"
+    )
+
+
+def test_a_sequential_plan_with_keys_of_a_union_bound_is_one(load):
+    study = load({"experiments.plan_sequential.futility": 0.05})
+    assert study.experiments["plan_sequential"].plan == "union_sequential"
+    assert votes(study, "plan_sequential")["plan"] == "union_sequential"
 
 
 def test_the_configuration_is_completed():
@@ -435,7 +464,7 @@ ABOUT_KEYS = {
                                                   "allowed; did you mean bfloat16? allowed"),
     "experiments.denoised.deterministic": ("ja", "experiments.denoised.deterministic: ja is not "
                                                  "true or false"),
-    "experiments.denoised.looks": ([1000], "experiments.denoised.looks: is for plan sequential"),
+    "experiments.denoised.looks": ([1000], "experiments.denoised.looks: is for plan union_sequ"),
     "datasets.digits.source": ("mnist", "datasets.digits.source: mnist is not allowed; allowed: "),
     "datasets.digits.split": ({}, "datasets.digits.split: unknown key; did you mean splits?"),
     "tables.table_2.kind": ("per_sgima", "tables.table_2.kind: per_sgima is not allowed; did you "
@@ -571,9 +600,37 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
         ({"plan": "sequential"}, "radii is missing"),
         ({"plan": "sequentail"}, "plan: sequentail is not allowed; did you mean sequential? allow"),
         ({"plan": "mine.py"}, "plan: there is no file mine.py"),
-        ({"radii": [0.0]}, "radii: is for plans curtailed and sequential alone; leave it out"),
-        ({"plan": "curtailed", "futility": 0.1}, "futility: is for plan sequential alone; leave"),
-        ({"plan": "sequential", "radii": [0.0], "look": []}, "look: unknown key; did you mean loo"),
+        (
+            {"radii": [0.0]},
+            "radii: is for plans curtailed, sequential and union_sequential alone; lea",
+        ),
+        ({"plan": "curtailed", "futility": 0.1}, "futility: is for plan union_sequential alone; "),
+        (
+            {"plan": "sequential", "radii": [0.0], "frugl": 1},
+            "frugl: unknown key; did you mean fru",
+        ),
+        (
+            {"plan": "sequential", "radii": {"0.25": [0.0], "1.0": [0.0]}},
+            "radii: are listed for sigma 0.25, 1; each sigma of the experiment needs some: 0.125",
+        ),
+        (
+            {"plan": "sequential", "radii": {"0.125": [0.0], "0.25": [0.0, -1.0], "0.5": [0.0]}},
+            "radii.0.25[1]: -1.0 is out of range; must be at least 0 and at most 100",
+        ),
+        (
+            {"plan": "sequential", "radii": {"0.125": [0.0], "0.25": [], "0.5": [0.0]}},
+            "radii.0.25: is empty",
+        ),
+        (
+            {"plan": "sequential", "radii": {"0.125": [0.75], "0.25": [0.0], "0.5": [0.0]}},
+            "radii.0.125[0]: 0.75 is out of reach of experiment denoised at sigma 0.125",
+        ),
+        (
+            {"plan": "sequential", "radii": {"0.125": [0.0], "0.5": [0.0], "0.50": [0.0]}},
+            "radii: 0.5 comes twice",
+        ),
+        ({"plan": "sequential", "radii": []}, "radii: is empty"),
+        ({"plan": "sequential", "radii": 0.5}, "radii: 0.5 is not a list"),
         (
             {"plan": "sequential", "radii": [0.0], "curtail": True},
             "curtail: true is for plan fixed",

@@ -8,6 +8,7 @@ written.
 from __future__ import annotations
 
 import unicodedata
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
@@ -89,6 +90,20 @@ def _each_once(values: list[Item]) -> list[Item]:
     return values
 
 
+def _keys_as_numbers(value: Any) -> Any:
+    """Take keys like "0.25" as numbers: keys of a YAML file are text."""
+    if not isinstance(value, dict):
+        return value
+    found: dict[Any, Any] = {}
+    for key, item in value.items():
+        with suppress(ValueError):
+            key = float(key)
+        if key in found:
+            raise refuse(f"{key} comes twice")
+        found[key] = item
+    return found
+
+
 def _one_line(text: str) -> str:
     """Make line breaks spaces, as YAML does between lines, and refuse what cannot be printed."""
     for character in text:
@@ -129,6 +144,10 @@ Sigmas = Annotated[list[Sigma], Field(min_length=1), each_once]
 Radius = Annotated[float, Field(ge=0, le=100)]
 #: Radii, each once, at least one.
 Radii = Annotated[list[Radius], Field(min_length=1), each_once]
+#: Radii for every noise level, or for each its own.
+RadiiBySigma = (
+    Radii | Annotated[dict[Sigma, Radii], Field(min_length=1), BeforeValidator(_keys_as_numbers)]
+)
 #: A number above 0 and below 1.
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 #: Text in one line.

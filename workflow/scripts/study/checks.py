@@ -138,8 +138,8 @@ def _check_parts_exist(experiment: Experiment, study: Study, at: Place) -> None:
 
 def _check_experiment(experiment: Experiment, study: Study, at: Place) -> None:
     _check_images(experiment, study, at / "images")
-    for index, radius in enumerate(getattr(experiment, "radii", None) or ()):
-        _check_reach(radius, max(experiment.sigmas), at.keys[-1], experiment, at / "radii" / index)
+    for sigma, keys, radius in _radii_to_decide(experiment):
+        _check_reach(radius, sigma, at.keys[-1], experiment, _below(at, keys))
     if experiment.denoiser != "none":
         _check_fit(experiment.denoiser, experiment.dataset, study, at / "denoiser")
         _check_schedule(experiment.denoiser, study, experiment.sigmas, at / "sigmas")
@@ -155,6 +155,18 @@ def _check_experiment(experiment: Experiment, study: Study, at: Place) -> None:
                 "an experiment's classifiers need the same"
             )
         _check_tuned_for(name, experiment, study, at)
+
+
+def _radii_to_decide(
+    experiment: Experiment,
+) -> Iterator[tuple[float, tuple[str | int | float, ...], float]]:
+    """Yield the radii that a plan is to decide, with the sigma that must reach them and a place."""
+    radii = getattr(experiment, "radii", None) or ()
+    by_sigma = radii if isinstance(radii, Mapping) else {max(experiment.sigmas): radii}
+    for sigma, listed in by_sigma.items():
+        inside = ("radii", sigma) if isinstance(radii, Mapping) else ("radii",)
+        for index, radius in enumerate(listed):
+            yield sigma, (*inside, index), radius
 
 
 def _check_tuned_for(name: str, experiment: Experiment, study: Study, at: Place) -> None:
@@ -354,7 +366,8 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
         experiment = _check_source(part, study, here)
         sigmas = _sigmas_to_reach(entry, experiment)
         for index, radius in enumerate(getattr(entry, "radii", ())):
-            _check_radius(radius, part.experiment, experiment, at / "radii" / index)
+            everywhere = experiment.sigmas if getattr(entry, "AT_EVERY_SIGMA", False) else []
+            _check_radius(radius, everywhere, part.experiment, experiment, at / "radii" / index)
             for sigma in sigmas:
                 _check_reach(radius, sigma, part.experiment, experiment, at / "radii" / index)
     for keys, part in parts(entry):
@@ -447,7 +460,6 @@ def _check_check(check: Check, study: Study, root: Path, at: Place) -> None:
                 "both must be the same"
             )
     for name, experiment in sides:
-        _check_radius(check.radius, name, experiment, at / "radius")
         if experiment.images < 2:
             raise StudyError(
                 f"{at / 'experiment'}: {name} certifies {experiment.images} image; a check, which "
@@ -460,6 +472,7 @@ def _check_check(check: Check, study: Study, root: Path, at: Place) -> None:
                     f"allowed: {_numbers(experiment.sigmas)}"
                 )
             _check_reach(check.radius, sigma, name, experiment, at / "radius")
+        _check_radius(check.radius, check.sigmas, name, experiment, at / "radius")
 
 
 def _check_source(part: Any, study: Study, at: Place) -> Experiment:
@@ -473,17 +486,22 @@ def _check_source(part: Any, study: Study, at: Place) -> Experiment:
     return experiment
 
 
-def _check_radius(radius: float, name: str, experiment: Experiment, at: Place) -> None:
-    """Refuse a radius at which an experiment's plan leaves images undecided."""
+def _check_radius(
+    radius: float, sigmas: Sequence[float], name: str, experiment: Experiment, at: Place
+) -> None:
+    """Refuse a radius that a plan leaves undecided at one of some sigmas, or, if none, at all."""
     radii = getattr(experiment, "radii", None)
     if not radii:
         return
+    if isinstance(radii, Mapping):
+        listed = [radii[sigma] for sigma in sigmas] or [[*chain(*radii.values())]]
+        radii = sorted(set.intersection(*map(set, listed)))
     if getattr(PLANS[experiment.plan], "ONLY_ITS_RADII", False) and radius not in radii:
         raise StudyError(
             f"{at}: {radius:g} is none of the radii that experiment {name} decides; "
             f"allowed: {_numbers(radii)}"
         )
-    if radius < min(radii):
+    if radii and radius < min(radii):
         raise StudyError(
             f"{at}: {radius:g} is below the radii that experiment {name} decides; "
             f"must be at least {number(min(radii))}"

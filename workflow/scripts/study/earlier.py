@@ -1,8 +1,9 @@
 """Experiments of earlier study files, which say some things otherwise.
 
 ``method`` follows from ``denoiser`` and ``steps``; ``steps: 0`` is ``steps: all``; a fixed
-plan with ``curtail: true`` is ``plan: curtailed``. Such files are read as long as what they
-say goes together.
+plan with ``curtail: true`` is ``plan: curtailed``; a sequential plan with ``looks``,
+``last_share`` or ``futility`` is ``plan: union_sequential``. Such files are read as long as
+what they say goes together.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dds.statistics.plans import UNION_KEYS
 from study.errors import Place, StudyError, show, suggestion
 
 _METHODS = ("one_shot", "multi_step", "none")
@@ -34,6 +36,8 @@ def read_earlier(experiment: Mapping[str, Any], at: Place) -> dict[str, Any]:
     _read_steps(entry)
     _read_method(entry, at)
     _read_curtail(entry, at)
+    if entry.get("plan") == "sequential" and UNION_KEYS & entry.keys():
+        entry["plan"] = "union_sequential"
     return entry
 
 

@@ -260,6 +260,8 @@ def _find(error: Any, wanted: Any, value: Any) -> _Fault:
     path: list[str | int] = []
     types, tried, holder = [wanted], [], None
     for key in location:
+        if isinstance(value, dict):  # pydantic names keys that are numbers by their text
+            key = next((one for one in value if str(one) == str(key)), key)
         is_key = isinstance(value, dict) and key in value
         if is_key or (isinstance(value, list) and isinstance(key, int)):
             holder = _holder(types, value, tried)

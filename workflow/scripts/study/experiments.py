@@ -128,7 +128,8 @@ class Experiment(Kinded):
         if cls._is_open() and isinstance(entry, dict):
             for name in entry:
                 if name not in found.model_fields and (plans := _plans_with(name)):
-                    whose = f"plan{'s' * (len(plans) > 1)} {' and '.join(plans)}"
+                    *others, last = plans
+                    whose = f"plans {', '.join(others)} and {last}" if others else f"plan {last}"
                     raise refuse_at(f"is for {whose} alone; leave it out", name)
         return found
 
@@ -161,6 +162,17 @@ class Experiment(Kinded):
         except ValueError as error:  # its message begins with the key that is wrong
             key, _, _ = str(error).partition(" ")
             raise refuse_at(str(error), key if key in plan.Keys.model_fields else "plan") from error
+        return self
+
+    @model_validator(mode="after")
+    def _check_radii(self) -> Self:
+        radii = getattr(self, "radii", None)
+        if isinstance(radii, dict) and radii.keys() != set(self.sigmas):
+            listed, wanted = (", ".join(f"{s:g}" for s in each) for each in (radii, self.sigmas))
+            raise refuse_at(
+                f"are listed for sigma {listed}; each sigma of the experiment needs some: {wanted}",
+                "radii",
+            )
         return self
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from dds.differences import Difference, first_difference
 from dds.files import atomic_path
-from dds.statistics.plans import make_plan
+from dds.statistics.plans import make_plan, plan_name
 
 _METADATA_KEY = b"dds"
 _KEY = ["image", "sigma", "classifier"]
@@ -190,7 +190,9 @@ def counts_differ(metadata: Mapping[str, Any], other: Mapping[str, Any]) -> Diff
         both = first["depends"].keys() & second["depends"].keys()
         for one in (first, second):
             one["depends"] = {key: one["depends"][key] for key in both}
-    return first_difference(first, second)
+    # The kind of plan comes first: the keys that it has follow from it.
+    kinds = ({"depends": {"plan": one["depends"].get("plan")}} for one in (first, second))
+    return first_difference(*kinds) or first_difference(first, second)
 
 
 def check_counts(counts: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
@@ -346,12 +348,18 @@ def _comparable(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides votes, under the same names whichever version wrote the file."""
     kept = {key: value for key, value in metadata.items() if key not in _NAMES}
     settings = kept.pop("settings", {})  # of version 0.1
-    plan = dict(kept.get("plan", {}))
-    if plan.pop("curtail", False):
-        plan["plan"] = "curtailed"
     steps = {"steps": settings["steps"] or "all"} if "steps" in settings else {}
     said = {key: settings[key] for key in _SETTINGS if key in settings} | steps
-    return {"depends": said, **kept, "plan": plan}
+    said = kept.pop("depends", said)
+    return {**kept, "depends": _by_kind(said), "plan": _by_kind(kept.get("plan", {}))}
+
+
+def _by_kind(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a plan in which its kind has the name that it goes by."""
+    if "plan" not in settings:
+        return dict(settings)
+    kept = {key: value for key, value in settings.items() if key != "curtail"}
+    return kept | {"plan": plan_name(settings)}
 
 
 def _unlike(path: str | Path, other: str | Path, place: str, value: Any, wanted: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaincinv, ndtri
+from scipy.special import betaincinv, ndtr, ndtri
 
 
 def clopper_pearson_lower(successes: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.ndarray:
@@ -42,7 +42,7 @@ def clopper_pearson_lower(successes: ArrayLike, n: ArrayLike, alpha: ArrayLike) 
     array([0.    , 0.4508, 0.9623, 0.9931])
     """
     successes, n = _check_counts(successes, n)
-    alpha = _check_open_unit(alpha, "alpha")
+    alpha = check_alpha(alpha)
     with np.errstate(invalid="ignore"):
         bound = betaincinv(successes, n - successes + 1, alpha)
     return np.where(successes == 0, 0.0, bound)[()]
@@ -234,6 +234,66 @@ def successes_needed(
         enough = np.where(sufficient, middle, enough)
         too_few = np.where(sufficient, too_few, middle)
     return enough[()]
+
+
+def probability_needed(radius: ArrayLike, sigma: ArrayLike) -> np.ndarray:
+    """Return the probability of the top class that a certified radius needs.
+
+    Phi(radius / sigma), and so little more that `certified_radius` of it is at least `radius`
+    to the last bit, as tables compare them, and that it lies above 1/2.
+
+    Parameters
+    ----------
+    radius, sigma : array_like of float
+        Radii, at least 0, and noise levels, both in [0,1] pixel units; broadcast.
+
+    Returns
+    -------
+    ndarray or float
+        In (1/2, 1]; 1, which no count of samples can show, where no other number of float64
+        will do.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    References
+    ----------
+    Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via randomized
+    smoothing. ICML: theorem 1.
+
+    Examples
+    --------
+    >>> probability_needed([0.0, 0.25, 0.5], sigma=0.25).round(4)
+    array([0.5   , 0.8413, 0.9772])
+    """
+    radius, sigma = np.asarray(radius, dtype=float), check_sigma(sigma)
+    _check_all(radius >= 0, "radius must be at least 0")
+    p = np.maximum(ndtr(radius / sigma), np.nextafter(0.5, 1))
+    while np.any(short := certified_radius(p, sigma) < radius):
+        p = np.where(short, np.nextafter(p, 1), p)
+    return p[()]
+
+
+def check_alpha(alpha: ArrayLike) -> np.ndarray:
+    """Return error probabilities as an array, once they are known to lie between 0 and 1.
+
+    Parameters
+    ----------
+    alpha : array_like of float
+        Error probabilities.
+
+    Returns
+    -------
+    ndarray of float
+
+    Raises
+    ------
+    ValueError
+        If one is not a number above 0 and below 1.
+    """
+    return _check_open_unit(alpha, "alpha")
 
 
 def check_sigma(sigma: ArrayLike) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from dds.statistics.bounds import certified_radius, check_sigma, clopper_pearson_lower
-from dds.statistics.plans import Plan, make_plan
+from dds.statistics.bounds import certified_radius, check_sigma
+from dds.statistics.plans import Plan, lower_bound, make_plan
 
 #: The prediction of a smoothed classifier that cannot name a class with confidence.
 ABSTAIN = -1
@@ -100,9 +100,7 @@ def certify_counts(
     drawn = estimation.sum(axis=1)
     computed = plan.computed(drawn)
     p_lower, radius = np.full((2, rows), np.nan)
-    p_lower[computed] = clopper_pearson_lower(
-        successes[computed], drawn[computed], plan.alpha_at(drawn[computed], alpha)
-    )
+    p_lower[computed] = lower_bound(plan, successes[computed], drawn[computed], alpha)
     radius[computed] = certified_radius(p_lower[computed], sigma[computed])
     prediction = np.where(p_lower > 0.5, selected, ABSTAIN)
     return {

@@ -29,12 +29,10 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
     Where a sampling plan decides some radii alone, they are marked. The step down to the next
     one is drawn at once, so that between them, too, a curve claims no more than was certified.
     """
-    from dds.statistics.accuracy import certified_accuracy
-
     chosen = [
         select_certificates(data, panel.experiment, panel.classifier) for panel in entry.panels
     ]
-    parts = [certified_accuracy(rows, _radii(rows)) for rows in chosen]
+    parts = [_certified(rows) for rows in chosen]
     figure = draw_panels(
         entry.panels,
         parts,
@@ -46,6 +44,15 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
         xlim=(0, max(part["radius"].max() for part in parts)),
     )
     return with_labels(figure)
+
+
+def _certified(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a panel's curves; where each sigma has radii of its own, each at those alone."""
+    from dds.statistics.accuracy import certified_accuracy
+
+    accuracies = certified_accuracy(rows, _radii(rows))
+    several = "decided_radii" in rows and rows["decided_radii"].nunique() > 1
+    return accuracies.dropna(subset=["accuracy"]) if several else accuracies
 
 
 def _radii(rows: pd.DataFrame) -> np.ndarray:

@@ -60,15 +60,16 @@ def largest_radius(settings: Mapping[str, Any], sigma: float) -> float:
     """
     import numpy as np
 
-    from dds.statistics.bounds import largest_radius
-    from dds.statistics.plans import make_plan
+    from dds.statistics.bounds import certified_radius, largest_radius
+    from dds.statistics.plans import lower_bound, make_plan
 
     if not settings.get("alpha"):
         return np.nan
     n, alpha = np.array([settings["n"]]), settings["alpha"]
-    if settings.get("plan"):
-        alpha = make_plan(settings, sigma).alpha_at(n, alpha)
-    return float(np.max(largest_radius(n, alpha, sigma)))
+    if not settings.get("plan"):
+        return float(largest_radius(n, alpha, sigma)[0])
+    p_lower = lower_bound(make_plan(settings, sigma), n, n, alpha)
+    return float(certified_radius(p_lower, sigma)[0])
 
 
 def largest_radii(

@@ -33,12 +33,18 @@ if TYPE_CHECKING:
 #: The kinds of plans, by name.
 PLANS = Kinds(__name__)
 
+#: Keys that make a sequential plan one of kind union_sequential.
+UNION_KEYS = {"looks", "last_share", "futility"}
+
 
 class Plan(Protocol):
     """What is asked of a sampling plan.
 
-    Certificates are sound where the error probabilities `alpha_at` of all numbers of
-    samples after which one may be computed add up to at most alpha (union bound).
+    A plan has one of `alpha_at` and `lower_bound`. With `alpha_at`, bounds are those of Clopper
+    and Pearson, and certificates are sound where the error probabilities of all numbers of
+    samples after which one may be computed add up to at most alpha (union bound). With
+    `lower_bound`, bounds are the plan's own; it has to see to it that, whatever the image, they
+    exceed its probability with probability at most alpha.
 
     Attributes
     ----------
@@ -113,12 +119,63 @@ class Plan(Protocol):
             answer for an error probability of `alpha`.
         """
 
+    def lower_bound(self, successes: np.ndarray, drawn: np.ndarray, alpha: float) -> np.ndarray:
+        """Return lower bounds of the probability of the selected class.
+
+        Parameters
+        ----------
+        successes, drawn : ndarray of int
+            Votes for the selected class, and estimation samples, of images that have a
+            certificate.
+        alpha : float
+            Error probability of a certificate, 0 < alpha < 1.
+
+        Returns
+        -------
+        ndarray of float, of the shape of `drawn`
+            Those of an image rise with its successes.
+
+        Raises
+        ------
+        ValueError
+            As `alpha_at`.
+        """
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as an experiment writes it, without sigma; see `make_plan`.
 
         Values are those that JSON can hold; ``plan`` is a name in `PLANS`, or the path
         of the plan's file.
         """
+
+
+def lower_bound(plan: Plan, successes: np.ndarray, drawn: np.ndarray, alpha: float) -> np.ndarray:
+    """Return lower confidence bounds of the probabilities of images' selected classes.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan that the samples were drawn by.
+    successes, drawn : ndarray of int, shape (images,)
+        Votes for the selected class, and estimation samples, of images that have a certificate.
+    alpha : float
+        Error probability of a certificate, 0 < alpha < 1.
+
+    Returns
+    -------
+    ndarray of float, shape (images,)
+        The plan's own, or those of Clopper and Pearson at the error probability that it names.
+
+    Raises
+    ------
+    ValueError
+        As `Plan.alpha_at` and `Plan.lower_bound`.
+    """
+    if hasattr(plan, "lower_bound"):
+        return plan.lower_bound(successes, drawn, alpha)
+    from dds.statistics.bounds import clopper_pearson_lower
+
+    return clopper_pearson_lower(successes, drawn, plan.alpha_at(drawn, alpha))
 
 
 def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
@@ -149,9 +206,9 @@ def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
     >>> from dds import make_plan
     >>> settings = {"plan": "sequential", "n0": 100, "n": 1000, "alpha": 0.001, "radii": [0.25]}
     >>> make_plan(settings, sigma=0.25).looks
-    (100, 200, 300, 400, 700, 1000)
+    (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
     """
-    name = _name(settings)
+    name = plan_name(settings)
     kind = _kind(name)
     keys = kind.Keys.model_construct(**settings)  # the plan itself checks their ranges
     missing = [
@@ -168,12 +225,24 @@ def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
     )
 
 
-def _name(settings: Mapping[str, Any]) -> str:
-    # Counts files outlive the code that wrote them, and there are some in which a curtailed
-    # plan is a fixed one with `curtail: true`. Their samples were dear: they stay readable.
-    if settings["plan"] == "fixed" and settings.get("curtail", False):
+def plan_name(settings: Mapping[str, Any]) -> str:
+    """Return the kind of plan that settings mean, whichever version wrote them.
+
+    Counts files outlive the code that wrote them, and their samples were dear: they stay
+    readable. In some of them a curtailed plan is a fixed one with ``curtail: true``, and a
+    sequential plan with keys that `dds.statistics.plans.union_sequential` alone has is one.
+
+    Examples
+    --------
+    >>> plan_name({"plan": "sequential"}), plan_name({"plan": "sequential", "futility": 0.01})
+    ('sequential', 'union_sequential')
+    """
+    name = settings["plan"]
+    if name == "fixed" and settings.get("curtail", False):
         return "curtailed"
-    return settings["plan"]
+    if name == "sequential" and UNION_KEYS & settings.keys():
+        return "union_sequential"
+    return name
 
 
 def _kind(name: str) -> ModuleType:

@@ -9,17 +9,16 @@ from collections.abc import Sequence
 
 from dds.seeds import BLOCK
 
-#: Ratio of one default look to the one before.
-_GROWTH = 1.5
 
-
-def default_looks(n: int) -> tuple[int, ...]:
+def growing_looks(n: int, growth: float) -> tuple[int, ...]:
     """Return looks that grow geometrically up to `n`, in whole blocks of samples.
 
     Parameters
     ----------
     n : int
         The last look.
+    growth : float
+        Ratio of a look to the one before, above 1.
 
     Returns
     -------
@@ -28,23 +27,23 @@ def default_looks(n: int) -> tuple[int, ...]:
 
     Examples
     --------
-    >>> default_looks(1000)
+    >>> growing_looks(1000, 1.5)
     (100, 200, 300, 400, 700, 1000)
     """
-    looks, look = {n}, n / _GROWTH
+    looks, look = {n}, n / growth
     while look >= BLOCK / 2:
         looks.add(max(BLOCK, round(look / BLOCK) * BLOCK))
-        look /= _GROWTH
+        look /= growth
     return tuple(sorted(look for look in looks if look <= n))
 
 
 def check_looks(looks: Sequence[int], n: int) -> None:
-    """Check that a sequential plan may look at its samples after these numbers of them.
+    """Check that a plan may look at its samples after these numbers of them.
 
     Parameters
     ----------
     looks : sequence of int
-        See `dds.statistics.plans.sequential.Sequential`.
+        See `dds.statistics.plans.union_sequential.UnionSequential`.
     n : int
         Estimation samples of an image, the last look.
 

@@ -2,106 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import Field
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dds import keys as typed
 from dds.keys import key
 from dds.statistics.plans._checks import check_samples, check_stops
-from dds.statistics.plans._looks import check_looks, default_looks
+from dds.statistics.plans._looks import growing_looks
+from dds.statistics.plans._radii import given_radii, radii_at
 
 if TYPE_CHECKING:
     import numpy as np
 
 SPENDS_ALPHA = True
 ONLY_ITS_RADII = True
-LAST_SHARE = "last_share"
+
+#: Ratio of one look to the one before.
+_GROWTH = 1.1
+
+#: What of the error of rounding is kept off alpha: see `dds.statistics.pass_marks`.
+_FOR_ROUNDING = 1e-9
+
+
+class Spending(NamedTuple):
+    """How fast a plan spends its two kinds of error, by the share x of n samples drawn.
+
+    Up to a look before the last, ``certifying * x ** 0.5`` of alpha, and
+    ``giving_up * x ** exponent`` for giving up an image that the last look would just certify.
+    """
+
+    certifying: float
+    giving_up: float
+    exponent: float
+
+
+#: docs/measurements.md has what each of them draws and loses.
+_CAREFUL, _FRUGAL = Spending(0.3, 0.1, 1.0), Spending(0.5, 0.3, 0.7)
 
 
 class Keys(typed.Keys):
     """Stop an image once its place among `radii` is clear; certificates stay sound."""
 
-    radii: typed.Radii = key(
-        "The radii that the plan decides. Tables, checks and figures may use no others."
+    radii: typed.RadiiBySigma = key(
+        "The radii that the plan decides: a list, or one for each sigma, as in "
+        '`{"0.25": [0.0, 0.5], "1.0": [0.0, 1.0]}`. Tables, checks and figures may use no others.',
+        allowed="numbers, 0 to 100, each once; or such a list for each sigma",
     )
-    looks: Annotated[list[typed.Samples], Field(min_length=1)] | None = key(
-        "After how many samples to decide whether to stop. They rise in multiples of 100 and "
-        "end at `n`. When left out: n, n / 1.5, n / 1.5², ...",
-        None,
-        allowed="whole numbers",
+    frugal: bool = key(
+        "Draw fewer samples still, for certificates that a few more images lose.", False
     )
-    last_share: typed.Fraction = key(
-        "Share of alpha kept for the last look; the others split the rest evenly.", 0.9
-    )
-    futility: typed.Fraction = key(
-        "Largest fraction of decisions that giving up early may cost. It errs to the safe side.",
-        0.01,
-    )
-
-
-def check(keys: Keys, n: int) -> None:
-    """Check that the looks, where there are any, fit `n` samples."""
-    if keys.looks is not None:
-        check_looks(keys.looks, n)
 
 
 def make(keys: Keys, *, n0: int, n: int, alpha: float, sigma: float) -> Sequential:
     """Return the plan that decides the radii."""
-    return Sequential(
-        n0,
-        n,
-        radii=keys.radii,
-        sigma=sigma,
-        alpha=alpha,
-        looks=keys.looks,
-        last_share=keys.last_share,
-        futility=keys.futility,
-    )
+    return Sequential(n0, n, radii=keys.radii, sigma=sigma, alpha=alpha, frugal=keys.frugal)
 
 
 @dataclass(frozen=True)
 class Sequential:
     """Look at the counts now and then, and stop once an image's place in a grid is clear.
 
-    At look k the lower bound is computed from all samples drawn so far at error
-    probability share_k * alpha, where the shares are fixed beforehand and add up
-    to 1. By the union bound all looks hold together with probability at least
-    1 - alpha, so the certificate is sound wherever the image stops and for
-    whatever reason. An image stops when
+    A group-sequential test of each radius of the grid, all of them at once. A radius is
+    certified after the look at which the image stops if the successes reach its pass mark
+    there. Marks are set such that an image whose probability is just too small for the radius
+    reaches the mark of any look with probability at most alpha, which is computed exactly
+    (`dds.statistics.pass_marks`). They rise from radius to radius. So whatever the image, and
+    wherever and for whatever reason it stops, it certifies a false radius only if it reaches
+    a mark of the lowest radius that is false: with probability at most alpha in all. An image
+    stops when
 
     - the highest radius of the grid is certified, or
-    - the next radius after those certified is out of reach: had the image ended
-      with the successes that `n` samples need for it, so few among the first
-      ones would have had probability below ``futility / (looks - 1)``
-      (hypergeometric, whatever the image's true probability), or
+    - the next radius after those certified is out of reach: an image with just the success
+      rate that the last look needs for it would have so few at this or an earlier look with
+      probability at most 0.1 n_k / n, or
     - its selected class is not its label: nothing is drawn.
 
-    Giving up errs to the safe side alone: of the images that the last look would
-    certify at a radius, it loses at most a fraction `futility`. The radius places
-    an image in the grid; between grid points it is sound but not the largest.
+    Of alpha, 0.3 (n_k / n)^(1/2) is spent up to look k, and all of it up to the last. The radius
+    of a certificate is that of the grid, not the largest that could be certified.
 
     Parameters
     ----------
     n0, n : int
         Selection samples, and the most estimation samples, of an image.
-    radii : sequence of float
-        The grid of radii of interest in [0,1] pixel units; at 0 it is enough not
-        to abstain.
+    radii : sequence of float, or mapping of float to sequence of float
+        The grid of radii of interest in [0,1] pixel units, for all noise levels or for each;
+        at 0 it is enough not to abstain.
     sigma : float
         Noise level in [0,1] pixel units.
     alpha : float
         Error probability of a certificate over all looks.
-    looks : sequence of int, optional
-        Numbers of samples to look at, rising, the last one `n`, the others
-        multiples of dds.seeds.BLOCK; by default n, n / 1.5, n / 1.5**2, ...
-    last_share : float, optional
-        Share of alpha kept for the last look; the others split the rest evenly.
-    futility : float, optional
-        The most decisions that giving up early may cost, as a fraction.
+    frugal : bool, optional
+        Spend more of alpha early, 0.5 (n_k / n)^(1/2), and give up sooner, at
+        0.3 (n_k / n)^0.7.
+
+    References
+    ----------
+    Jennison and Turnbull (1999), Group sequential methods with applications to clinical trials.
+    CRC Press: chapters 7, 12.
 
     Examples
     --------
@@ -118,37 +117,35 @@ class Sequential:
     n0: int
     n: int
     _: KW_ONLY
-    radii: Sequence[float]
+    radii: Sequence[float] | Mapping[float, Sequence[float]]
     sigma: float
     alpha: float
-    looks: Sequence[int] | None = None
-    last_share: float = 0.9
-    futility: float = 0.01
+    frugal: bool = False
 
     def __post_init__(self) -> None:
-        from dds.statistics.bounds import successes_needed
+        from dds.statistics.bounds import check_alpha, probability_needed
 
         check_samples(self.n0, self.n)
-        looks = default_looks(self.n) if self.looks is None else self.looks
-        object.__setattr__(self, "looks", tuple(map(int, looks)))
-        object.__setattr__(self, "radii", tuple(sorted({float(r) for r in self.radii})))
-        check_looks(self.looks, self.n)
-        if not self.radii:
+        object.__setattr__(self, "radii", given_radii(self.radii))
+        if not self.decided_radii:
             raise ValueError("a sequential plan needs radii, the grid to decide")
-        for name in ("last_share", "futility"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
-        successes_needed(self.radii, self.sigma, self.n, self.alpha)  # checks ranges
+        check_alpha(self.alpha)
+        probability_needed(self.decided_radii, self.sigma)  # checks ranges
+
+    @cached_property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of samples to look at: n, n / 1.1, n / 1.1^2, ... in whole blocks."""
+        return growing_looks(self.n, _GROWTH)
+
+    @cached_property
+    def decided_radii(self) -> tuple[float, ...]:
+        """The only radii that the plan decides: those of the grid."""
+        return radii_at(self.radii, self.sigma)
 
     @property
     def lowest_radius(self) -> float:
         """The smallest radius that the plan decides."""
-        return self.radii[0]
-
-    @property
-    def decided_radii(self) -> tuple[float, ...]:
-        """The only radii that the plan decides: those of the grid."""
-        return self.radii
+        return self.decided_radii[0]
 
     def goal(self, label: int | None, selection: np.ndarray, estimation: np.ndarray) -> int:
         """Return how many estimation samples to have drawn before asking again.
@@ -169,68 +166,100 @@ class Sequential:
 
         return np.asarray(drawn) > 0
 
-    def alpha_at(self, drawn: np.ndarray, alpha: float) -> np.ndarray:
-        """Return the part of `alpha` that the look after `drawn` samples has.
+    def lower_bound(self, successes: np.ndarray, drawn: np.ndarray, alpha: float) -> np.ndarray:
+        """Return the probability that the highest radius needs whose mark the successes reach.
+
+        See `dds.statistics.plans.Plan.lower_bound`. Marks are those of `alpha`, wherever images
+        were stopped by those of the plan's: at any other alpha, too, the bound holds.
 
         Raises
         ------
         ValueError
-            If a number is none of the plan's looks.
+            If a number of samples is none of the plan's looks, or `alpha` is out of range.
         """
         import numpy as np
 
         check_stops(drawn, self.looks)
-        return alpha * self._shares[np.searchsorted(self.looks, drawn)]
+        marks = self._marks(alpha)
+        reached = np.asarray(successes)[..., None] >= marks.certifying[self._look(drawn)]
+        return np.append(0.0, marks.probabilities)[reached.sum(axis=-1)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as an experiment writes it; see `dds.statistics.plans.make_plan`."""
+        radii = self.radii
+        if isinstance(radii, Mapping):
+            radii = {repr(sigma): list(grid) for sigma, grid in radii.items()}
+        else:
+            radii = list(radii)
         return {
             "plan": "sequential",
             "n0": self.n0,
             "n": self.n,
             "alpha": self.alpha,
-            "radii": list(self.radii),
-            "looks": list(self.looks),
-            "last_share": self.last_share,
-            "futility": self.futility,
+            "radii": radii,
+            "frugal": self.frugal,
         }
 
     def _is_decided(self, drawn: int, successes: int) -> bool:
-        look = self.looks.index(drawn)
-        certified = int(self._certifying[look].searchsorted(successes, side="right"))
-        return certified == len(self.radii) or successes < self._hopeful[look, certified]
+        marks, look = self._marks(self.alpha), self.looks.index(drawn)
+        certified = int(marks.certifying[look].searchsorted(successes, side="right"))
+        if certified == len(self.decided_radii) or drawn == self.n:
+            return True
+        return drawn - successes >= marks.giving_up[look, certified]
 
-    @cached_property
-    def _shares(self) -> np.ndarray:
+    def _look(self, drawn: np.ndarray) -> np.ndarray:
         import numpy as np
 
-        early_looks = len(self.looks) - 1
-        if early_looks == 0:
-            return np.ones(1)
-        early_share = (1 - self.last_share) / early_looks
-        return np.array([early_share] * early_looks + [self.last_share])
+        return np.searchsorted(self.looks, drawn)
 
-    @cached_property
-    def _certifying(self) -> np.ndarray:
-        """The fewest successes that certify each radius at each look: (looks, radii)."""
-        import numpy as np
+    def _marks(self, alpha: float) -> _Marks:
+        spending = _FRUGAL if self.frugal else _CAREFUL
+        return _marks(self.looks, self.decided_radii, self.sigma, alpha, spending)
 
-        from dds.statistics.bounds import successes_needed
 
-        looks = np.array(self.looks)[:, None]
-        return successes_needed(self.radii, self.sigma, looks, self.alpha * self._shares[:, None])
+class _Marks(NamedTuple):
+    """What decides radii at looks.
 
-    @cached_property
-    def _hopeful(self) -> np.ndarray:
-        """The fewest successes that leave hope for each radius at each look: (looks, radii)."""
-        import numpy as np
-        from scipy.stats import hypergeom
+    Attributes
+    ----------
+    probabilities : ndarray of float, shape (radii,)
+        That the top class needs for each radius.
+    certifying : ndarray of int, shape (looks, radii)
+        The fewest successes that certify each radius.
+    giving_up : ndarray of int, shape (looks - 1, radii)
+        The fewest failures to give up each radius.
+    """
 
-        hopeful = np.full((len(self.looks), len(self.radii)), self.n + 1)
-        out_of_reach = self._certifying[-1] > self.n
-        for look, drawn in enumerate(self.looks[:-1]):
-            for radius, needed in enumerate(self._certifying[-1]):
-                if not out_of_reach[radius]:
-                    risk = self.futility / (len(self.looks) - 1)
-                    hopeful[look, radius] = hypergeom.ppf(risk, self.n, needed, drawn)
-        return hopeful
+    probabilities: np.ndarray
+    certifying: np.ndarray
+    giving_up: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def _marks(
+    looks: tuple[int, ...],
+    radii: tuple[float, ...],
+    sigma: float,
+    alpha: float,
+    spending: Spending,
+) -> _Marks:
+    import numpy as np
+
+    from dds.statistics.bounds import check_alpha, probability_needed
+    from dds.statistics.pass_marks import pass_marks
+
+    n, shares = looks[-1], np.array(looks) / looks[-1]
+    error = check_alpha(alpha) * spending.certifying * shares**0.5
+    error[-1] = alpha * (1 - _FOR_ROUNDING)
+    probabilities = probability_needed(radii, sigma)
+    certifying = np.stack([pass_marks(looks, p, error) for p in probabilities], axis=1)
+    # A mark may be raised without harm, and who reaches that of a radius reaches all below it.
+    certifying = np.maximum.accumulate(certifying, axis=1)
+
+    giving_up = np.zeros((len(looks) - 1, len(radii)), np.int64)  # at once, where none can pass
+    if len(looks) > 1:
+        risk = spending.giving_up * shares[:-1] ** spending.exponent
+        for at, needed in enumerate(certifying[-1]):
+            if needed <= n:
+                giving_up[:, at] = pass_marks(looks[:-1], (n - needed) / n, risk)
+    return _Marks(probabilities, certifying, giving_up)
