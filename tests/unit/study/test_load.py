@@ -698,6 +698,10 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
         ({"tables.table_2.radii": [0.25, 1.3]},
          "tables.table_2.radii[1]: 1.3 is out of reach of experiment denoised at sigma 0.5: "
          "n = 1,000 at alpha = 0.001 certifies at most 1.231; n must be at least 1,479"),
+        ({"tables.table_2.radii": [0.25, 1.2], "experiments.denoised.plan": "radius",
+          "experiments.denoised.within": 0.1},
+         "tables.table_2.radii[1]: 1.2 is out of reach of experiment denoised at sigma 0.5: "
+         "n = 1,000 at alpha = 0.001 certifies at most 1.108; n must be at least 1,"),
         ({"tables.table_ablation.radii": [0.5]},
          "tables.table_ablation.radii[0]: 0.5 is out of reach of experiment ablation_one_shot at "
          "sigma 0.25: n = 200 at alpha = 0.001 certifies at most 0.456; n must be at least 301"),

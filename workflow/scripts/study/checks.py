@@ -510,10 +510,10 @@ def _check_radius(
 
 def _check_reach(radius: float, sigma: float, name: str, experiment: Experiment, at: Place) -> None:
     """Refuse a radius that no image can have, whatever its votes."""
-    reached = largest_radius(experiment.n, experiment.last_alpha, sigma)
+    reached = experiment.kept * largest_radius(experiment.n, experiment.last_alpha, sigma)
     if radius <= reached:
         return
-    needed = samples_needed(radius, experiment.last_alpha, sigma)
+    needed = samples_needed(radius / experiment.kept, experiment.last_alpha, sigma)
     cure = "no n is enough" if needed is None else f"n must be at least {needed:,}"
     raise StudyError(
         f"{at}: {radius:g} is out of reach of experiment {name} at sigma {sigma:g}: "

@@ -192,6 +192,12 @@ class Experiment(Kinded):
         return self.alpha * (getattr(self, share) if share else 1)
 
     @property
+    def kept(self) -> float:
+        """What the plan leaves of the largest radius that n samples certify, as a share."""
+        shortfall = getattr(PLANS[self.plan], "SHORTFALL", None)
+        return 1 - getattr(self, shortfall) if shortfall else 1.0
+
+    @property
     def models(self) -> list[str]:
         """The classifiers and, if there is one, the denoiser."""
         return [*self.classifiers, *([] if self.denoiser == "none" else [self.denoiser])]

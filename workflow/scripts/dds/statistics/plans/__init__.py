@@ -14,6 +14,8 @@ It holds
   of ``Keys``; ``alpha`` may be None where ``SPENDS_ALPHA`` is False;
 - ``LAST_SHARE``, where the bound after all ``n`` samples does not have the whole of alpha: the
   key that says which share it has;
+- ``SHORTFALL``, where the largest radius that it certifies may be smaller than the largest that
+  ``n`` samples can: the key that says by which share;
 - ``check(keys, n)``, where the types of ``Keys`` do not say it all: raises ValueError for
   keys that do not fit ``n`` samples.
 """
