@@ -180,6 +180,35 @@ def lower_bound(plan: Plan, successes: np.ndarray, drawn: np.ndarray, alpha: flo
     return clopper_pearson_lower(successes, drawn, plan.alpha_at(drawn, alpha))
 
 
+def simulate(plan: Plan, label: int, p: float, random: np.random.Generator) -> int:
+    """Draw from an image that is called class 0 with probability p, as its plan says.
+
+    Parameters
+    ----------
+    plan : Plan
+        See `dds.statistics.plans`.
+    label : int
+        The true class; class 0 is the selected one.
+    p : float
+        In [0, 1].
+    random : Generator
+        Where votes come from.
+
+    Returns
+    -------
+    int
+        How many estimation samples it took.
+    """
+    import numpy as np
+
+    selection, estimation = np.array([plan.n0, 0]), np.zeros(2, np.int64)
+    while (goal := plan.goal(label, selection, estimation)) > estimation.sum():
+        wanted = goal - int(estimation.sum())
+        hits = random.binomial(wanted, p)
+        estimation += (hits, wanted - hits)
+    return int(estimation.sum())
+
+
 def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
     """Build the sampling plan that an experiment asks for.
 

@@ -182,15 +182,17 @@ class Radius:
         }
 
     def _is_near(self, drawn: int, successes: int) -> bool:
-        from dds.statistics.bounds import certified_radius
+        from dds.statistics.bounds import certified_radius, clopper_pearson_lower
 
         if drawn == self.n:
             return True
-        most = _reachable_radius(successes, drawn, self.n, self.alpha)
-        if most == 0:
-            return True
+        enough = (1 - self.within) * _reachable_radius(successes, drawn, self.n, self.alpha)
+        # With all of alpha, which no look has, the bound would be higher, and is sooner computed.
+        highest = clopper_pearson_lower(successes, drawn, self.alpha)
+        if certified_radius(highest, 1.0) < enough:
+            return False
         bound = self.lower_bound(successes, drawn, self.alpha)
-        return bool(certified_radius(bound, 1.0) >= (1 - self.within) * most)
+        return bool(certified_radius(bound, 1.0) >= enough)
 
 
 class _Spending(NamedTuple):
