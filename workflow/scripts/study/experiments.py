@@ -167,7 +167,8 @@ class Experiment(Kinded):
     @model_validator(mode="after")
     def _check_radii(self) -> Self:
         radii = getattr(self, "radii", None)
-        if isinstance(radii, dict) and radii.keys() != set(self.sigmas):
+        # Those of an experiment that this one is like may be for more.
+        if isinstance(radii, dict) and not radii.keys() >= set(self.sigmas):
             listed, wanted = (", ".join(f"{s:g}" for s in each) for each in (radii, self.sigmas))
             raise refuse_at(
                 f"are listed for sigma {listed}; each sigma of the experiment needs some: {wanted}",
