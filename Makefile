@@ -113,6 +113,6 @@ report: $(READY) ## build the HTML report of a finished study
 archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
 	@$(BIN)/python tools/archive.py $(STUDY)
 
-clean: ## remove the environment and caches; results stay
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .mutants
+clean: ## remove the environment, caches and compiled networks; results stay
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .mutants results/.programs
 	@echo "clean: done"

@@ -200,6 +200,7 @@ def bench(pair: str, arguments: argparse.Namespace, device: torch.device) -> dic
     ours = SmoothedClassifier(
         {"classifier": classifier}, denoiser, SIGMA, Fixed(batch_size, n - batch_size), 0,
         batch_size=batch_size, precision=arguments.precision, device=device,
+        compiled=device.type == "cuda",  # as long work is, however short this is
     )  # fmt: skip
     ways = {
         "reference": lambda: plain.count(on_device, n, batch_size, classes),

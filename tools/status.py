@@ -316,6 +316,8 @@ def working_line(record: Running) -> str:
     facts = []
     if record.waits_for:
         facts.append(f"waiting for {record.waits_for}")
+    elif record.preparing:
+        facts.append(f"{record.preparing}, {time.time() - record.started:.0f} s after its start")
     elif record.unit:
         share = f"{record.done / record.total:.0%}" if record.total else f"{record.done:,}"
         facts += [share, f"{record.rate or 0:,.0f} {record.unit}/s"]

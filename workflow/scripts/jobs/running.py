@@ -52,6 +52,8 @@ class Running:
         What the networks run on; None until it is chosen, and where there are none.
     waits_for : str or None
         Who holds the lock that the job waits for.
+    preparing : str or None
+        What the job does before it counts on, as ``compiling 2 networks``.
     unit : str or None
         What is counted, as ``samples``; None while the job starts.
     done : int or None
@@ -75,6 +77,7 @@ class Running:
     pid_namespace: str | None = None
     device: str | None = None
     waits_for: str | None = None
+    preparing: str | None = None
     unit: str | None = None
     done: int | None = None
     total: int | None = None
@@ -208,6 +211,7 @@ def _amounts() -> dict[str, Any]:
         return {}
     rate, left = progress.rate, progress.seconds_left
     return {
+        "preparing": progress.preparing,
         "unit": progress.unit,
         "done": progress.done,
         "total": progress.total,

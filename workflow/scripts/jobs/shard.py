@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from jobs.device import device_name, prepare_device
 from jobs.energy import EnergyMeter
 from jobs.job import defer_signals
 from jobs.models import load_classifier, load_denoiser
+from jobs.programs import kept_programs
 from jobs.provenance import Provenance
 from jobs.work import Work, resume
+from study.paths import PROGRAMS
 
 _log = logging.getLogger("shard")
 
@@ -97,6 +100,9 @@ class ShardVotes:
     ----------
     votes : Votes
         To be counted into.
+    compiled : bool or None
+        Whether compiled networks drew the votes, those of the last job where jobs differ; None
+        where that is not known yet.
     """
 
     def __init__(
@@ -108,8 +114,10 @@ class ShardVotes:
         metadata: Mapping[str, Any],
     ) -> None:
         self._work, self.votes = work, votes
+        self.compiled: bool | None = None
         if kept := work.take_up(_read_votes):
             self.votes = kept
+            self.compiled = work.earlier("compiled") if kept.samples else None
             _log.info("going on after %d samples", self.votes.samples)
         else:
             _take_over(votes, work.output, images, classifiers, metadata)
@@ -121,14 +129,21 @@ class ShardVotes:
         """Whether no image wants another sample."""
         return not any(self.votes.wanting(row).size for row in range(len(self.votes.goals)))
 
+    def note_compiled(self, compiled: bool) -> None:
+        """Say whether this job's networks are compiled; the log says where that is a change."""
+        if self.compiled is True and not compiled:
+            _log.warning("the votes so far are of compiled networks, those to come are not")
+        self.compiled = compiled
+
     def record(self) -> dict[str, Any]:
         """Return how far all jobs together have come, and how fast this one is.
 
         Returns
         -------
         dict
-            ``images_done``; ``samples``, the votes there are; ``samples_per_second`` of
-            this job; ``samples_drawn`` of all jobs; and the facts of `Work.record`.
+            ``compiled``; ``images_done``; ``samples``, the votes there are;
+            ``samples_per_second`` of this job; ``samples_drawn`` of all jobs; and the facts of
+            `Work.record`.
         """
         return self._work.record(**self._facts())
 
@@ -145,6 +160,7 @@ class ShardVotes:
         drawn = self.votes.samples - self._resumed
         rows = range(len(self.votes.goals))
         return {
+            "compiled": self.compiled,
             "images_done": sum(not self.votes.wanting(row).size for row in rows),
             "samples": self.votes.samples,
             "samples_per_second": round(drawn / max(self._work.seconds, 1e-9), 1),
@@ -286,20 +302,27 @@ class ShardJob:
 
     def _count_votes(self, kept: ShardVotes) -> dict[str, Any]:
         """Sample the images, with a checkpoint now and then and at the end."""
-        smoothed, experiment = self._smooth(), self.metadata["experiment"]
-        label = f"certify {experiment} sigma {self._sigma:g} {self._shard}"
+        # One shard, one function: what was begun without a compiler goes on without.
+        smoothed = self._smooth(compiled=False if kept.compiled is False else None)
+        label = f"certify {self.metadata['experiment']} sigma {self._sigma:g} {self._shard}"
 
         def whole() -> int | None:
             return expected_samples(kept.votes, self._plan.n0, self._plan.n)
 
-        with Progress(whole(), label, "samples", done=kept.votes.samples) as progress:
+        def after_batch(votes: Votes) -> None:
+            if progress.done == started:
+                kept.note_compiled(smoothed.runner.compiled)
+                save_programs()
+            progress.advance(votes.samples - progress.done, total=whole())
+            if self._stop():
+                raise Interrupted(f"stopped after {progress.done} samples, which are saved")
+            kept.save_sometimes()
 
-            def after_batch(votes: Votes) -> None:
-                progress.advance(votes.samples - progress.done, total=whole())
-                if self._stop():
-                    raise Interrupted(f"stopped after {progress.done} samples, which are saved")
-                kept.save_sometimes()
-
+        started = kept.votes.samples
+        with (
+            Progress(whole(), label, "samples", done=started) as progress,
+            self._kept_programs(smoothed) as save_programs,
+        ):
             try:
                 smoothed.count_votes(
                     self._pack.pixels(self._images),
@@ -311,9 +334,24 @@ class ShardJob:
                 )
             finally:
                 kept.save()
+            save_programs()
         return {"batch_size": smoothed.batch_size}
 
-    def _smooth(self) -> SmoothedClassifier:
+    def _kept_programs(
+        self, smoothed: SmoothedClassifier
+    ) -> AbstractContextManager[Callable[[], None]]:
+        """Let the networks be compiled from what other jobs kept; gives what keeps more."""
+        if not smoothed.runner.compiled:
+            return nullcontext(lambda: None)
+        models = self._depends["models"]
+        networks = {
+            "descriptions": [model["description"] for model in models.values()],
+            "precision": self.metadata["precision"],
+            "batch_size": self._snakemake.params.batch_size,
+        }
+        return kept_programs(PROGRAMS, self.device, networks)
+
+    def _smooth(self, *, compiled: bool | None) -> SmoothedClassifier:
         """Return the experiment's smoothed classifiers, with their weights."""
         depends, inputs = self._depends, self._snakemake.input
         models, denoiser = depends["models"], NoDenoiser()
@@ -333,6 +371,7 @@ class ShardJob:
             noise=depends["noise"],
             precision=self.metadata["precision"],
             device=self.device,
+            compiled=compiled,
         )
 
     @property

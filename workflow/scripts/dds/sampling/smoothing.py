@@ -166,7 +166,8 @@ class SmoothedClassifier:
         source = NoiseSource(self.seed, self.sigma, ids, on_device, dtype)
         base = partial(self._denoise_and_classify, classes=classes)
         with explained(self._networks):
-            self.runner.get_ready(base, images.shape[1:])
+            most = len(ids) * (self.plan.n0 + self.plan.n)
+            self.runner.get_ready(base, images.shape[1:], most)
         with explained(self._networks), self.runner.inference():
             for batch, predictions in self.runner.run(base, queue, source):
                 check_finite(predictions, self.classifiers)
