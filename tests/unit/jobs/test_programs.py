@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from jobs import programs
 from jobs.programs import VARIABLE, describe_environment, kept_programs
@@ -143,6 +144,13 @@ def test_where_nothing_can_be_written_jobs_go_on(tmp_path, caplog):
         assert VARIABLE not in os.environ
         save()
     assert "compiled programs are not kept: " in caplog.text
+
+
+def test_the_folder_that_torch_names_by_itself_is_not_the_users(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, default_cache_dir())
+    with kept_programs(tmp_path / "kept", CPU, NETWORKS):
+        assert os.environ[VARIABLE].startswith(str(tmp_path / "host"))
+    assert os.environ[VARIABLE] == default_cache_dir()
 
 
 def test_a_folder_that_the_user_has_named_is_theirs(tmp_path, monkeypatch):

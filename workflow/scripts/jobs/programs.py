@@ -111,9 +111,10 @@ def kept_programs(
     ------
     callable
         To be called when there may be something to keep. It does nothing where whoever started
-        the job has set `VARIABLE`, or where there is no room for a folder.
+        the job has set `VARIABLE` to a folder of their own, or where there is no room for a folder.
     """
-    if VARIABLE in os.environ:
+    before = os.environ.get(VARIABLE)
+    if before is not None and before != _default_folder():
         yield lambda: None
         return
     environment = describe_environment(device)
@@ -133,6 +134,8 @@ def kept_programs(
             yield programs.save
         finally:
             del os.environ[VARIABLE]
+            if before is not None:
+                os.environ[VARIABLE] = before
 
 
 def describe_environment(device: torch.device) -> dict[str, str]:
@@ -158,6 +161,13 @@ def describe_environment(device: torch.device) -> dict[str, str]:
         "python": f"{sys.version_info.major}.{sys.version_info.minor} {platform.machine()}",
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _default_folder() -> str:
+    """Return what torch itself sets `VARIABLE` to when it is first looked at."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    return default_cache_dir()
 
 
 def _version(package: str) -> str | None:
