@@ -59,8 +59,32 @@ def depends_on(mean=0.3, **changes):
     } | changes  # fmt: skip
 
 
-def run_rule(folder, checkpoint_seconds, shard=SHARD, **changes):
+def stand_in_for_a_compiler(works):
+    """Compile as on a GPU: note what is there from earlier jobs, and add to it; or fail."""
+    from dds.sampling import runner
+    from jobs import shard
+
+    make = shard.SmoothedClassifier
+
+    def smooth(*args, compiled, **options):
+        return make(*args, compiled=True if compiled is None else compiled, **options)
+
+    def compile_networks(networks, run, once):
+        folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+        with Path("found").open("a") as file:
+            file.write(f"{[path.name for path in folder.iterdir()]}\n")
+        (folder / "program").touch()
+        run()
+        return works
+
+    shard.SmoothedClassifier, runner.compile_networks = smooth, compile_networks
+    runner.Runner._begin_batch = lambda self: None  # it loads torch's compiler, for seconds
+
+
+def run_rule(folder, checkpoint_seconds, shard=SHARD, compiler_works=None, **changes):
     """Run the rule's script as Snakemake does, and note how many samples it draws."""
+    if compiler_works is not None:
+        stand_in_for_a_compiler(compiler_works)
     from dds.progress import Progress
 
     advance = Progress.advance
@@ -161,6 +185,7 @@ def test_an_undisturbed_shard_draws_each_sample_once(undisturbed):
     record = undisturbed.provenance()
     assert (record["samples"], record["samples_drawn"], record["starts"]) == (SAMPLES, SAMPLES, 1)
     assert record["images_done"] == IMAGES
+    assert record["compiled"] is False
     assert not (undisturbed.folder / f"{SHARD}.lock").exists()
     lines = (undisturbed.folder / "log").read_text().splitlines()
     assert f"computing on {undisturbed.provenance()['device']}" in lines[1]
@@ -330,3 +355,28 @@ def test_a_read_only_folder_is_one_line(shard, read_only):
     assert shard.stderr().startswith("certify_shard: [Errno 30] Read-only file system: ")
     assert shard.stderr().count("\n") == 1
     assert not (shard.folder / "drawn").exists()
+
+
+def test_what_a_shard_compiles_the_next_one_finds(shard, undisturbed):
+    first = SHARD.replace("images_00000-00002", "images_00000-00000")
+    assert shard.finish(shard=first, compiler_works=True) == 0
+    assert shard.finish(compiler_works=True) == 0
+    assert (shard.folder / "found").read_text().splitlines() == ["[]", "['program']"]
+    assert len(list((shard.folder / "results/.programs").rglob("*.programs"))) == 1
+    assert shard.provenance()["compiled"] is True
+    assert_same_counts(shard, undisturbed)
+
+
+@pytest.mark.parametrize("works_first", [True, False])
+def test_a_shard_goes_on_without_compiling_as_it_began(shard, works_first):
+    job = shard.start(compiler_works=works_first)
+    shard.wait_for(SAMPLES // 4, job)
+    os.kill(job.pid, signal.SIGTERM)
+    job.join()
+    assert 0 < shard.saved() < SAMPLES
+    assert shard.finish(compiler_works=not works_first) == 0
+    said = "the votes so far are of compiled networks, those to come are not"
+    assert (said in (shard.folder / "log").read_text()) is works_first
+    assert len((shard.folder / "found").read_text().splitlines()) == 1 + works_first
+    assert shard.provenance()["compiled"] is False
+    assert shard.drawn() == SAMPLES

@@ -6,6 +6,8 @@ import logging
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from jobs import terminal
+from jobs.running import Running
 from jobs.terminal import Terminal, clock, joined, shortened
 
 
@@ -47,6 +49,14 @@ def test_the_line_names_what_runs_and_how_many_steps_are_done(logger):
     assert line.startswith("1/65 | 0:0")
     assert line.endswith(" certify_shard plain/0.25/images_00000-00049")
     assert line.count("certify_shard") == 1
+
+
+def test_a_job_that_compiles_says_so_and_since_when(logger, monkeypatch):
+    record = Running("certify_shard", "certify", "plain", "host", 1, None, None, 0.0,
+                     preparing="compiling 2 networks", unit="samples", done=0, total=9)  # fmt: skip
+    monkeypatch.setattr(terminal, "read_record", lambda path: record)
+    begin(logger, 1)
+    assert logger.terminal.line(200).startswith("0:00 compiling 2 networks, certify_shard plain/")
 
 
 def test_a_job_that_failed_runs_no_more(logger):
