@@ -101,8 +101,7 @@ class ShardVotes:
     votes : Votes
         To be counted into.
     compiled : bool or None
-        Whether compiled networks drew the votes, those of the last job where jobs differ; None
-        where that is not known yet.
+        Whether compiled networks drew the votes; None where that is not known yet.
     """
 
     def __init__(
@@ -115,6 +114,7 @@ class ShardVotes:
     ) -> None:
         self._work, self.votes = work, votes
         self.compiled: bool | None = None
+        self._is_mixed = False
         if kept := work.take_up(_read_votes):
             self.votes = kept
             self.compiled = work.earlier("compiled") if kept.samples else None
@@ -130,9 +130,20 @@ class ShardVotes:
         return not any(self.votes.wanting(row).size for row in range(len(self.votes.goals)))
 
     def note_compiled(self, compiled: bool) -> None:
-        """Say whether this job's networks are compiled; the log says where that is a change."""
-        if self.compiled is True and not compiled:
-            _log.warning("the votes so far are of compiled networks, those to come are not")
+        """Say, after the first batch, whether this job's networks are compiled.
+
+        Raises
+        ------
+        ValueError
+            If they are not, and those of earlier jobs were: an image's votes are of one
+            function. The batch is not saved.
+        """
+        self._is_mixed = self.compiled is True and not compiled
+        if self._is_mixed:
+            raise ValueError(
+                f"torch.compile failed here, and {self._work.checkpoint} holds votes of compiled "
+                "networks; run the job where it works, or remove the file to start over"
+            )
         self.compiled = compiled
 
     def record(self) -> dict[str, Any]:
@@ -149,6 +160,8 @@ class ShardVotes:
 
     def save(self) -> None:
         """Write the checkpoint; see `Work.save`."""
+        if self._is_mixed:
+            return
         self._work.save(self._state(), **self._facts())
 
     def save_sometimes(self) -> None:

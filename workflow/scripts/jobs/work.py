@@ -30,7 +30,9 @@ class Work:
     Attributes
     ----------
     output : Path
-        The result; the checkpoint lies beside it.
+        The result.
+    checkpoint : Path
+        Where its state is kept, beside it.
     state : bytes or None
         What an earlier job left; None where this one starts.
     """
@@ -45,11 +47,11 @@ class Work:
     ) -> None:
         self.output = output
         self.state: bytes | None = None
-        self._checkpoint = output.with_suffix(".checkpoint")
+        self.checkpoint = output.with_suffix(".checkpoint")
         self._identity, self._lock, self._every, self._meter = identity, lock, every, meter
         self._earlier: dict[str, Any] = {}
         try:
-            if found := load_checkpoint(self._checkpoint, identity):
+            if found := load_checkpoint(self.checkpoint, identity):
                 self.state, self._earlier = found
         except UnusableCheckpoint as reason:
             _log.warning("%s; the work starts over", reason)
@@ -68,7 +70,7 @@ class Work:
         except Exception as error:  # of whatever kind
             reason = " ".join(str(error).split()) or type(error).__name__
             _log.warning(
-                "checkpoint %s cannot be read (%s); the work starts over", self._checkpoint, reason
+                "checkpoint %s cannot be read (%s); the work starts over", self.checkpoint, reason
             )
             self.state, self._earlier = None, {}
             return None
@@ -123,10 +125,10 @@ class Work:
         self._lock.verify()
         self._saved = time.monotonic()
         try:
-            save_checkpoint(self._checkpoint, state, self._identity, self.record(**facts))
+            save_checkpoint(self.checkpoint, state, self._identity, self.record(**facts))
         except OSError as error:
             raise OSError(
-                f"cannot write {self._checkpoint}: {error.strerror}; the last one is kept"
+                f"cannot write {self.checkpoint}: {error.strerror}; the last one is kept"
             ) from error
 
     def save_if_possible(self, state: bytes, **facts: Any) -> None:
@@ -138,7 +140,7 @@ class Work:
 
     def forget(self) -> None:
         """Remove the checkpoint, when the result is there."""
-        self._checkpoint.unlink(missing_ok=True)
+        self.checkpoint.unlink(missing_ok=True)
 
 
 @contextmanager
