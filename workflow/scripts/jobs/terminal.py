@@ -39,10 +39,14 @@ class Started:
 
     def __str__(self) -> str:
         record = read_record(progress_path(self.log)) if self.log else None
-        waiting = f", waiting for {record.waits_for}" if record and record.waits_for else ""
+        place = ""
+        if record and record.waits_for:
+            place = f", waiting for {record.waits_for}"
+        elif record and record.gpu:
+            place = f", {record.gpu}"
         so_far = clock(time.monotonic() - self.at)
         # What changes comes first: a name may be cut where the line ends.
-        return f"{progress(record) if record and record.unit else so_far} {self.name}{waiting}"
+        return f"{progress(record) if record and record.unit else so_far} {self.name}{place}"
 
 
 class Terminal(logging.Filter):
