@@ -27,7 +27,7 @@ MIXED = f"GPU 0: {A100} (UUID: GPU-aaaa-1)\nGPU 1: {H100} (UUID: GPU-aabb-2)\n"
 DIVIDED = (
     f"GPU 0: {A100} (UUID: GPU-aaaa-1)\n"
     "  MIG 1g.5gb      Device  0: (UUID: MIG-cc-1)\n"
-    "  MIG 2g.10gb     Device  1: (UUID: MIG-cc-2)\n"
+    "  MIG 2g.10gb     Device  1: (UUID: MIG-cc-2) \n"
     f"GPU 1: {A100} (UUID: GPU-aabb-2)\n"
 )
 

@@ -198,7 +198,7 @@ def _machine_gpus() -> dict[Gpu, list[Gpu]]:
     except (OSError, subprocess.TimeoutExpired):
         return {}
     gpus: dict[Gpu, list[Gpu]] = {}
-    for line in answer.stdout.splitlines():
+    for line in map(str.rstrip, answer.stdout.splitlines()):
         if found := _GPU.fullmatch(line):
             number, model, uuid = found.groups()
             gpus[whole := Gpu(uuid, f"GPU {number}", model)] = []
