@@ -50,8 +50,10 @@ class Running:
         When, in seconds since 1970.
     device : str or None
         What the networks run on; None until it is chosen, and where there are none.
+    gpu : str or None
+        Which of the machine's GPUs that is, as ``GPU 0``; None where the job claimed none.
     waits_for : str or None
-        Who holds the lock that the job waits for.
+        Who holds the lock that the job waits for; ``a free GPU``, if it waits for that.
     unit : str or None
         What is counted, as ``samples``; None while the job starts.
     done : int or None
@@ -74,6 +76,7 @@ class Running:
     started: float
     pid_namespace: str | None = None
     device: str | None = None
+    gpu: str | None = None
     waits_for: str | None = None
     unit: str | None = None
     done: int | None = None
@@ -147,7 +150,7 @@ def read_running(logs: str | Path) -> list[Running]:
 
 
 def note(**facts: Any) -> None:
-    """Say a fact of this job: its ``device``, or what it ``waits_for``."""
+    """Say a fact of this job: its ``device`` and ``gpu``, or what it ``waits_for``."""
     _facts.update(facts)
 
 
