@@ -155,7 +155,8 @@ def cells(record: Record) -> tuple[str, ...]:
     """Return what the table says of a record that has no error."""
     measured = ""
     if "seconds" in record:
-        measured = f"{record['seconds']:.1f} s"
+        stages = (f"{name} {seconds:.1f}" for name, seconds in record["stages"].items())
+        measured = f"{record['seconds']:.1f} s ({', '.join(stages)})"
     elif "per_s" in record:
         measured = f"{number(record['per_s'])} images/s"
     return (

@@ -12,11 +12,10 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from torch import nn
 
 from bench_plain import OfficialCertifier, PlainCertifier, as_published
 from bench_rows import CEILINGS, DATA, PLAIN, Data, Row, Settings
+from bench_timing import Stopwatch, arithmetic, peak_memory, repeat, reset_peak_memory, tf32
 from project import ROOT
 
 # isort: split
@@ -35,7 +35,7 @@ from dds.networks.denoisers import NoDenoiser
 from dds.networks.registry import build_classifier, build_denoiser
 from dds.networks.training import Recipe, denoised, train_classifier, train_denoiser
 from dds.progress import Interrupted
-from dds.sampling.kernels import matmul_rate, wait_for
+from dds.sampling.kernels import matmul_rate
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.statistics.plans.fixed import Fixed
 from jobs.device import device_name, prepare_device
@@ -52,11 +52,6 @@ SIZES = {"cpu": (512, 1024, 2048), "cuda": (1024, 2048, 4096, 8192, 16384)}
 DENOISER_RECIPE = Recipe(
     iterations=500_000, batch_size=256, learning_rate=1e-4, ema=0.9999, precision="bfloat16"
 )
-
-#: Training iterations that are not counted: memory is allotted and kernels are chosen in them.
-_WARM_UP = 3
-#: Seconds after which a row is not repeated again.
-_LONG = 10.0
 
 
 def prepare(settings: Settings) -> torch.device:
@@ -153,7 +148,7 @@ def _pair(row: Row, data: Data, settings: Settings, device: torch.device) -> dic
     image, size = torch.rand(data.shape, device=device), _batch_size(data, settings, device)
     with tf32(*allowed):
         seconds = repeat(lambda: certifier.count(image, size, size, classes), settings, device)
-        precision = _arithmetic("float32", device)
+        precision = arithmetic("float32", device)
     return {"precision": precision, "batch_size": size, "compiled": False,
             "flops_per_item": flops, "per_s": size / seconds}  # fmt: skip
 
@@ -167,7 +162,7 @@ def _train(row: Row, data: Data, settings: Settings, device: torch.device) -> di
     recipe = dataclasses.replace(recipe, batch_size=size)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (data.training_images, *data.shape), np.uint8)
-    watch = _Stopwatch(settings, device)
+    watch = Stopwatch(settings, device)
     how = {"recipe": recipe, "seed": 0, "label": name, "device": device, "resume": watch}
     with contextlib.suppress(Interrupted):
         if entry["kind"] == "denoiser":
@@ -182,7 +177,7 @@ def _train(row: Row, data: Data, settings: Settings, device: torch.device) -> di
             labels = random.integers(0, len(entry["classes"]), len(images))
             classifier = build_classifier(entry)
             train_classifier(classifier, images, labels, corruption=corruption, **how)
-    precision = _arithmetic(recipe.precision, device)
+    precision = arithmetic(recipe.precision, device)
     return {"precision": precision, "batch_size": size, "compiled": False,
             "flops_per_item": flops, "per_s": size * watch.iterations / watch.seconds}  # fmt: skip
 
@@ -231,7 +226,7 @@ def _sample(
         ours.count_votes(image[None], [None], [0], classes=classes)
 
     seconds = repeat(count, settings, device)
-    return {"precision": _arithmetic(ours.precision, device), "batch_size": ours.batch_size,
+    return {"precision": arithmetic(ours.precision, device), "batch_size": ours.batch_size,
             "compiled": ours.runner.compiled, "flops_per_item": flops,
             "per_s": n / seconds}  # fmt: skip
 
@@ -291,104 +286,6 @@ class _FirstPixels(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.flatten(1)[:, :10]
-
-
-class _Stopwatch:
-    """Ends a training run when it has run long enough; a `dds.networks.training.Resume`."""
-
-    def __init__(self, settings: Settings, device: torch.device) -> None:
-        self._settings, self._device = settings, device
-        self._started = 0.0
-        self.iterations, self.seconds = -_WARM_UP, 0.0
-
-    def load(self) -> None:
-        """Start anew."""
-
-    def save(self, state: dict[str, Any], iteration: int) -> None:
-        """Keep nothing."""
-
-    def due(self) -> bool:
-        """Save nothing on the way."""
-        return False
-
-    def stop(self) -> bool:
-        """Count an iteration; tell whether there were enough."""
-        self.iterations += 1
-        if self.iterations == 0:
-            wait_for(self._device)
-            self._started = time.perf_counter()
-        elapsed = time.perf_counter() - self._started
-        if self.iterations < 1 or not _enough(self._settings, self.iterations, elapsed):
-            return False
-        wait_for(self._device)
-        self.seconds = time.perf_counter() - self._started
-        return True
-
-
-def repeat(run: Callable[[], object], settings: Settings, device: torch.device) -> float:
-    """Return the median of the seconds that something takes, after once that does not count."""
-    run()
-    seconds: list[float] = []
-    while not seconds or not _enough(settings, len(seconds), sum(seconds)):
-        wait_for(device)
-        started = time.perf_counter()
-        run()
-        wait_for(device)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
-
-
-def _enough(settings: Settings, times: int, seconds: float) -> bool:
-    return seconds >= _LONG or (times >= settings.repeats and seconds >= settings.seconds)
-
-
-@contextlib.contextmanager
-def tf32(products: bool, convolutions: bool) -> Iterator[None]:
-    """Let float32 matrix products and convolutions be computed in TF32, or not.
-
-    PyTorch comes with the first off and the second on. Both are restored at the end.
-    """
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
-    try:
-        for backend, allowed in zip(backends, (products, convolutions), strict=True):
-            backend.allow_tf32 = allowed
-        yield
-    finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
-
-
-def _arithmetic(precision: str, device: torch.device) -> str:
-    """Say what a network that runs in a precision is computed in, by the settings of PyTorch."""
-    products = torch.backends.cuda.matmul.allow_tf32
-    if device.type == "cpu" or precision != "float32":
-        return precision
-    if products and torch.backends.cudnn.allow_tf32:
-        return "tf32"
-    if products or torch.backends.cudnn.allow_tf32:
-        return f"float32, {'products' if products else 'convolutions'} in tf32"
-    return "float32"
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Forget the highest use of memory so far, where the system can."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the highest use of memory in bytes: of the GPU, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if "VmHWM" in line)
 
 
 def _tidy(device: torch.device) -> None:

@@ -30,7 +30,7 @@ def main() -> None:
     marks["networks"] = time.time()
 
     def after_batch(votes: Votes) -> None:
-        marks["first_batch"] = time.time()
+        marks["first batch"] = time.time()
         raise Interrupted
 
     image = np.random.default_rng(0).random((1, *data.shape))

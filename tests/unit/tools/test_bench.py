@@ -11,6 +11,7 @@ import torch
 
 import bench
 import bench_measure
+import bench_timing
 from bench_rows import PLAIN, Row, Settings, choose, every_row
 
 PAIR = ("digits_unet", "digits_vit")
@@ -167,10 +168,25 @@ def test_workers_answer_and_are_replaced_when_they_fail_hang_or_die():
 def test_tf32_is_as_a_plain_way_says_and_restored(way):
     backends = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [backend.allow_tf32 for backend in backends]
-    with suppress(KeyError), bench_measure.tf32(*PLAIN[way]):
+    with suppress(KeyError), bench_timing.tf32(*PLAIN[way]):
         assert tuple(backend.allow_tf32 for backend in backends) == PLAIN[way]
         raise KeyError
     assert [backend.allow_tf32 for backend in backends] == before
+
+
+@pytest.mark.parametrize(
+    ("precision", "way", "device", "expected"),
+    [
+        ("bfloat16", "plain_tf32", "cuda", "bfloat16"),
+        ("float32", "plain_tf32", "cuda", "tf32"),
+        ("float32", "plain_default", "cuda", "float32, convolutions in tf32"),
+        ("float32", "plain_float32", "cuda", "float32"),
+        ("float32", "plain_tf32", "cpu", "float32"),
+    ],
+)
+def test_a_record_says_what_its_row_was_computed_in(precision, way, device, expected):
+    with bench_timing.tf32(*PLAIN[way]):
+        assert bench_timing.arithmetic(precision, torch.device(device)) == expected
 
 
 def test_a_cold_start_compiles_anew_and_a_warm_one_does_not(tmp_path, monkeypatch):
@@ -194,7 +210,7 @@ def test_a_start_says_how_long_its_stages_took(tmp_path):
         device="cpu", precision="float32", threads=1, batch_size=10, cache=str(tmp_path)
     )
     record = bench_measure.measure(row, settings, {})
-    assert list(record["stages"]) == ["imports", "networks", "first_batch"]
+    assert list(record["stages"]) == ["imports", "networks", "first batch"]
     assert record["seconds"] == sum(record["stages"].values()) > 0
     assert np.all(np.array(list(record["stages"].values())) >= 0)
     assert record["batch_size"] == 10
