@@ -46,10 +46,14 @@ class Worker:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the process; another takes its place when the next function is called."""
         if self._process is not None:
             self._connection.close()
             self._process.join(_PATIENCE)
-        self._stop()
+        self._kill()
 
     def call(self, function: str, *arguments: object, limit: float) -> Any:
         """Return what a function returns, or raise RuntimeError with a reason of one line.
@@ -75,10 +79,10 @@ class Worker:
         except (EOFError, ConnectionError):
             self._process.join()
             status = self._process.exitcode
-            self._stop()
+            self._kill()
             raise RuntimeError(f"its process ended with exit status {status}") from None
         except BaseException:
-            self._stop()
+            self._kill()
             raise
         return answer
 
@@ -89,7 +93,7 @@ class Worker:
         self._process.start()
         theirs.close()
 
-    def _stop(self) -> None:
+    def _kill(self) -> None:
         if self._process is not None and self._process.is_alive():
             try:  # with what the process has started: compilers, a shard
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -277,9 +281,13 @@ def run(
             break
         print(f"{row.name:<40}", end="", flush=True)
         try:
-            record = worker.call(
-                "bench_measure:measure", row, settings, ceilings, limit=arguments.limit
-            )
+            if row.kind == "start":
+                worker.stop()  # it may have the device to itself
+                record = worker.call("bench_start:measure", row, settings, limit=arguments.limit)
+            else:
+                record = worker.call(
+                    "bench_measure:measure", row, settings, ceilings, limit=arguments.limit
+                )
         except RuntimeError as error:
             record = {"row": row.name, "device": device, "error": str(error)}
         results.add(record)

@@ -8,12 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import json
-import os
 import platform
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from importlib import metadata
@@ -77,7 +72,7 @@ def measure_ceilings(settings: Settings) -> list[dict[str, Any]]:
             {"row": f"ceiling/{kind}", "precision": kind, "batch_size": best, "compiled": False,
              "tflops": rates[best] / 1e12,
              "tflops_by_size": {size: rate / 1e12 for size, rate in rates.items()}}
-            | _circumstances(device)
+            | circumstances(device)
         )  # fmt: skip
     _tidy(device)
     return records
@@ -99,24 +94,23 @@ def measure(row: Row, settings: Settings, ceilings: Mapping[str, float]) -> dict
     -------
     dict
         With ``per_s``, items a second; ``flops_per_item``; ``tflops``, their product; and
-        ``share``, of the ceiling of the row's precision. A start has ``seconds`` instead.
+        ``share``, of the ceiling of the row's precision.
     """
     device = prepare(settings)
     torch.manual_seed(0)
     reset_peak_memory(device)
-    ways = {"network": _network, "pair": _pair, "train": _train, "start": _start}
+    ways = {"network": _network, "pair": _pair, "train": _train}
     try:
         record = ways[row.kind](row, DATA[row.data], settings, device)
         peak = peak_memory(device)
     finally:
         _tidy(device)
-    record = {"row": row.name, "models": list(row.models)} | record | _circumstances(device)
-    if "per_s" in record:
-        record["peak_bytes"] = peak
-        record["tflops"] = record["per_s"] * record["flops_per_item"] / 1e12
-        record["ceiling_tflops"] = ceilings["tf32" if "tf32" in record["precision"] else
-                                            record["precision"]]  # fmt: skip
-        record["share"] = record["tflops"] / record["ceiling_tflops"]
+    record = {"row": row.name, "models": list(row.models)} | record | circumstances(device)
+    record["peak_bytes"] = peak
+    record["tflops"] = record["per_s"] * record["flops_per_item"] / 1e12
+    precision = "tf32" if "tf32" in record["precision"] else record["precision"]
+    record["ceiling_tflops"] = ceilings[precision]
+    record["share"] = record["tflops"] / record["ceiling_tflops"]
     return record
 
 
@@ -182,35 +176,6 @@ def _train(row: Row, data: Data, settings: Settings, device: torch.device) -> di
             "flops_per_item": flops, "per_s": size * watch.iterations / watch.seconds}  # fmt: skip
 
 
-def _start(row: Row, data: Data, settings: Settings, device: torch.device) -> dict[str, Any]:
-    """Start a process that samples, and wait for its first samples to be counted."""
-    cache = Path(settings.cache) / row.data
-    if row.way == "cold":
-        shutil.rmtree(cache, ignore_errors=True)
-    elif not cache.exists():
-        _first_samples(row.data, settings, cache)
-    return _first_samples(row.data, settings, cache)
-
-
-def _first_samples(data: str, settings: Settings, cache: Path) -> dict[str, Any]:
-    """Run bench_start.py and return what it says, with the seconds that it took."""
-    cache.mkdir(parents=True, exist_ok=True)
-    kept = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": str(cache / "triton")}
-    command = [sys.executable, str(Path(__file__).with_name("bench_start.py")), data]
-    started = time.time()
-    ran = subprocess.run(
-        [*command, json.dumps(dataclasses.asdict(settings))],
-        env=os.environ | kept, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if ran.returncode:
-        lines = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
-        raise RuntimeError(f"bench_start.py {data}: {lines[-1]}")
-    record = json.loads(ran.stdout.splitlines()[-1])
-    marks = record.pop("marks")
-    seconds = np.diff([started, *marks.values()]).round(3).tolist()
-    return record | {"seconds": sum(seconds), "stages": dict(zip(marks, seconds, strict=True))}
-
-
 def _sample(
     ours: SmoothedClassifier,
     data: Data,
@@ -234,12 +199,16 @@ def _sample(
 def smoothed(
     denoiser: Any, classifier: nn.Module, data: Data, settings: Settings, device: torch.device
 ) -> SmoothedClassifier:
-    """Return the smoothed classifier that draws several batches of samples of an image."""
+    """Return the smoothed classifier that draws several batches of samples of an image.
+
+    Its networks are compiled on a GPU however few these are: a study's shards have more to do.
+    """
     size = _batch_size(data, settings, device)
     plan = Fixed(size, (data.batches - 1) * size)
     return SmoothedClassifier(
         {"classifier": classifier}, denoiser, SIGMA, plan, 0,
         batch_size=size, precision=settings.precision, device=device,
+        compiled=device.type == "cuda",
     )  # fmt: skip
 
 
@@ -296,7 +265,8 @@ def _tidy(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _circumstances(device: torch.device) -> dict[str, Any]:
+def circumstances(device: torch.device) -> dict[str, Any]:
+    """Return what every record says: on what, with what and when it was measured."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
