@@ -93,9 +93,10 @@ reference: $(READY) ## write schemas and the reference of every key, after a cha
 lock: $(READY) ## pin dependencies again, after a change of pyproject.toml
 	$(BIN)/python tools/pin.py
 
-bench: $(READY) ## measure certification against the plain way (OFFICIAL=checkout of the authors' code), and scale
-	@$(BIN)/python tools/bench.py $(if $(OFFICIAL),--official $(OFFICIAL))
-	@$(BIN)/python tools/bench_scale.py
+bench: $(READY) ## measure networks, certifying, training, starts (ROWS="pair/* network/cifar10_vit" BUDGET=600), and scale
+	@$(BIN)/python tools/bench.py $(if $(ROWS),--rows $(foreach row,$(ROWS),'$(row)')) \
+	    $(if $(BUDGET),--budget $(BUDGET)) $(if $(OFFICIAL),--official $(OFFICIAL))
+	@$(if $(ROWS),,$(BIN)/python tools/bench_scale.py)
 
 costs: $(READY) ## say what a study takes before it is run (STUDY=paper GPU=h100)
 	@$(BIN)/python tools/costs.py $(if $(STUDY),--study $(STUDY)) $(if $(GPU),--gpu $(GPU))

@@ -1,0 +1,107 @@
+"""The plain ways that `make bench` holds certification against.
+
+The plain way is what Figure 1 says and no more: float32, one image a batch, the modules that the
+networks' own libraries come with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def as_published(denoiser):
+    """Return a denoiser with the modules its network's own library comes with."""
+    from guided_diffusion.nn import GroupNorm32
+    from guided_diffusion.unet import AttentionBlock, QKVAttentionLegacy
+
+    plain = copy.deepcopy(denoiser)
+    for module in plain.modules():
+        if isinstance(module, AttentionBlock):
+            module.attention = QKVAttentionLegacy(module.num_heads)
+        elif isinstance(module, nn.GroupNorm):
+            module.__class__ = GroupNorm32
+    return plain
+
+
+class PlainCertifier:
+    """Figure 1, line by line: noise, timestep, denoise, classify, count."""
+
+    def __init__(self, denoiser, classifier, sigma: float, device) -> None:
+        self.denoiser, self.classifier, self.device = denoiser, classifier, device
+        self.start = denoiser.schedule.timestep(sigma, "authors")
+
+    @torch.no_grad()
+    def count(self, image: torch.Tensor, samples: int, batch_size: int, classes: int) -> np.ndarray:
+        """Return the class counts of noisy copies of one image."""
+        counts = np.zeros(classes, np.int64)
+        while samples > 0:
+            size = min(batch_size, samples)
+            samples -= size
+            batch = image.repeat(size, 1, 1, 1)
+            x = batch + self.start.noise_sigma * torch.randn_like(batch)
+            x = (2 * x - 1) * self.start.alpha_bar**0.5
+            logits = self.classifier(self.denoise(x))
+            counts += np.bincount(logits.argmax(1).cpu().numpy(), minlength=classes)
+        return counts
+
+    def denoise(self, x: torch.Tensor) -> torch.Tensor:
+        """Predict the clean images, in [0,1], from scaled noisy ones."""
+        time = torch.tensor([self.denoiser.schedule.network_time(self.start.t)] * len(x))
+        noise = self.denoiser.network(x, time.to(self.device))[:, : x.shape[1]]
+        clean = x - (1 - self.start.alpha_bar) ** 0.5 * noise
+        return ((clean / self.start.alpha_bar**0.5).clamp(-1, 1) + 1) / 2
+
+
+class OfficialCertifier:
+    """The classes of a checkout of ethz-spylab/diffusion_denoised_smoothing, on our weights."""
+
+    def __init__(
+        self, folder: Path, denoiser, classifier, classes: int, sigma: float, device
+    ) -> None:
+        if not (folder / "DRM.py").exists():
+            raise ValueError(f"--official: no file {folder / 'DRM.py'}")
+        self.device = device
+        with self._as_they_expect(), mock.patch.object(sys, "path", [str(folder), *sys.path]):
+            theirs, core = importlib.import_module("DRM"), importlib.import_module("core")
+            arguments = theirs.args_to_dict(
+                theirs.Args(), theirs.model_and_diffusion_defaults().keys()
+            )
+            model = theirs.DiffusionRobustModel.__new__(theirs.DiffusionRobustModel)
+            nn.Module.__init__(model)
+            model.model, model.diffusion = theirs.create_model_and_diffusion(**arguments)
+            model.model.load_state_dict(denoiser.network.state_dict())
+            model.model.eval().to(device)
+            model.classifier = classifier.network
+        t = int(denoiser.schedule.timestep(sigma, "authors").t)
+        self.smooth = core.Smooth(model, classes, sigma, t)
+
+    def count(self, image: torch.Tensor, samples: int, batch_size: int, classes: int) -> np.ndarray:
+        """Return the class counts of noisy copies of one image."""
+        with self._as_they_expect(), torch.no_grad():
+            return self.smooth._sample_noise(image, samples, batch_size)
+
+    @contextlib.contextmanager
+    def _as_they_expect(self) -> Iterator[None]:
+        """Stand in for a GPU where there is none, and for statistics that no sample needs."""
+        import scipy.stats
+
+        with contextlib.ExitStack() as stack:
+            names = ("statsmodels", "statsmodels.stats", "statsmodels.stats.proportion")
+            stack.enter_context(
+                mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in names})
+            )
+            stack.enter_context(mock.patch.object(scipy.stats, "binom_test", None, create=True))
+            if self.device.type == "cpu":
+                for kind in (torch.Tensor, nn.Module):
+                    stack.enter_context(mock.patch.object(kind, "cuda", lambda self: self))
+            yield
