@@ -121,11 +121,15 @@ class Trained:
             ids,
             len(self.pack.classes),
             sigma,
-            min(self.settings.n0, n),
+            self.n0(n),
             n,
             self._study.seed,
             self.settings.noise,
         )
+
+    def n0(self, n: int) -> int:
+        """Return how many selection samples go with so many of estimation."""
+        return min(self.settings.n0, -(-n // 10))
 
     def radii(self, sigma: float) -> list[float]:
         """Return 0, the radii of the experiment's plan, and those of tables that show it."""
@@ -256,7 +260,7 @@ def measure(
     reference, *others = variants(BLOCK if batch_size == "auto" else batch_size, device)
     n = min(options.samples, settings.n)
     noisy = {sigma: trained.samples(sigma, images, n) for sigma in settings.sigmas}
-    drawn = {"images": images, "n0": min(settings.n0, n), "n": n, "alpha": settings.alpha}
+    drawn = {"images": images, "n0": trained.n0(n), "n": n, "alpha": settings.alpha}
 
     def run(way: Variant) -> dict[float, Answers]:
         started = time.perf_counter()
@@ -317,8 +321,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--experiments", nargs="+", metavar="NAME", help="by default all")
     parser.add_argument("--images", type=positive, default=100)
     parser.add_argument("--samples", type=positive, default=100,
-                        help="estimation samples of an image; it has at most as many that select "
-                        "its class, besides")  # fmt: skip
+                        help="estimation samples of an image; a tenth more select")  # fmt: skip
     parser.add_argument("--batch-size", type=positive, help="by default the experiment's")
     parser.add_argument("--compiled", action="store_true",
                         help="compile on a CPU, too, which takes minutes")  # fmt: skip

@@ -41,7 +41,7 @@ def test_what_there_are_weights_of_is_measured_and_the_rest_is_named(run, tmp_pa
     samples, cells = (pd.read_csv(folder / f"{name}.csv") for name in ("samples", "cells"))
     assert set(samples["classifier"]) == set(cells["classifier"]) == {"digits_cnn"}
     assert set(samples["sigma"]) == {0.125, 0.25, 0.5}
-    assert set(samples["samples"]) == {5 * 40}
+    assert set(samples["samples"]) == {5 * 22}
     assert {"float32, batches of 50", "bfloat16, batches of 100"} <= set(samples["variant"])
     # The radii of the tables, as far as 20 samples reach.
     assert set(cells["radius"]) == {0.0, 0.125, 0.25}
