@@ -206,21 +206,18 @@ class Findings:
         )
 
     def sheets(self) -> list[Sheet]:
-        """Lay out a sheet an experiment and classifier, with a row a way of running it."""
-        sheets = []
-        for names, part in self.samples.groupby(["experiment", "classifier"], sort=False):
-            experiment, classifier = names
-            cells = self.cells[
-                (self.cells["experiment"] == experiment) & (self.cells["classifier"] == classifier)
-            ]
-            rows = [
-                [Cell(way), *map(_changed, lines.to_dict("records"))]
-                + _differing(cells[cells["variant"] == way])
-                for way, lines in part.groupby("variant", sort=False)
-            ]
+        """Lay out a sheet an experiment, classifier and reference, with a row a way of running."""
+        sheets, by = [], ["experiment", "classifier", "reference"]
+        cells = dict(list(self.cells.groupby([*by, "variant"])))
+        for (experiment, classifier, reference), part in self.samples.groupby(by, sort=False):
+            rows = []
+            for way, lines in part.groupby("variant", sort=False):
+                compared = cells.get((experiment, classifier, reference, way))
+                changed = map(_changed, lines.to_dict("records"))
+                rows.append([Cell(way), *changed, *_differing(compared)])
             of = f"of {part['samples'].iloc[0]:,}"
             heads = [f"σ = {sigma:g}, {of}" for sigma in part["sigma"].unique()]
-            title = f"{experiment}, {classifier}; reference: {part['reference'].iloc[0]}"
+            title = f"{experiment}, {classifier}, against {reference}"
             sheets.append(Sheet(title, ["Run as", *heads, "Cells", "Points"], rows, [NOTE]))
         return sheets
 
@@ -243,8 +240,8 @@ def _changed(row: Mapping[str, Any]) -> Cell:
     return Cell(f"{row['changed']:,} ({share:.3f}%, {low:.3f} to {high:.3f})")
 
 
-def _differing(cells: pd.DataFrame) -> list[Cell]:
-    if cells.empty:
+def _differing(cells: pd.DataFrame | None) -> list[Cell]:
+    if cells is None:
         return [Cell("none in reach"), Cell("")]
     differing, most = (cells["points"] != 0).sum(), cells["points"].abs().max()
     return [Cell(f"{differing} of {len(cells)}"), Cell(f"{most:.1f}")]
@@ -253,11 +250,13 @@ def _differing(cells: pd.DataFrame) -> list[Cell]:
 def measure(
     trained: Trained, findings: Findings, options: argparse.Namespace, device: torch.device
 ) -> None:
-    """Run an experiment in every way, and compare each with the first, the reference."""
+    """Run an experiment in every way, and compare each with the first ones, the references.
+
+    These are the first way of all, and the first of each precision.
+    """
     settings = trained.settings
     images = min(options.images, settings.images, len(trained.pack.images))
     batch_size = options.batch_size or settings.batch_size
-    reference, *others = variants(BLOCK if batch_size == "auto" else batch_size, device)
     n = min(options.samples, settings.n)
     noisy = {sigma: trained.samples(sigma, images, n) for sigma in settings.sigmas}
     drawn = {"images": images, "n0": trained.n0(n), "n": n, "alpha": settings.alpha}
@@ -274,13 +273,8 @@ def measure(
         print(f"{trained.name}: {way}: {seconds:.1f} s", flush=True)
         return answers
 
-    try:
-        expected = run(reference)
-    except FAULTS as error:
-        findings.leave_out(trained.name, error)
-        return
-    findings.facts["files"] |= trained.hashes
-    for way in others:
+    references: dict[Variant, dict[float, Answers]] = {}
+    for way in variants(BLOCK if batch_size == "auto" else batch_size, device):
         what = f"{trained.name}: {way}"
         if way.compiled and device.type == "cpu" and not options.compiled:
             findings.leave_out(what, "certification compiles on GPUs alone; --compiled tries it")
@@ -289,15 +283,22 @@ def measure(
             answers = run(way)
         except FAULTS as error:
             findings.leave_out(what, error)
+            if not references:
+                return
             continue
-        about = {"experiment": trained.name, "reference": str(reference), "variant": str(way)}
-        for sigma, samples in noisy.items():
-            at = about | asdict(way) | {"sigma": sigma}
-            pair = expected[sigma], answers[sigma]
-            changed = samples.compare(*pair)
-            cells = samples.compare_certified(*pair, trained.radii(sigma), settings.alpha)
-            findings.add(at, changed, cells)
-        findings.write()
+        for reference, expected in references.items():
+            about = {"experiment": trained.name, "reference": str(reference), "variant": str(way)}
+            for sigma, samples in noisy.items():
+                at = about | asdict(way) | {"sigma": sigma}
+                pair = expected[sigma], answers[sigma]
+                changed = samples.compare(*pair)
+                cells = samples.compare_certified(*pair, trained.radii(sigma), settings.alpha)
+                findings.add(at, changed, cells)
+        if way.precision not in {reference.precision for reference in references}:
+            references[way] = answers
+        findings.facts["files"] |= trained.hashes
+        if not findings.samples.empty:
+            findings.write()
 
 
 def pairs(texts: list[str]) -> dict[str, str]:

@@ -43,6 +43,10 @@ def test_what_there_are_weights_of_is_measured_and_the_rest_is_named(run, tmp_pa
     assert set(samples["sigma"]) == {0.125, 0.25, 0.5}
     assert set(samples["samples"]) == {5 * 22}
     assert {"float32, batches of 50", "bfloat16, batches of 100"} <= set(samples["variant"])
+    pairs = set(zip(samples["reference"], samples["variant"], strict=True))
+    assert ("float32, batches of 100", "bfloat16, batches of 50") in pairs
+    assert ("bfloat16, batches of 100", "bfloat16, batches of 50") in pairs
+    assert ("bfloat16, batches of 100", "float32, batches of 50") not in pairs
     # The radii of the tables, as far as 20 samples reach.
     assert set(cells["radius"]) == {0.0, 0.125, 0.25}
     assert (cells["images"] == 5).all()
