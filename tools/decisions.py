@@ -188,9 +188,11 @@ class Findings:
             setattr(self, name, pd.concat([earlier, labelled], ignore_index=True))
 
     def write(self) -> None:
-        """Write the tables and the record."""
+        """Write the record and, once there is a comparison, the tables."""
         record = self.facts | {"ran": self.ran, "left_out": self.left_out}
         write_json(self.folder / "decisions.json", self.provenance.finish(**record))
+        if self.samples.empty:
+            return
         for name, table in {"samples": self.samples, "cells": self.cells}.items():
             with atomic_path(self.folder / f"{name}.csv") as temporary:
                 table.to_csv(temporary, index=False)
@@ -248,12 +250,23 @@ def _differing(cells: pd.DataFrame | None) -> list[Cell]:
 
 
 def measure(
-    trained: Trained, findings: Findings, options: argparse.Namespace, device: torch.device
+    name: str,
+    study: Study,
+    findings: Findings,
+    options: argparse.Namespace,
+    device: torch.device,
 ) -> None:
     """Run an experiment in every way, and compare each with the first ones, the references.
 
     These are the first way of all, and the first of each precision.
     """
+    try:
+        trained = Trained(study, name, options.weights, options.data)
+    except (OSError, ValueError) as error:
+        findings.leave_out(name, error)
+        return
+    for model, path in trained.missing.items():
+        findings.leave_out(f"{name}: {model}", f"no weights at {path}")
     settings = trained.settings
     images = min(options.images, settings.images, len(trained.pack.images))
     batch_size = options.batch_size or settings.batch_size
@@ -268,14 +281,14 @@ def measure(
             for sigma, samples in noisy.items()
         }
         seconds = time.perf_counter() - started
-        facts = {"experiment": trained.name, **asdict(way), **drawn, "seconds": round(seconds, 3)}
+        facts = {"experiment": name, **asdict(way), **drawn, "seconds": round(seconds, 3)}
         findings.ran.append(facts)
-        print(f"{trained.name}: {way}: {seconds:.1f} s", flush=True)
+        print(f"{name}: {way}: {seconds:.1f} s", flush=True)
         return answers
 
     references: dict[Variant, dict[float, Answers]] = {}
     for way in variants(BLOCK if batch_size == "auto" else batch_size, device):
-        what = f"{trained.name}: {way}"
+        what = f"{name}: {way}"
         if way.compiled and device.type == "cpu" and not options.compiled:
             findings.leave_out(what, "certification compiles on GPUs alone; --compiled tries it")
             continue
@@ -287,7 +300,7 @@ def measure(
                 return
             continue
         for reference, expected in references.items():
-            about = {"experiment": trained.name, "reference": str(reference), "variant": str(way)}
+            about = {"experiment": name, "reference": str(reference), "variant": str(way)}
             for sigma, samples in noisy.items():
                 at = about | asdict(way) | {"sigma": sigma}
                 pair = expected[sigma], answers[sigma]
@@ -297,8 +310,7 @@ def measure(
         if way.precision not in {reference.precision for reference in references}:
             references[way] = answers
         findings.facts["files"] |= trained.hashes
-        if not findings.samples.empty:
-            findings.write()
+        findings.write()
 
 
 def pairs(texts: list[str]) -> dict[str, str]:
@@ -333,20 +345,21 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, help="by default results/STUDY/decisions")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.weights, options.data = pairs(options.weights), pairs(options.data)
+    return options
 
 
 def main() -> None:
     """Measure the experiments, print and write what came out."""
     options = parse()
     study = open_study(options.study)
-    weights, data = pairs(options.weights), pairs(options.data)
     chosen = options.experiments or list(study.experiments)
-    models = [name.partition("/")[0] for name in weights]
+    models = [name.partition("/")[0] for name in options.weights]
     for known, names in (
         (study.experiments, chosen),
         (study.models, models),
-        (study.datasets, data),
+        (study.datasets, options.data),
     ):
         if unknown := [name for name in names if name not in known]:
             sys.exit(f"error: {study.name} has no {unknown[0]}; allowed: {', '.join(known)}")
@@ -357,18 +370,15 @@ def main() -> None:
     folder = options.output or Path(Paths(study).results, "decisions")
     about = {"study": study.name, "device": device_name(device), "torch": torch.__version__}
     findings = Findings(folder, about | {"seed": study.seed, "files": {}})
-    for name in chosen:
-        try:
-            trained = Trained(study, name, weights, data)
-        except (OSError, ValueError) as error:
-            findings.leave_out(name, error)
-            continue
-        for model, path in trained.missing.items():
-            findings.leave_out(f"{name}: {model}", f"no weights at {path}")
-        measure(trained, findings, options, device)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # before the work, in case it cannot be made
+        for name in chosen:
+            measure(name, study, findings, options, device)
+            findings.write()
+    except OSError as error:
+        sys.exit(f"error: {error}; what is in {folder} stays")
     if findings.samples.empty:
         sys.exit("error: nothing could be measured; the lines above say why")
-    findings.write()
     print(f"\n{to_text(findings.sheets(), findings.caption)}")
     print(f"decisions: {findings.summary}; see {folder}")
 
