@@ -53,7 +53,7 @@ ROOMS = {
     "sampling": ("dds.sampling.*", "ground networks plans votes", {"numpy", "torch"}),
     "logs": ("dds.logs", "ground certificates accuracy", NUMBERS | {"pyarrow"}),
     "door": (
-        "dds.api dds.__main__",
+        "dds.api dds.__main__ dds.decisions",
         "ground bounds plans certificates accuracy networks sampling votes logs",
         NUMBERS | {"torch"},
     ),
