@@ -138,7 +138,7 @@ def _pair(row: Row, data: Data, settings: Settings, device: torch.device) -> dic
         folder = Path(settings.official) / row.data
         certifier = OfficialCertifier(folder, denoiser, classifier, classes, SIGMA, device)
     else:
-        certifier = PlainCertifier(as_published(denoiser), classifier, SIGMA, device)
+        certifier = PlainCertifier(as_published(denoiser), as_published(classifier), SIGMA, device)
     image, size = torch.rand(data.shape, device=device), _batch_size(data, settings, device)
     with tf32(*allowed):
         seconds = repeat(lambda: certifier.count(image, size, size, classes), settings, device)
