@@ -8,17 +8,18 @@ import pandas as pd
 import pytest
 
 import decisions
-from bench import read_entries
 from dds.data.packs import Pack, write_pack
 from dds.networks.registry import build_classifier
 from dds.networks.weights import save_weights
+from project import open_study
+from study import depends
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A function that runs the tool in an empty folder, beside weights and images."""
     monkeypatch.chdir(tmp_path)
-    entry = read_entries("digits_cnn")[0]
+    entry = depends.model(open_study("digits"), "digits_cnn")["description"]
     save_weights(build_classifier(entry).network, "cnn.pt")
     pixels = np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), np.uint8)
     labels = np.arange(30) % 10
