@@ -21,7 +21,9 @@ MODULES = {
 }
 
 NUMBERS = {"numpy", "pandas", "scipy"}
-NETWORKS = {"torch", "torchvision", "timm", "transformers", "guided_diffusion", "safetensors"}
+NETWORKS = {
+    "torch", "triton", "torchvision", "timm", "transformers", "guided_diffusion", "safetensors",
+}  # fmt: skip
 #: What reaches outside: no module of the library does.
 OUTSIDE = {"snakemake", "papermill", "yaml", "requests", "urllib", "http", "socket"}
 

@@ -1,4 +1,4 @@
-"""The kernels of `dds.networks.fused`, apart because Triton is only there with some GPUs."""
+"""The kernels of `dds.networks.group_norm`, apart because Triton is only there with some GPUs."""
 
 import triton
 import triton.language as tl

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dds.networks.fused import group_norm
+from dds.networks.group_norm import group_norm
 
 with warnings.catch_warnings():  # of how it names parts of PyTorch that have moved
     warnings.simplefilter("ignore", FutureWarning)
@@ -36,7 +36,7 @@ class Norm(GroupNorm32):
         shift: Tensor | None = None,
         silu: bool = True,
     ) -> Tensor:
-        """Normalise, with what `dds.networks.fused.group_norm` does before and after."""
+        """Normalise, with what `dds.networks.group_norm.group_norm` does before and after."""
         if x.is_cuda and not torch.is_grad_enabled():
             return group_norm(
                 x, self.num_groups, self.weight, self.bias, self.eps,
