@@ -324,7 +324,7 @@ def working_line(record: Running) -> str:
         if record.seconds_left is not None:
             facts.append(f"{clock(record.seconds_left)} left")
     if record.device:
-        facts.append(f"on {record.device}")
+        facts.append(f"on {record.device}" + (f" ({record.gpu})" if record.gpu else ""))
     facts.append(processes.describe(vars(record)))
     title = f"{record.kind} {record.name}".strip()
     return f"{title}: {', '.join(facts)} (log: {record.log})"

@@ -82,19 +82,28 @@ def stand_in_for_a_compiler(works):
 
 
 def run_rule(folder, checkpoint_seconds, shard=SHARD, compiler_works=None, **changes):
-    """Run the rule's script as Snakemake does, and note how many samples it draws."""
+    """Run the rule's script as Snakemake does.
+
+    It notes how many samples it draws, and what device it asks for to go on with.
+    """
     if compiler_works is not None:
         stand_in_for_a_compiler(compiler_works)
     from dds.progress import Progress
+    from jobs import shard as module
 
-    advance = Progress.advance
+    advance, prepare = Progress.advance, module.prepare_device
 
     def note(self, units, **options):
         with Path("drawn").open("a") as file:
             file.write(f"{units}\n")
         advance(self, units, **options)
 
-    Progress.advance = note
+    def begun(wanted, threads, *, stop, like):
+        with Path("devices").open("a") as file:
+            file.write(f"{like}\n")
+        return prepare(wanted, threads, stop=stop, like=like)
+
+    Progress.advance, module.prepare_device = note, begun
     os.chdir(folder)
     os.dup2(os.open("stderr", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), sys.stderr.fileno())
     snakemake = SimpleNamespace(
@@ -228,6 +237,10 @@ def test_an_asked_stop_saves_what_a_far_checkpoint_has_not(shard):
     assert shard.stderr().startswith(f"certify_shard: stopped after {shard.saved()} samples")
     assert not (shard.folder / f"{SHARD}.parquet").exists()
     assert not (shard.folder / f"{SHARD}.lock").exists()
+    assert shard.finish() == 0
+    assert shard.drawn() == SAMPLES
+    first, second = (shard.folder / "devices").read_text().splitlines()
+    assert (first, second) == ("None", shard.provenance()["device"])
 
 
 def test_two_jobs_at_once_do_the_work_once(shard, undisturbed):

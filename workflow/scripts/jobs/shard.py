@@ -29,7 +29,7 @@ from jobs.job import defer_signals
 from jobs.models import load_classifier, load_denoiser
 from jobs.programs import kept_programs
 from jobs.provenance import Provenance
-from jobs.work import Work, resume
+from jobs.work import Work, begun_on, resume
 from study.paths import PROGRAMS
 
 _log = logging.getLogger("shard")
@@ -250,7 +250,13 @@ class ShardJob:
     def __init__(self, snakemake: Any, stop: Callable[[], bool]) -> None:
         self._snakemake, self._stop, self._provenance = snakemake, stop, Provenance()
         self._depends = depends = snakemake.params.depends
-        self.device = prepare_device(snakemake.config["device"], snakemake.threads)
+        self.output = Path(snakemake.output.counts)
+        self.device = prepare_device(
+            snakemake.config["device"],
+            snakemake.threads,
+            stop=stop,
+            like=begun_on(self.output),
+        )
         self._shard, self._images = (
             snakemake.wildcards.shard,
             shard_range(snakemake.wildcards.shard),
@@ -258,7 +264,6 @@ class ShardJob:
         self._sigma = float(snakemake.wildcards.sigma)
         self._plan = make_plan(depends, self._sigma)
         self._pack = self._read_pack(snakemake.input.pack)
-        self.output = Path(snakemake.output.counts)
         self.metadata = {
             "protocol": depends["protocol"],
             "study": self.output.parts[1],

@@ -9,13 +9,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dds.files import remove_leftovers
 from dds.progress import Interrupted
-from jobs.checkpoints import UnusableCheckpoint, load_checkpoint, save_checkpoint
+from jobs.checkpoints import (
+    UnusableCheckpoint,
+    load_checkpoint,
+    read_identity,
+    save_checkpoint,
+)
 from jobs.energy import EnergyMeter
 from jobs.lock import Lock, hold
 
@@ -141,6 +146,13 @@ class Work:
     def forget(self) -> None:
         """Remove the checkpoint, when the result is there."""
         self.checkpoint.unlink(missing_ok=True)
+
+
+def begun_on(output: Path) -> str | None:
+    """Return the device on which an earlier job began this work; None for none that says so."""
+    with suppress(FileNotFoundError, UnusableCheckpoint):
+        return read_identity(output.with_suffix(".checkpoint")).get("device")
+    return None
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dds.networks.denoisers import Denoiser, Normal
 from dds.sampling.compiling import compile_networks, worth_compiling
@@ -93,6 +94,8 @@ class Runner:
         for module in (*self._networks, self.denoiser):
             if isinstance(module, nn.Module):
                 module.to(self.device).eval()
+                if self._is_cuda:  # the order of memory that convolutions on tensor cores want
+                    convert_conv2d_weight_memory_format(module, torch.channels_last)
 
     @property
     def rows(self) -> int:
