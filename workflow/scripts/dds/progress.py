@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ class Progress:
         Write large numbers short, as 2.21G.
     parts : int, optional
         How many parts the work has, where they are reported as they are finished.
+    parts_done : int, optional
+        How many of them an earlier run had finished.
     part_unit : str, optional
         What the parts are, in the plural: ``"images"``.
     """
@@ -49,6 +53,7 @@ class Progress:
         log_interval: float = 30.0,
         scaled: bool = False,
         parts: int | None = None,
+        parts_done: int = 0,
         part_unit: str | None = None,
     ) -> None:
         from tqdm import tqdm  # Snakemake, which reads progress, does without
@@ -65,11 +70,13 @@ class Progress:
             bar_format=None if parts is None else "{desc}",
         )
         self.parts, self.part_unit = parts, part_unit
-        self.parts_done: int | None = None if parts is None else 0
+        self.parts_done = parts_done if parts is not None else None
         self.label, self.unit, self.total = label, unit, total
         self._scaled, self._log_interval = scaled, log_interval
         self._initial = self.done = done
         self._started = self._logged = time.monotonic()
+        #: What is being done before the next units come, as "compiling"; see `preparing`.
+        self.preparing: str | None = None
         # What came first, and when: what precedes it, as compiling, does not come again.
         self._first: tuple[int, float] | None = None
 
@@ -161,6 +168,19 @@ def clock(seconds: float) -> str:
 def current() -> Progress | None:
     """Return the work of this process that was begun last; None before the first."""
     return _current
+
+
+@contextmanager
+def preparing(what: str) -> Iterator[None]:
+    """Have it said, for the length of the block, what the current work waits for."""
+    work = _current
+    if work is not None:
+        work.preparing = what
+    try:
+        yield
+    finally:
+        if work is not None:
+            work.preparing = None
 
 
 class Interrupted(RuntimeError):

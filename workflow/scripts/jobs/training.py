@@ -68,7 +68,7 @@ class TrainingJob:
         self._provenance, self._identity, self._work = Provenance(), identity, work
         self._output = snakemake.output
         self.depends = depends = snakemake.params.depends
-        self.device = prepare_device(snakemake.config["device"], snakemake.threads)
+        self.device = prepare_device(snakemake.config["device"], snakemake.threads, stop=stop)
         self.train: Pack = read_pack(snakemake.input.train)
         self.validation: Pack = read_pack(snakemake.input.validation)
         name = snakemake.wildcards.weights

@@ -13,6 +13,9 @@ from study.study import Study
 PUBLISHED = Path("config", "literature", "published.csv")
 LINKS = PUBLISHED.with_name("logs.csv")
 
+#: Compiled networks, of all studies; not a result, and made again where it is missing.
+PROGRAMS = Path("results", ".programs")
+
 
 class Paths:
     """The files of a study.
