@@ -15,10 +15,11 @@ from paper.quantities import duration
 
 def table(estimates: list[Estimate]) -> str:
     """Lay estimates out, an experiment a line, with a line of totals."""
+    plans = list(dict.fromkeys([*ESTIMATED_PLANS, *(one.chosen for one in estimates)]))
     header = (
         f"{'experiment':<24}{'images':>8}{'samples':>16}{'PFLOP':>12}{'shards':>8}"
         f"{'h/shard':>9}{'counts MB':>11}{'unshared':>12}"
-        + "".join(f"{p:>12}" for p in ESTIMATED_PLANS)
+        + "".join(f"{Path(plan).stem:>12.11}" for plan in plans)
     )
     lines = [f"{'':88}GPU-hours", header]
     for one in estimates:
@@ -26,10 +27,7 @@ def table(estimates: list[Estimate]) -> str:
             f"{one.experiment:<24}{one.images:>8,}{one.samples:>16,}{one.flops / 1e15:>12,.3g}"
             f"{one.shards:>8,}{one.hours_a_shard:>9.3g}{one.disk_bytes / 1e6:>11.3g}"
             f"{one.gpu_hours_unshared:>12,.4g}"
-            + "".join(
-                f"{one.expected[plan]:>11,.4g}{'*' if plan == one.chosen else ' '}"
-                for plan in ESTIMATED_PLANS
-            )
+            + "".join(f"{hours(one, plan):>12}" for plan in plans)
         )
     lines.append(
         f"{'total':<24}{'':>8}{sum(e.samples for e in estimates):>16,}"
@@ -40,7 +38,14 @@ def table(estimates: list[Estimate]) -> str:
             f"{sum(e.expected[plan] for e in estimates):>11,.4g} " for plan in ESTIMATED_PLANS
         )
     )
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def hours(one: Estimate, plan: str) -> str:
+    """Return what a plan takes, marked where it is the one asked for; nothing if not estimated."""
+    if plan not in one.expected:
+        return ""
+    return f"{one.expected[plan]:,.4g}{'*' if plan == one.chosen else ' '}"
 
 
 def environment_bytes() -> int:
@@ -76,7 +81,7 @@ def main() -> None:
         f"""
 GPU-hours at {rate / 1e12:.1f} TFLOP/s: {arguments.gpu}, {source}.
 unshared: every classifier denoises for itself, n samples of every image. * marks the
-plan that the experiment asks for; curtailed and sequential are simulated on images as
+plan that the experiment asks for; plans that stop early are simulated on images as
 certain as those of the paper's Table 2, on the radii of the experiment."""
     )
     counts, software = sum(one.disk_bytes for one in estimates), environment_bytes()

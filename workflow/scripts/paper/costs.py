@@ -16,8 +16,6 @@ from dds.names import shard_names
 from dds.networks.schedules import build_schedule
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from dds.statistics.plans import Plan
 
 #: Of bfloat16's dense peak, what a GPU is assumed to reach on these networks.
@@ -236,6 +234,8 @@ def expected_samples(plan: Plan, sigma: float) -> float:
     import numpy as np
     from scipy.stats import norm
 
+    from dds.statistics.plans import simulate
+
     margins = MARGINS[min(MARGINS, key=lambda known: abs(np.log(known / sigma)))]
     radii, shares = zip(*margins, strict=True)
     random = np.random.default_rng(0)
@@ -245,20 +245,8 @@ def expected_samples(plan: Plan, sigma: float) -> float:
             label, margin = 1, 0.5
         else:  # np.interp wants rising shares
             label, margin = 0, np.interp(quantile, shares[::-1], radii[::-1])
-        drawn += plan.n0 + _simulate(plan, label, norm.cdf(margin), random)
+        drawn += plan.n0 + simulate(plan, label, norm.cdf(margin), random)
     return drawn / _SIMULATED_IMAGES
-
-
-def _simulate(plan: Plan, label: int, p: float, random: np.random.Generator) -> int:
-    """Draw from an image that is called class 0 with probability p, as its plan says."""
-    import numpy as np
-
-    selection, estimation = np.array([plan.n0, 0]), np.zeros(2, np.int64)
-    while (goal := plan.goal(label, selection, estimation)) > estimation.sum():
-        wanted = goal - int(estimation.sum())
-        hits = random.binomial(wanted, p)
-        estimation += (hits, wanted - hits)
-    return int(estimation.sum())
 
 
 def _plan(settings: Any, kind: str, sigma: float) -> Plan:
