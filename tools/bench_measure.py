@@ -161,7 +161,9 @@ def _train(row: Row, data: Data, settings: Settings, device: torch.device) -> di
     with contextlib.suppress(Interrupted):
         if entry["kind"] == "denoiser":
             flops = 3 * denoiser_flops(entry, data.shape)
-            train_denoiser(build_denoiser(entry), images, **how)
+            denoiser = build_denoiser(entry)
+            network = denoiser.network
+            train_denoiser(denoiser, images, **how)
         else:
             flops, corruption = 3 * classifier_flops(entry, data.shape), None
             if "finetune" in entry["weights"]:
@@ -170,9 +172,10 @@ def _train(row: Row, data: Data, settings: Settings, device: torch.device) -> di
                 corruption = denoised(_denoiser(before).to(device).eval(), SIGMA)
             labels = random.integers(0, len(entry["classes"]), len(images))
             classifier = build_classifier(entry)
+            network = classifier.network
             train_classifier(classifier, images, labels, corruption=corruption, **how)
     precision = arithmetic(recipe.precision, device)
-    return {"precision": precision, "batch_size": size, "compiled": False,
+    return {"precision": precision, "batch_size": size, "compiled": network._compiled_call_impl is not None,
             "flops_per_item": flops, "per_s": size * watch.iterations / watch.seconds}  # fmt: skip
 
 

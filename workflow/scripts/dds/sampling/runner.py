@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from dds.networks.compiling import compile_networks, worth_compiling
 from dds.networks.denoisers import Denoiser, Normal
-from dds.sampling.compiling import compile_networks, worth_compiling
 from dds.sampling.kernels import choose_precision, fastest_batch_size, inference, wait_for
 from dds.sampling.noise import NoiseSource, pad
 from dds.sampling.votes import Queue, Segment, length, places, split
@@ -58,7 +58,7 @@ class Runner:
     compiled : bool, optional
         Whether torch.compile makes one program of each network, run in batches of few
         shapes only. By default on a GPU, unless `deterministic`, of the networks that have
-        enough to do (`dds.sampling.compiling.worth_compiling`); False after `get_ready`
+        enough to do (`dds.networks.compiling.worth_compiling`); False after `get_ready`
         where none has, or where compiling failed.
 
     Attributes

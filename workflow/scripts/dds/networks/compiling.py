@@ -104,7 +104,12 @@ def compile_networks(networks: Sequence[nn.Module], run: Callable[[], None], *, 
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         logger.warning("torch.compile failed, going on without: %s", reason)
         for network in networks:
-            network._compiled_call_impl = None
+            undo_compilation(network)
         return False
     logger.info("compiled %s in %.1f s", what, time.monotonic() - started)
     return True
+
+
+def undo_compilation(network: nn.Module) -> None:
+    """Let a network run as it comes again."""
+    network._compiled_call_impl = None

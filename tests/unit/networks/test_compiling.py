@@ -8,11 +8,12 @@ from brightness import CLASSES, IMAGES, PLANS, count_votes, same, smoothed
 from torch import nn
 
 from dds import progress
+from dds.networks import compiling
+from dds.networks.compiling import compile_networks, flops_of, worth_compiling
 from dds.networks.denoisers import DiffusionDenoiser
 from dds.networks.schedules import cosine_schedule
 from dds.progress import Progress
-from dds.sampling import compiling, runner
-from dds.sampling.compiling import compile_networks, flops_of, worth_compiling
+from dds.sampling import runner
 
 PIXELS = 4  # of an image of `brightness`
 SAMPLES = IMAGES * (PLANS["fixed"]["n0"] + PLANS["fixed"]["n"])  # the most that are drawn
