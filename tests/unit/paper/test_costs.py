@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import costs
 from dds.networks.description import ClassifierKeys, DenoiserKeys
 from dds.statistics.plans import make_plan
 from paper.costs import (
@@ -151,6 +152,17 @@ def test_the_plan_that_is_asked_for_is_among_those_estimated(study, plan):
     assert tuple(one.expected) == ESTIMATED_PLANS
     assert one.expected["fixed"] == pytest.approx(one.gpu_hours)
     assert one.expected["sequential"] < one.expected["curtailed"] < one.expected["fixed"]
+
+
+def test_another_plan_that_is_asked_for_has_a_column(study):
+    asked, other = (estimate(study(**plan), 1e12)[0] for plan in ({"plan": "radius"}, {}))
+    assert tuple(asked.expected) == (*ESTIMATED_PLANS, "radius")
+    assert asked.expected["sequential"] < asked.expected["radius"] < asked.expected["fixed"]
+    header, first, second, total = costs.table([asked, other]).splitlines()[1:]
+    assert header.split()[-1] == "radius"
+    assert first.endswith("*")
+    assert len(second) < len(first)
+    assert len(total) < len(first)
 
 
 @pytest.mark.parametrize("sigma", MARGINS)
