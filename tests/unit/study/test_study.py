@@ -121,7 +121,7 @@ def test_every_table_and_figure_knows_how_its_experiments_are_sampled(name):
             settings = study.experiments[experiment]
             for key in ("images", "sigmas", "n0", "n", "alpha", "plan"):
                 assert facts[key] == getattr(settings, key)
-            assert facts["radii"] == getattr(settings, "radii", None)
+            assert facts["radii"] == settings.model_dump(mode="json").get("radii")
 
 
 def test_every_row_of_prior_work_cites_its_reference():

@@ -458,10 +458,9 @@ def expected_samples(plan: Plan, sigma: float, dataset: Any = None, classifiers:
     known = MARGINS.get(getattr(dataset, "source", ""), MARGINS["cifar10"])
     margins = known[min(known, key=lambda level: abs(np.log(level / sigma)))]
     drawn = np.sort(_draw(margins, plan))
-    # The largest of several independent courses is among the first k with probability
-    # (k / courses) ** classifiers.
-    shares = (np.arange(len(drawn) + 1) / len(drawn)) ** classifiers
-    return float(np.diff(shares) @ drawn)
+    # The longest of several independent courses is not among the first k of them with this chance.
+    longer = 1 - (np.arange(1, len(drawn)) / len(drawn)) ** classifiers
+    return float(drawn[0] + np.diff(drawn) @ longer)
 
 
 def _draw(margins: Sequence[tuple[float, float]], plan: Plan) -> list[int]:

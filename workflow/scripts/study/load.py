@@ -102,10 +102,10 @@ def like_of(study: str, root: Path) -> str | None:
 
 def _read_study(path: Path, file: str, root: Path) -> Any:
     """Return what a study file says, together with what it takes over from others."""
-    own, *others = (written for _, written in _chain(path, file, root))
-    for other in others:
-        own = _merged(other, own)
-    return own
+    *changes, whole = (written for _, written in _chain(path, file, root))
+    for change in reversed(changes):  # what is left out of one study may be in that below it
+        whole = _merged(whole, change)
+    return whole
 
 
 def _chain(path: Path, file: str, root: Path) -> list[tuple[Path, Any]]:
