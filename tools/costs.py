@@ -17,7 +17,6 @@ from paper.costs import (
     START_SECONDS,
     Estimate,
     Gpu,
-    Rate,
     estimate,
     read_rates,
     training_hours,
@@ -61,19 +60,17 @@ def table(study: Study, estimates: list[Estimate]) -> str:
 
 def basis(one: Estimate) -> str:
     """Say how much of an estimate's hours rests on measured rates."""
-    if one.measured == 1:
-        return "measured"
-    return f"{one.measured:.0%} measured" if one.measured else "assumed"
+    share = f"{one.measured:.0%}"
+    return {"100%": "measured", "0%": "assumed"}.get(share, f"{share} measured")
 
 
-def beside(studies: Iterable[Study], gpu: Gpu, rates: list[Rate]) -> str:
-    """Lay studies out beside each other, a study a line."""
+def beside(of_studies: Iterable[tuple[Study, list[Estimate]]], gpu: Gpu) -> str:
+    """Lay studies out beside each other, with their estimates, a study a line."""
     lines = [
         f"{'study':<24}{'plan':<24}{'precision':<11}{'samples':>10}{'shards':>8}"
         f"{'GPU-hours':>11}{'starts':>8}{'training':>10}{'all':>9}"
     ]
-    for study in studies:
-        estimates = estimate(study, gpu, rates)
+    for study, estimates in of_studies:
         of_sampling = sum(one.expected[one.chosen] for one in estimates)
         of_starts = sum(one.start_hours for one in estimates)
         of_training = training_hours(study, gpu)
@@ -91,9 +88,8 @@ def beside(studies: Iterable[Study], gpu: Gpu, rates: list[Rate]) -> str:
 
 
 def relatives(study: Study) -> Iterator[Study]:
-    """Yield a study and those that ship and are like it, or that it is like."""
+    """Yield the studies that ship and are like a study, or that it is like."""
     like = {name: like_of(name, ROOT) for name in shipped_studies(ROOT)}
-    yield study
     for name, other in like.items():
         if name != study.name and (other == study.name or like.get(study.name) == name):
             yield open_study(name)
@@ -136,10 +132,10 @@ GPU-hours of {name}: {f"measured where {RATES} has rates, " if rates else ""}{re
 unshared: every classifier denoises for itself, n samples of every image. * marks the
 plan that the experiment asks for, of which samples, PFLOP and h/shard are; curtailed and
 sequential are simulated on images as certain as those of the paper's Tables 2 and 4b, on
-the radii of the experiment. A shard takes {START_SECONDS:g} s to start, in h/shard and nowhere else."""
+the radii of the experiment. A shard takes {START_SECONDS:g} s to start, which h/shard has in it."""
     )
-    several = list(relatives(study))
-    print(f"\n{beside(several, gpu, rates)}\n")
+    others = [(other, estimate(other, gpu, rates)) for other in relatives(study)]
+    print(f"\n{beside([(study, estimates), *others], gpu)}\n")
     print("starts: of all shards; training: of the study's own models, at assumed rates.")
     counts, software = sum(one.disk_bytes for one in estimates), environment_bytes()
     print(f"disk: {counts / 1e9:.2g} GB of counts, beside {software / 1e9:.2g} GB of software")

@@ -574,7 +574,7 @@ ABOUT_DATA = {
     "cifar10.splits.valid": (10, "splits: valid is no split of CIFAR-10; allowed: train"),
     "cifar10.splits.validation": ({"every": 2}, "splits: validation is a number of images; every"),
     "cifar10.splits.test": ({"evry": 2}, "splits.test.evry: unknown key; did you mean every?"),
-    "cifar10.splits": ({"test": 10_001}, "splits: test is 10,001, more than the 10,000 test images"),
+    "cifar10.splits": ({"test": 10_001}, "splits: test is 10,001, more than the 10,000 test"),
     "cifar10.splits.train": (45_001, "splits: train and validation are 50,001 together, more than "
                                      "the 50,000 training images"),
     "imagenet.splits": ({"test": 50_001}, "splits: 50,001 images are more than the 50,000 that"),

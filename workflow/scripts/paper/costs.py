@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Of its dense peak, what a GPU is assumed to reach on networks of which nothing was measured.
 ASSUMED_UTILIZATION = 0.4
 
+_PRECISIONS = ("float32", "bfloat16")
+
 
 class Gpu(NamedTuple):
     """What a kind of GPU is assumed to reach on networks of which nothing was measured.
@@ -45,7 +47,7 @@ class Gpu(NamedTuple):
     @classmethod
     def of_rate(cls, flops: float, source: str) -> Gpu:
         """Return a GPU that is as fast in every precision."""
-        return cls(dict.fromkeys(("float32", "bfloat16"), flops), source)
+        return cls(dict.fromkeys(_PRECISIONS, flops), source)
 
 
 def _assumed(bfloat16: float, float32: float) -> Gpu:
@@ -150,7 +152,8 @@ def read_rates(path: str | Path) -> list[Rate]:
     Raises
     ------
     ValueError
-        In one line, if a GPU is not one of `GPUS` or a number is none or not positive.
+        In one line, if a GPU or a precision is none that is known, or a number is none or not
+        positive.
     """
     with Path(path).open(encoding="utf-8", newline="") as file:
         return [
@@ -160,8 +163,9 @@ def read_rates(path: str | Path) -> list[Rate]:
 
 
 def _read_rate(row: Mapping[str, str], where: str) -> Rate:
-    if row["gpu"] not in GPUS:
-        raise ValueError(f"{where}: gpu {row['gpu']} is none of {', '.join(GPUS)}")
+    for column, known in (("gpu", GPUS), ("precision", _PRECISIONS)):
+        if row[column] not in known:
+            raise ValueError(f"{where}: {column} {row[column]} is none of {', '.join(known)}")
     try:
         per_s, batch_size = float(row["per_s"]), int(row["batch_size"])
     except ValueError:
@@ -240,7 +244,8 @@ def estimate(study: Any, gpu: Gpu, rates: Sequence[Rate] = ()) -> list[Estimate]
     gpu : Gpu
         What networks of which nothing was measured are assumed to reach.
     rates : sequence of Rate, optional
-        What was measured on this GPU. A rate of several networks goes before those of each.
+        What was measured on this GPU. A rate of several networks goes before those of each, and
+        one holds for every model that is built as the named one is.
 
     Returns
     -------
@@ -366,11 +371,10 @@ def _work(settings: Any, study: Any, plan: str, sigma: float) -> _Work:
 
     A sample is denoised once, for as many classifiers as still want it.
     """
-    draws = partial(
-        expected_samples, _plan(settings, plan, sigma), sigma, study.datasets[settings.dataset]
-    )
-    samples = draws(classifiers=len(settings.classifiers))
-    return _Work(samples, _passes(settings, study, sigma, samples, draws()))
+    dataset = study.datasets[settings.dataset]
+    drawn = _courses(_plan(settings, plan, sigma), sigma, dataset)
+    samples = _mean_longest(drawn, len(settings.classifiers))
+    return _Work(samples, _passes(settings, study, sigma, samples, _mean_longest(drawn, 1)))
 
 
 def _unshared(settings: Any, study: Any, sigma: float) -> Mapping[_Network, float]:
@@ -453,14 +457,24 @@ def expected_samples(plan: Plan, sigma: float, dataset: Any = None, classifiers:
     >>> expected_samples(plan, sigma=0.25)
     1100.0
     """
+    return _mean_longest(_courses(plan, sigma, dataset), classifiers)
+
+
+def _courses(plan: Plan, sigma: float, dataset: Any) -> np.ndarray:
+    """Simulate how many samples a plan draws of each of some images, and sort these numbers."""
     import numpy as np
 
     known = MARGINS.get(getattr(dataset, "source", ""), MARGINS["cifar10"])
-    margins = known[min(known, key=lambda level: abs(np.log(level / sigma)))]
-    drawn = np.sort(_draw(margins, plan))
-    # The longest of several independent courses is not among the first k of them with this chance.
-    longer = 1 - (np.arange(1, len(drawn)) / len(drawn)) ** classifiers
-    return float(drawn[0] + np.diff(drawn) @ longer)
+    return np.sort(_draw(known[min(known, key=lambda level: abs(np.log(level / sigma)))], plan))
+
+
+def _mean_longest(courses: np.ndarray, several: int) -> float:
+    """Return the expected longest of several independent courses, given sorted ones."""
+    import numpy as np
+
+    # None of them is longer than the first k with probability (k / courses) ** several.
+    longer = 1 - (np.arange(1, len(courses)) / len(courses)) ** several
+    return float(courses[0] + np.diff(courses) @ longer)
 
 
 def _draw(margins: Sequence[tuple[float, float]], plan: Plan) -> list[int]:

@@ -263,7 +263,11 @@ def schemas() -> dict[str, dict[str, Any]]:
         "propertyNames": {"pattern": NAME},
         "additionalProperties": models,
     }
-    roots = {"config": parts[names[Config]], "study": _or_changes(parts[names[StudyKeys]]), "models": registry}
+    roots = {
+        "config": parts[names[Config]],
+        "study": _or_changes(parts[names[StudyKeys]]),
+        "models": registry,
+    }
     return {name: _whole(root, parts) for name, root in roots.items()}
 
 
