@@ -68,7 +68,7 @@ def beside(of_studies: Iterable[tuple[Study, list[Estimate]]], gpu: Gpu) -> str:
     """Lay studies out beside each other, with their estimates, a study a line."""
     lines = [
         f"{'study':<24}{'plan':<24}{'precision':<11}{'samples':>10}{'shards':>8}"
-        f"{'GPU-hours':>11}{'starts':>8}{'training':>10}{'all':>9}"
+        f"{'GPU-hours':>11}{'starts':>8}{'training':>10}{'all':>10}"
     ]
     for study, estimates in of_studies:
         of_sampling = sum(one.expected[one.chosen] for one in estimates)
@@ -82,7 +82,7 @@ def beside(of_studies: Iterable[tuple[Study, list[Estimate]]], gpu: Gpu) -> str:
             f"{study.name:<24}{plans:<24}{precisions:<11}"
             f"{metric(sum(one.expected_samples[one.chosen] for one in estimates)):>10}"
             f"{sum(one.shards for one in estimates):>8,}{of_sampling:>11,.4g}{of_starts:>8,.2g}"
-            f"{of_training:>10,.2g}{of_sampling + of_starts + of_training:>9,.4g}"
+            f"{of_training:>10,.2g}{of_sampling + of_starts + of_training:>10,.4g}"
         )
     return "\n".join(lines)
 

@@ -112,7 +112,7 @@ MARGINS: dict[str, dict[float, tuple[tuple[float, float], ...]]] = {
 #: The radii that plans decide where an experiment names none.
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
 
-_SIMULATED_IMAGES = 300
+_SIMULATED_IMAGES = 1000
 _BYTES_A_COUNT, _BYTES_A_SHARD = 3, 12_000  # compressed parquet; its fixed part and provenance
 
 #: Passes of training over an image: forward, and twice as much backward.
