@@ -20,7 +20,7 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
     { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
       --no-install-recommends $(1) > /dev/null; }
 
-.PHONY: help demo test test-conda test-slurm mutants browser lint format reference lock bench costs plan \
+.PHONY: help demo test test-conda test-slurm mutants browser lint format reference lock bench decisions costs plan \
     status report archive clean
 
 help: ## list the targets
@@ -93,9 +93,15 @@ reference: $(READY) ## write schemas and the reference of every key, after a cha
 lock: $(READY) ## pin dependencies again, after a change of pyproject.toml
 	$(BIN)/python tools/pin.py
 
-bench: $(READY) ## measure certification against the plain way (OFFICIAL=checkout of the authors' code), and scale
-	@$(BIN)/python tools/bench.py $(if $(OFFICIAL),--official $(OFFICIAL))
-	@$(BIN)/python tools/bench_scale.py
+bench: $(READY) ## measure networks, certifying, training, starts (ROWS="pair/* network/cifar10_vit" BUDGET=600), and scale
+	@$(BIN)/python tools/bench.py $(if $(ROWS),--rows $(foreach row,$(ROWS),'$(row)')) \
+	    $(if $(BUDGET),--budget $(BUDGET)) $(if $(OFFICIAL),--official $(OFFICIAL))
+	@$(if $(ROWS),,$(BIN)/python tools/bench_scale.py)
+
+decisions: $(READY) ## count decisions that precision and batch shapes change (EXPERIMENTS="denoised" IMAGES=100 SAMPLES=100)
+	@$(BIN)/python tools/decisions.py $(if $(STUDY),--study $(STUDY)) \
+	    $(if $(EXPERIMENTS),--experiments $(EXPERIMENTS)) \
+	    $(if $(IMAGES),--images $(IMAGES)) $(if $(SAMPLES),--samples $(SAMPLES))
 
 costs: $(READY) ## say what a study takes before it is run (STUDY=paper GPU=h100)
 	@$(BIN)/python tools/costs.py $(if $(STUDY),--study $(STUDY)) $(if $(GPU),--gpu $(GPU))
@@ -113,6 +119,6 @@ report: $(READY) ## build the HTML report of a finished study
 archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
 	@$(BIN)/python tools/archive.py $(STUDY)
 
-clean: ## remove the environment and caches; results stay
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .mutants
+clean: ## remove the environment, caches and compiled networks; results stay
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .mutants results/.programs
 	@echo "clean: done"

@@ -316,13 +316,15 @@ def working_line(record: Running) -> str:
     facts = []
     if record.waits_for:
         facts.append(f"waiting for {record.waits_for}")
+    elif record.preparing:
+        facts.append(f"{record.preparing}, {time.time() - record.started:.0f} s after its start")
     elif record.unit:
         share = f"{record.done / record.total:.0%}" if record.total else f"{record.done:,}"
         facts += [share, f"{record.rate or 0:,.0f} {record.unit}/s"]
         if record.seconds_left is not None:
             facts.append(f"{clock(record.seconds_left)} left")
     if record.device:
-        facts.append(f"on {record.device}")
+        facts.append(f"on {record.device}" + (f" ({record.gpu})" if record.gpu else ""))
     facts.append(processes.describe(vars(record)))
     title = f"{record.kind} {record.name}".strip()
     return f"{title}: {', '.join(facts)} (log: {record.log})"

@@ -21,7 +21,9 @@ MODULES = {
 }
 
 NUMBERS = {"numpy", "pandas", "scipy"}
-NETWORKS = {"torch", "torchvision", "timm", "transformers", "guided_diffusion", "safetensors"}
+NETWORKS = {
+    "torch", "triton", "torchvision", "timm", "transformers", "guided_diffusion", "safetensors",
+}  # fmt: skip
 #: What reaches outside: no module of the library does.
 OUTSIDE = {"snakemake", "papermill", "yaml", "requests", "urllib", "http", "socket"}
 
@@ -53,7 +55,7 @@ ROOMS = {
     "sampling": ("dds.sampling.*", "ground networks plans votes", {"numpy", "torch"}),
     "logs": ("dds.logs", "ground certificates accuracy", NUMBERS | {"pyarrow"}),
     "door": (
-        "dds.api dds.__main__",
+        "dds.api dds.__main__ dds.decisions",
         "ground bounds plans certificates accuracy networks sampling votes logs",
         NUMBERS | {"torch"},
     ),

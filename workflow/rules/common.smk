@@ -53,6 +53,7 @@ from snakemake.logging import logger
 # half the time.
 sys.modules.setdefault("rfc3987_syntax", None)
 
+from jobs.gpus import share_gpus
 from jobs.records import heed_records
 from jobs.site import give_resources
 from jobs.slurm import outlive_faults
@@ -90,6 +91,9 @@ onstart:
                 check_files_exist(dataset, STUDY)
     except StudyError as error:
         sys.exit(f"error: {error}")
+    if workflow.local_exec and CONFIG.device != "cpu":
+        if shared := share_gpus(workflow.scheduler):
+            logger.info(shared)
     TERMINAL.start(logger, len(workflow.dag))
 
 

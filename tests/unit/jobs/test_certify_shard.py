@@ -59,18 +59,51 @@ def depends_on(mean=0.3, **changes):
     } | changes  # fmt: skip
 
 
-def run_rule(folder, checkpoint_seconds, shard=SHARD, **changes):
-    """Run the rule's script as Snakemake does, and note how many samples it draws."""
-    from dds.progress import Progress
+def stand_in_for_a_compiler(works):
+    """Compile as on a GPU: note what is there from earlier jobs, and add to it; or fail."""
+    from dds.sampling import runner
+    from jobs import shard
 
-    advance = Progress.advance
+    make = shard.SmoothedClassifier
+
+    def smooth(*args, compiled, **options):
+        return make(*args, compiled=True if compiled is None else compiled, **options)
+
+    def compile_networks(networks, run, once):
+        folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+        with Path("found").open("a") as file:
+            file.write(f"{[path.name for path in folder.iterdir()]}\n")
+        (folder / "program").touch()
+        run()
+        return works
+
+    shard.SmoothedClassifier, runner.compile_networks = smooth, compile_networks
+    runner.Runner._begin_batch = lambda self: None  # it loads torch's compiler, for seconds
+
+
+def run_rule(folder, checkpoint_seconds, shard=SHARD, compiler_works=None, **changes):
+    """Run the rule's script as Snakemake does.
+
+    It notes how many samples it draws, and what device it asks for to go on with.
+    """
+    if compiler_works is not None:
+        stand_in_for_a_compiler(compiler_works)
+    from dds.progress import Progress
+    from jobs import shard as module
+
+    advance, prepare = Progress.advance, module.prepare_device
 
     def note(self, units, **options):
         with Path("drawn").open("a") as file:
             file.write(f"{units}\n")
         advance(self, units, **options)
 
-    Progress.advance = note
+    def begun(wanted, threads, *, stop, like):
+        with Path("devices").open("a") as file:
+            file.write(f"{like}\n")
+        return prepare(wanted, threads, stop=stop, like=like)
+
+    Progress.advance, module.prepare_device = note, begun
     os.chdir(folder)
     os.dup2(os.open("stderr", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), sys.stderr.fileno())
     snakemake = SimpleNamespace(
@@ -161,6 +194,7 @@ def test_an_undisturbed_shard_draws_each_sample_once(undisturbed):
     record = undisturbed.provenance()
     assert (record["samples"], record["samples_drawn"], record["starts"]) == (SAMPLES, SAMPLES, 1)
     assert record["images_done"] == IMAGES
+    assert record["compiled"] is False
     assert not (undisturbed.folder / f"{SHARD}.lock").exists()
     lines = (undisturbed.folder / "log").read_text().splitlines()
     assert f"computing on {undisturbed.provenance()['device']}" in lines[1]
@@ -203,6 +237,10 @@ def test_an_asked_stop_saves_what_a_far_checkpoint_has_not(shard):
     assert shard.stderr().startswith(f"certify_shard: stopped after {shard.saved()} samples")
     assert not (shard.folder / f"{SHARD}.parquet").exists()
     assert not (shard.folder / f"{SHARD}.lock").exists()
+    assert shard.finish() == 0
+    assert shard.drawn() == SAMPLES
+    first, second = (shard.folder / "devices").read_text().splitlines()
+    assert (first, second) == ("None", shard.provenance()["device"])
 
 
 def test_two_jobs_at_once_do_the_work_once(shard, undisturbed):
@@ -330,3 +368,41 @@ def test_a_read_only_folder_is_one_line(shard, read_only):
     assert shard.stderr().startswith("certify_shard: [Errno 30] Read-only file system: ")
     assert shard.stderr().count("\n") == 1
     assert not (shard.folder / "drawn").exists()
+
+
+def test_what_a_shard_compiles_the_next_one_finds(shard, undisturbed):
+    first = SHARD.replace("images_00000-00002", "images_00000-00000")
+    assert shard.finish(shard=first, compiler_works=True) == 0
+    assert shard.finish(compiler_works=True) == 0
+    assert (shard.folder / "found").read_text().splitlines() == ["[]", "['program']"]
+    assert len(list((shard.folder / "results/.programs").rglob("*.programs"))) == 1
+    assert shard.provenance()["compiled"] is True
+    assert_same_counts(shard, undisturbed)
+
+
+def begin(shard, *, compiler_works):
+    """Let a job draw some of the samples, and return how many."""
+    job = shard.start(compiler_works=compiler_works)
+    shard.wait_for(SAMPLES // 4, job)
+    os.kill(job.pid, signal.SIGTERM)
+    job.join()
+    assert 0 < shard.saved() < SAMPLES
+    return shard.saved()
+
+
+def test_a_shard_that_began_without_a_compiler_goes_on_without(shard):
+    begin(shard, compiler_works=False)
+    assert shard.finish(compiler_works=True) == 0
+    assert len((shard.folder / "found").read_text().splitlines()) == 1
+    assert shard.provenance()["compiled"] is False
+    assert shard.drawn() == SAMPLES
+
+
+def test_votes_of_compiled_networks_are_not_mixed_with_others(shard):
+    saved = begin(shard, compiler_works=True)
+    assert shard.finish(compiler_works=False) == 1
+    assert f"torch.compile failed here, and {SHARD}.checkpoint holds votes" in shard.stderr()
+    assert shard.saved() == saved
+    assert shard.finish(compiler_works=True) == 0
+    assert shard.provenance()["compiled"] is True
+    assert shard.provenance()["samples"] == shard.provenance()["samples_drawn"] == SAMPLES

@@ -7,6 +7,7 @@ import torch
 
 from jobs import device, running
 from jobs.device import allotted_gpus, device_name, prepare_device
+from jobs.gpus import Gpu
 
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE",
          "CUDA_VISIBLE_DEVICES")  # fmt: skip
@@ -18,6 +19,8 @@ def alone(monkeypatch):
     for name in SLURM:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(device, "claim_gpu", lambda **options: None)
     monkeypatch.setattr(running, "_facts", {})
     threads = torch.get_num_threads()
     yield
@@ -36,7 +39,53 @@ def test_the_device_is_said_in_log_and_record(caplog):
         chosen = prepare_device("auto", 1)
     assert chosen.type == "cpu"
     assert caplog.messages == [f"computing on {device_name(chosen)}"]
-    assert running._facts == {"device": device_name(chosen)}
+    assert running._facts == {"device": device_name(chosen), "gpu": None}
+
+
+@pytest.fixture
+def claims(monkeypatch):
+    """A GPU of this machine to claim, and what it was claimed with."""
+    claims = []
+
+    def claim(**options):
+        claims.append(options)
+        return Gpu("GPU-8932f937", "GPU 1", "NVIDIA H100")
+
+    monkeypatch.setattr(device, "claim_gpu", claim)
+    return claims
+
+
+def test_a_job_has_its_gpu_before_cuda_starts(monkeypatch, claims, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: len(claims) == 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda chosen: "NVIDIA H100")
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(*size))
+    with caplog.at_level(logging.INFO):
+        assert prepare_device("auto", 1, stop=bool, like="NVIDIA H100").type == "cuda"
+    assert claims == [{"stop": bool, "model": "NVIDIA H100"}]
+    assert caplog.messages == ["computing on NVIDIA H100, GPU 1"]
+    assert running._facts == {"device": "NVIDIA H100", "gpu": "GPU 1"}
+
+
+@pytest.mark.parametrize(("wanted", "built_for"), [("cpu", "13.0"), ("auto", None)])
+def test_no_gpu_is_claimed_that_would_not_be_used(monkeypatch, claims, wanted, built_for):
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+    assert prepare_device(wanted, 1).type == "cpu"
+    assert claims == []
+
+
+def test_a_gpu_that_torch_cannot_use_is_named_in_the_log(monkeypatch, claims, caplog):
+    monkeypatch.setattr(torch.cuda, "init", fail("The NVIDIA driver on your system is too old"))
+    assert prepare_device("auto", 1).type == "cpu"
+    (said,) = caplog.messages
+    assert said.endswith("cannot use GPU 1: The NVIDIA driver on your system is too old")
+    assert running._facts["gpu"] is None
+
+
+def test_one_gpu_too_old_for_this_torch_can_be_left_out(monkeypatch, claims):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: fail("no kernel image")())
+    with pytest.raises(ValueError, match="to leave out GPU 1, name others in CUDA_VISIBLE_DEVICES"):
+        prepare_device("auto", 1)
 
 
 ALLOTTED = [

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from dds import progress
-from dds.progress import Progress
+from dds.progress import Progress, preparing
 from jobs import running
 from jobs.running import note, progress_path, read_record, read_running, recorded
 
@@ -48,10 +48,13 @@ def test_a_job_says_what_it_is_and_how_far(log, monkeypatch):
         assert wait_until(log, lambda job: job.device == "a GPU").state == "waiting"
         note(waits_for=None)
         with Progress(100, "label", "samples", done=10) as work:
+            with preparing("compiling 2 networks"):
+                wait_until(log, lambda job: job.preparing == "compiling 2 networks")
             work.advance(10)
             work.advance(10, total=60)
             found = wait_until(log, lambda job: job.done == 30)
             assert (found.state, found.total, found.unit) == ("running", 60, "samples")
+            assert found.preparing is None
             assert found.seconds_left == pytest.approx(30 / found.rate, rel=0.01, abs=0.1)
         assert [job.pid for job in read_running(log.parents[3])] == [os.getpid()]
     assert list(log.parent.iterdir()) == []

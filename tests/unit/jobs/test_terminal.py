@@ -1,11 +1,16 @@
 """What a person sees while Snakemake works."""
 
 import io
+import json
 import logging
+import re
 
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from jobs import terminal
+from jobs.processes import this_process
+from jobs.running import Running, progress_path
 from jobs.terminal import Terminal, clock, joined, shortened
 
 
@@ -47,6 +52,29 @@ def test_the_line_names_what_runs_and_how_many_steps_are_done(logger):
     assert line.startswith("1/65 | 0:0")
     assert line.endswith(" certify_shard plain/0.25/images_00000-00049")
     assert line.count("certify_shard") == 1
+
+
+def test_a_job_that_compiles_says_so_and_since_when(logger, monkeypatch):
+    record = Running("certify_shard", "certify", "plain", "host", 1, None, None, 0.0,
+                     preparing="compiling 2 networks", unit="samples", done=0, total=9)  # fmt: skip
+    monkeypatch.setattr(terminal, "read_record", lambda path: record)
+    begin(logger, 1)
+    assert logger.terminal.line(200).startswith("0:00 compiling 2 networks, certify_shard plain/")
+
+
+@pytest.mark.parametrize(("facts", "line"), [
+    ({"device": "NVIDIA H100", "gpu": "GPU 3"}, "GPU 3: TIME {}"),
+    ({"waits_for": "a free GPU"}, "TIME {}, waiting for a free GPU"),
+    ({"gpu": "GPU 3", "waits_for": "process 5"}, "TIME {}, waiting for process 5"),
+    ({"device": "x86_64 CPU"}, "TIME {}"),
+])  # fmt: skip
+def test_the_line_says_which_gpu_a_job_has_or_what_it_waits_for(logger, tmp_path, facts, line):
+    log = tmp_path / "images_00000-00049.log"
+    fixed = {"rule": "certify_shard", "kind": "certify", "name": "plain", "started": 1.0}
+    progress_path(log).write_text(json.dumps(fixed | this_process() | facts))
+    begin(logger, 1, log=str(log))
+    shown = re.sub(r"\d+:\d\d", "TIME", logger.terminal.line(200))
+    assert shown == line.format("certify_shard plain/0.25/images_00000-00049")
 
 
 def test_a_job_that_failed_runs_no_more(logger):

@@ -8,7 +8,7 @@ import pytest
 
 from dds.progress import Interrupted
 from jobs.lock import Locked
-from jobs.work import resume
+from jobs.work import begun_on, resume
 
 IDENTITY = {"sigma": 0.25, "models": {"unet": {"std": [0.5]}}}
 
@@ -35,6 +35,19 @@ def test_the_state_of_the_last_job_is_gone_on_from(begin):
         assert work.state == b"half"
         assert work.earlier("iterations") == 5
         assert work.record()["starts"] == 2
+
+
+def test_the_device_that_work_was_begun_on_is_known_before_it_goes_on(begin, tmp_path):
+    output = tmp_path / "result.pt"
+    assert begun_on(output) is None
+    with begin(IDENTITY | {"device": "NVIDIA H100"}) as work:
+        work.save(b"half")
+    assert begun_on(output) == "NVIDIA H100"
+    with begin() as work:
+        work.save(b"half")
+    assert begun_on(output) is None
+    output.with_suffix(".checkpoint").write_bytes(b"PK")
+    assert begun_on(output) is None
 
 
 def test_time_adds_up_over_jobs(begin):

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from dds.sampling import kernels
-from dds.sampling.kernels import choose_precision, compile_networks, fastest_batch_size, inference
+from dds.sampling.kernels import choose_precision, fastest_batch_size, inference
 
 
 class Attention(nn.Module):
@@ -73,17 +73,3 @@ def test_batch_size_stops_where_nothing_is_gained_or_memory_ends(monkeypatch):
     assert fastest_batch_size(lambda size: run(size, 10, 50)) == 32
     with pytest.raises(torch.OutOfMemoryError):
         fastest_batch_size(lambda size: run(size, 10, 0))
-
-
-def test_a_failed_compilation_leaves_the_network_usable(caplog):
-    network, calls = nn.Linear(2, 2), []
-
-    def run():
-        calls.append(network._compiled_call_impl)
-        raise RuntimeError("no compiler")
-
-    assert not compile_networks([network], run, once=True)
-    assert "no compiler" in caplog.text
-    assert calls[0] is not None
-    assert network(torch.zeros(1, 2)).shape == (1, 2)
-    assert network._compiled_call_impl is None

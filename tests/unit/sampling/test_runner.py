@@ -76,6 +76,15 @@ def test_compiled_networks_see_four_shapes_and_count_the_same(plan, monkeypatch)
     assert {size for spy in spies.values() for size in spy.sizes} <= {20, 40, 60, 80}
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_compiled_classifier_that_is_alone_sees_one_shape(plan, monkeypatch):
+    monkeypatch.setattr(runner, "compile_networks", lambda networks, run, once: True)
+    spies = {"lax": Spy(0.45, 0.55)}
+    votes = count_votes(smoothed(plan, spies, batch_size=80, compiled=True))
+    assert same(votes, count_votes(smoothed(plan, {"lax": CLASSIFIERS["lax"]})))
+    assert set(spies["lax"].sizes) == {80}
+
+
 class Unet(nn.Module):
     """Sees noise everywhere."""
 

@@ -6,11 +6,12 @@ import pytest
 
 import archive
 import costs
+import decisions
 import demo
 import project
 import status
 
-TOOLS = [status, costs, archive, demo]
+TOOLS = [status, costs, archive, demo, decisions]
 BROKEN = {
     "": "is empty",
     "[]": "a list is not a mapping of keys to values",

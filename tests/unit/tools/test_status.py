@@ -119,7 +119,7 @@ def test_a_plan_that_stops_early_is_reckoned_by_what_it_took(results):
 
 RECORD = {
     "rule": "certify_shard", "kind": "certify", "name": f"e sigma 0.25 {NAMES[1]}",
-    "started": 1.0, "device": "NVIDIA H100",
+    "started": 1.0, "device": "NVIDIA H100", "gpu": "GPU 3",
 }  # fmt: skip
 COUNTED = {"unit": "samples", "done": 500, "total": 2000, "rate": 10.0, "seconds_left": 150.0}
 
@@ -130,8 +130,9 @@ def test_a_running_job_is_shown_by_its_record(results):
     shown = results.shown()
     (line,) = after("running:", shown)
     assert line == (
-        f"  certify e sigma 0.25 {NAMES[1]}: 25%, 10 samples/s, 2 min left, on NVIDIA H100, "
-        f"process {os.getpid()} on {socket.gethostname()} (log: {results.logs / NAMES[1]}.log)"
+        f"  certify e sigma 0.25 {NAMES[1]}: 25%, 10 samples/s, 2 min left, "
+        f"on NVIDIA H100 (GPU 3), process {os.getpid()} on {socket.gethostname()} "
+        f"(log: {results.logs / NAMES[1]}.log)"
     )
     # four shards of 2,000 samples, and 1,500 of this one
     assert " ".join(shown[3].split()) == "e 0.25 0/100 10 1 16 min left at this rate"
@@ -142,7 +143,7 @@ def test_jobs_that_start_are_not_nothing(results):
     shown = results.shown()
     assert shown[0].endswith(" 0 samples/s, 1 starting")
     (line,) = after("starting:", shown)
-    assert line.startswith(f"  certify e sigma 0.25 {NAMES[1]}: on NVIDIA H100, process ")
+    assert line.startswith(f"  certify e sigma 0.25 {NAMES[1]}: on NVIDIA H100 (GPU 3), process ")
     assert "ended unfinished, to be started again:" not in shown
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ class Progress:
         self._scaled, self._log_interval = scaled, log_interval
         self._initial = self.done = done
         self._started = self._logged = time.monotonic()
+        #: What is being done before the next units come, as "compiling"; see `preparing`.
+        self.preparing: str | None = None
         # What came first, and when: what precedes it, as compiling, does not come again.
         self._first: tuple[int, float] | None = None
 
@@ -124,6 +128,19 @@ class Progress:
 def current() -> Progress | None:
     """Return the work of this process that was begun last; None before the first."""
     return _current
+
+
+@contextmanager
+def preparing(what: str) -> Iterator[None]:
+    """Have it said, for the length of the block, what the current work waits for."""
+    work = _current
+    if work is not None:
+        work.preparing = what
+    try:
+        yield
+    finally:
+        if work is not None:
+            work.preparing = None
 
 
 class Interrupted(RuntimeError):

@@ -109,6 +109,12 @@ def read_progress(path: str | Path) -> dict[str, Any]:
         return _parse(file.readline(), path)["progress"]
 
 
+def read_identity(path: str | Path) -> dict[str, Any]:
+    """Read what the work of a checkpoint depends on; otherwise like `read_progress`."""
+    with Path(path).open("rb") as file:
+        return _parse(file.readline(), path)["identity"]
+
+
 def _parse(line: bytes, path: str | Path) -> dict[str, Any]:
     try:
         head = json.loads(line)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from jobs.gpus import Gpu, claim_gpu
 from jobs.running import note
 
 _log = logging.getLogger("device")
@@ -19,8 +20,16 @@ _log = logging.getLogger("device")
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 
 
-def prepare_device(wanted: str, threads: int) -> torch.device:
+def prepare_device(
+    wanted: str,
+    threads: int,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    like: str | None = None,
+) -> torch.device:
     """Choose the device, settle how it computes, and say which it is in log and record.
+
+    A GPU is this job's alone (`jobs.gpus.claim_gpu`); where none is free, the job waits.
 
     Parameters
     ----------
@@ -29,6 +38,11 @@ def prepare_device(wanted: str, threads: int) -> torch.device:
     threads : int
         CPU threads for torch. Sums in another number of threads round otherwise,
         so results repeat with the same number only.
+    stop : callable, optional
+        Asked while the job waits for a GPU; when true, the wait ends.
+    like : str, optional
+        What `device_name` said of the device that the work was begun on: of GPUs of several
+        models, one of that model is taken.
 
     Returns
     -------
@@ -36,15 +50,21 @@ def prepare_device(wanted: str, threads: int) -> torch.device:
 
     Raises
     ------
+    Interrupted
+        If the wait for a GPU was stopped.
     ValueError
         If a GPU is wanted, or SLURM has allotted one to this job and ``"auto"`` is wanted,
         and torch can use none: hours on a CPU are no substitute for what was asked for.
     """
     torch.set_num_threads(threads)
     _keep_freed_memory()
-    device = torch.device("cpu" if wanted == "cpu" else _gpu_or_cpu(wanted))
-    _log.info("computing on %s", device_name(device))
-    note(device=device_name(device))
+    # CUDA must not have started before: it looks once at which GPUs it may use.
+    uses_cuda = wanted != "cpu" and torch.version.cuda
+    gpu = claim_gpu(stop=stop, model=like) if uses_cuda else None
+    device = torch.device("cpu" if wanted == "cpu" else _gpu_or_cpu(wanted, gpu))
+    label = gpu.label if gpu and device.type == "cuda" else None
+    _log.info("computing on %s", ", ".join(filter(None, (device_name(device), label))))
+    note(device=device_name(device), gpu=label)
     return device
 
 
@@ -60,10 +80,12 @@ def allotted_gpus() -> str | None:
     return None
 
 
-def _gpu_or_cpu(wanted: str) -> str:
+def _gpu_or_cpu(wanted: str, gpu: Gpu | None) -> str:
+    torch_here = f"torch {torch.__version__}"
     if torch.cuda.is_available():
         if problem := _problem(lambda: torch.zeros(1, device="cuda").add(1).item()):
-            raise ValueError(f"torch {torch.__version__} cannot use the GPU here: {problem}")
+            cure = f"; to leave out {gpu.label}, name others in CUDA_VISIBLE_DEVICES" if gpu else ""
+            raise ValueError(f"{torch_here} cannot use the GPU here: {problem}{cure}")
         return "cuda"
     asked = "device: cuda" if wanted == "cuda" else None
     if allotted := allotted_gpus():
@@ -71,9 +93,11 @@ def _gpu_or_cpu(wanted: str) -> str:
     if asked:
         problem = _problem(torch.cuda.init)
         raise ValueError(
-            f"{asked}, but torch {torch.__version__} finds no usable GPU: {problem}; "
+            f"{asked}, but {torch_here} finds no usable GPU: {problem}; "
             "mend that, or set device: cpu (allowed: auto, cpu, cuda)"
         )
+    if gpu:
+        _log.warning("%s cannot use %s: %s", torch_here, gpu.label, _problem(torch.cuda.init))
     return "cpu"
 
 

@@ -46,7 +46,7 @@ class Provenance:
             "commit": _commit(),
             "versions": _versions(),
             "host": platform.node(),
-            "processor": _processor(),
+            "processor": processor(),
         }
 
     def finish(self, **facts: Any) -> dict[str, Any]:
@@ -197,7 +197,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return what this machine's processor calls itself."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

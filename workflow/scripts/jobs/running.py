@@ -50,8 +50,12 @@ class Running:
         When, in seconds since 1970.
     device : str or None
         What the networks run on; None until it is chosen, and where there are none.
+    gpu : str or None
+        Which of the machine's GPUs that is, as ``GPU 0``; None where the job claimed none.
     waits_for : str or None
-        Who holds the lock that the job waits for.
+        Who holds the lock that the job waits for; ``a free GPU``, if it waits for that.
+    preparing : str or None
+        What the job does before it counts on, as ``compiling 2 networks``.
     unit : str or None
         What is counted, as ``samples``; None while the job starts.
     done : int or None
@@ -74,7 +78,9 @@ class Running:
     started: float
     pid_namespace: str | None = None
     device: str | None = None
+    gpu: str | None = None
     waits_for: str | None = None
+    preparing: str | None = None
     unit: str | None = None
     done: int | None = None
     total: int | None = None
@@ -147,7 +153,7 @@ def read_running(logs: str | Path) -> list[Running]:
 
 
 def note(**facts: Any) -> None:
-    """Say a fact of this job: its ``device``, or what it ``waits_for``."""
+    """Say a fact of this job: its ``device`` and ``gpu``, or what it ``waits_for``."""
     _facts.update(facts)
 
 
@@ -208,6 +214,7 @@ def _amounts() -> dict[str, Any]:
         return {}
     rate, left = progress.rate, progress.seconds_left
     return {
+        "preparing": progress.preparing,
         "unit": progress.unit,
         "done": progress.done,
         "total": progress.total,

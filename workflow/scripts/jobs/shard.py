@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from jobs.device import device_name, prepare_device
 from jobs.energy import EnergyMeter
 from jobs.job import defer_signals
 from jobs.models import load_classifier, load_denoiser
+from jobs.programs import kept_programs
 from jobs.provenance import Provenance
-from jobs.work import Work, resume
+from jobs.work import Work, begun_on, resume
+from study.paths import PROGRAMS
 
 _log = logging.getLogger("shard")
 
@@ -97,6 +100,8 @@ class ShardVotes:
     ----------
     votes : Votes
         To be counted into.
+    compiled : bool or None
+        Whether compiled networks drew the votes; None where that is not known yet.
     """
 
     def __init__(
@@ -108,8 +113,11 @@ class ShardVotes:
         metadata: Mapping[str, Any],
     ) -> None:
         self._work, self.votes = work, votes
+        self.compiled: bool | None = None
+        self._is_mixed = False
         if kept := work.take_up(_read_votes):
             self.votes = kept
+            self.compiled = work.earlier("compiled") if kept.samples else None
             _log.info("going on after %d samples", self.votes.samples)
         else:
             _take_over(votes, work.output, images, classifiers, metadata)
@@ -121,19 +129,39 @@ class ShardVotes:
         """Whether no image wants another sample."""
         return not any(self.votes.wanting(row).size for row in range(len(self.votes.goals)))
 
+    def note_compiled(self, compiled: bool) -> None:
+        """Say, after the first batch, whether this job's networks are compiled.
+
+        Raises
+        ------
+        ValueError
+            If they are not, and those of earlier jobs were: an image's votes are of one
+            function. The batch is not saved.
+        """
+        self._is_mixed = self.compiled is True and not compiled
+        if self._is_mixed:
+            raise ValueError(
+                f"torch.compile failed here, and {self._work.checkpoint} holds votes of compiled "
+                "networks; run the job where it works, or remove the file to start over"
+            )
+        self.compiled = compiled
+
     def record(self) -> dict[str, Any]:
         """Return how far all jobs together have come, and how fast this one is.
 
         Returns
         -------
         dict
-            ``images_done``; ``samples``, the votes there are; ``samples_per_second`` of
-            this job; ``samples_drawn`` of all jobs; and the facts of `Work.record`.
+            ``compiled``; ``images_done``; ``samples``, the votes there are;
+            ``samples_per_second`` of this job; ``samples_drawn`` of all jobs; and the facts of
+            `Work.record`.
         """
         return self._work.record(**self._facts())
 
     def save(self) -> None:
         """Write the checkpoint; see `Work.save`."""
+        if self._is_mixed:
+            return
         self._work.save(self._state(), **self._facts())
 
     def save_sometimes(self) -> None:
@@ -145,6 +173,7 @@ class ShardVotes:
         drawn = self.votes.samples - self._resumed
         rows = range(len(self.votes.goals))
         return {
+            "compiled": self.compiled,
             "images_done": sum(not self.votes.wanting(row).size for row in rows),
             "samples": self.votes.samples,
             "samples_per_second": round(drawn / max(self._work.seconds, 1e-9), 1),
@@ -221,7 +250,13 @@ class ShardJob:
     def __init__(self, snakemake: Any, stop: Callable[[], bool]) -> None:
         self._snakemake, self._stop, self._provenance = snakemake, stop, Provenance()
         self._depends = depends = snakemake.params.depends
-        self.device = prepare_device(snakemake.config["device"], snakemake.threads)
+        self.output = Path(snakemake.output.counts)
+        self.device = prepare_device(
+            snakemake.config["device"],
+            snakemake.threads,
+            stop=stop,
+            like=begun_on(self.output),
+        )
         self._shard, self._images = (
             snakemake.wildcards.shard,
             shard_range(snakemake.wildcards.shard),
@@ -229,7 +264,6 @@ class ShardJob:
         self._sigma = float(snakemake.wildcards.sigma)
         self._plan = make_plan(depends, self._sigma)
         self._pack = self._read_pack(snakemake.input.pack)
-        self.output = Path(snakemake.output.counts)
         self.metadata = {
             "protocol": depends["protocol"],
             "study": self.output.parts[1],
@@ -286,20 +320,27 @@ class ShardJob:
 
     def _count_votes(self, kept: ShardVotes) -> dict[str, Any]:
         """Sample the images, with a checkpoint now and then and at the end."""
-        smoothed, experiment = self._smooth(), self.metadata["experiment"]
-        label = f"certify {experiment} sigma {self._sigma:g} {self._shard}"
+        # One shard, one function: what was begun without a compiler goes on without.
+        smoothed = self._smooth(compiled=False if kept.compiled is False else None)
+        label = f"certify {self.metadata['experiment']} sigma {self._sigma:g} {self._shard}"
 
         def whole() -> int | None:
             return expected_samples(kept.votes, self._plan.n0, self._plan.n)
 
-        with Progress(whole(), label, "samples", done=kept.votes.samples) as progress:
+        def after_batch(votes: Votes) -> None:
+            if progress.done == started:
+                kept.note_compiled(smoothed.runner.compiled)
+                save_programs()
+            progress.advance(votes.samples - progress.done, total=whole())
+            if self._stop():
+                raise Interrupted(f"stopped after {progress.done} samples, which are saved")
+            kept.save_sometimes()
 
-            def after_batch(votes: Votes) -> None:
-                progress.advance(votes.samples - progress.done, total=whole())
-                if self._stop():
-                    raise Interrupted(f"stopped after {progress.done} samples, which are saved")
-                kept.save_sometimes()
-
+        started = kept.votes.samples
+        with (
+            Progress(whole(), label, "samples", done=started) as progress,
+            self._kept_programs(smoothed) as save_programs,
+        ):
             try:
                 smoothed.count_votes(
                     self._pack.pixels(self._images),
@@ -311,9 +352,24 @@ class ShardJob:
                 )
             finally:
                 kept.save()
+            save_programs()
         return {"batch_size": smoothed.batch_size}
 
-    def _smooth(self) -> SmoothedClassifier:
+    def _kept_programs(
+        self, smoothed: SmoothedClassifier
+    ) -> AbstractContextManager[Callable[[], None]]:
+        """Let the networks be compiled from what other jobs kept; gives what keeps more."""
+        if not smoothed.runner.compiled:
+            return nullcontext(lambda: None)
+        models = self._depends["models"]
+        networks = {
+            "descriptions": [model["description"] for model in models.values()],
+            "precision": self.metadata["precision"],
+            "batch_size": self._snakemake.params.batch_size,
+        }
+        return kept_programs(PROGRAMS, self.device, networks)
+
+    def _smooth(self, *, compiled: bool | None) -> SmoothedClassifier:
         """Return the experiment's smoothed classifiers, with their weights."""
         depends, inputs = self._depends, self._snakemake.input
         models, denoiser = depends["models"], NoDenoiser()
@@ -333,6 +389,7 @@ class ShardJob:
             noise=depends["noise"],
             precision=self.metadata["precision"],
             device=self.device,
+            compiled=compiled,
         )
 
     @property

@@ -40,9 +40,14 @@ class Started:
     def __str__(self) -> str:
         record = read_record(progress_path(self.log)) if self.log else None
         waiting = f", waiting for {record.waits_for}" if record and record.waits_for else ""
+        gpu = f"{record.gpu}: " if record and record.gpu and not waiting else ""
         so_far = clock(time.monotonic() - self.at)
+        if record and record.preparing:
+            so_far += f" {record.preparing},"
+        elif record and record.unit:
+            so_far = progress(record)
         # What changes comes first: a name may be cut where the line ends.
-        return f"{progress(record) if record and record.unit else so_far} {self.name}{waiting}"
+        return f"{gpu}{so_far} {self.name}{waiting}"
 
 
 class Terminal(logging.Filter):

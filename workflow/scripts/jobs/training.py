@@ -6,7 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from dds.networks.weights import save_weights
 from dds.seeds import stream_seed
 from jobs.device import device_name, prepare_device
 from jobs.job import defer_signals
+from jobs.programs import kept_programs
 from jobs.provenance import Provenance
 from jobs.work import Work, resume
+from study.paths import PROGRAMS
 
 _log = logging.getLogger("training")
 
@@ -68,7 +70,7 @@ class TrainingJob:
         self._provenance, self._identity, self._work = Provenance(), identity, work
         self._output = snakemake.output
         self.depends = depends = snakemake.params.depends
-        self.device = prepare_device(snakemake.config["device"], snakemake.threads)
+        self.device = prepare_device(snakemake.config["device"], snakemake.threads, stop=stop)
         self.train: Pack = read_pack(snakemake.input.train)
         self.validation: Pack = read_pack(snakemake.input.validation)
         name = snakemake.wildcards.weights
@@ -88,6 +90,12 @@ class TrainingJob:
         """Return a classifier's accuracy on the validation images, corrupted as in training."""
         images, labels = self.validation.images, self.validation.labels
         return accuracy(classifier, images, labels, corruption=corruption, device=self.device)
+
+    def kept_programs(self) -> AbstractContextManager[Callable[[], None]]:
+        """Let the network be compiled from what other jobs kept; gives what keeps more."""
+        if self.device.type != "cuda":
+            return nullcontext(lambda: None)
+        return kept_programs(PROGRAMS, self.device, {"trained": self.depends})
 
     def finish(self, network: torch.nn.Module, **facts: Any) -> None:
         """Write the weights and where they come from."""
@@ -128,7 +136,10 @@ def training(snakemake: Any) -> Iterator[TrainingJob | None]:
             _log.info("%s is what is wanted; it is kept", snakemake.output.weights)
             yield None
         else:
-            yield TrainingJob(snakemake, work, identity, stop)
+            job = TrainingJob(snakemake, work, identity, stop)
+            with job.kept_programs() as save:
+                yield job
+                save()
 
 
 def _is_right(output: Any, identity: dict[str, Any]) -> bool:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dds.files import remove_leftovers
 from dds.progress import Interrupted
-from jobs.checkpoints import UnusableCheckpoint, load_checkpoint, save_checkpoint
+from jobs.checkpoints import (
+    UnusableCheckpoint,
+    load_checkpoint,
+    read_identity,
+    save_checkpoint,
+)
 from jobs.energy import EnergyMeter
 from jobs.lock import Lock, hold
 
@@ -30,7 +35,9 @@ class Work:
     Attributes
     ----------
     output : Path
-        The result; the checkpoint lies beside it.
+        The result.
+    checkpoint : Path
+        Where its state is kept, beside it.
     state : bytes or None
         What an earlier job left; None where this one starts.
     """
@@ -45,11 +52,11 @@ class Work:
     ) -> None:
         self.output = output
         self.state: bytes | None = None
-        self._checkpoint = output.with_suffix(".checkpoint")
+        self.checkpoint = output.with_suffix(".checkpoint")
         self._identity, self._lock, self._every, self._meter = identity, lock, every, meter
         self._earlier: dict[str, Any] = {}
         try:
-            if found := load_checkpoint(self._checkpoint, identity):
+            if found := load_checkpoint(self.checkpoint, identity):
                 self.state, self._earlier = found
         except UnusableCheckpoint as reason:
             _log.warning("%s; the work starts over", reason)
@@ -68,7 +75,7 @@ class Work:
         except Exception as error:  # of whatever kind
             reason = " ".join(str(error).split()) or type(error).__name__
             _log.warning(
-                "checkpoint %s cannot be read (%s); the work starts over", self._checkpoint, reason
+                "checkpoint %s cannot be read (%s); the work starts over", self.checkpoint, reason
             )
             self.state, self._earlier = None, {}
             return None
@@ -123,10 +130,10 @@ class Work:
         self._lock.verify()
         self._saved = time.monotonic()
         try:
-            save_checkpoint(self._checkpoint, state, self._identity, self.record(**facts))
+            save_checkpoint(self.checkpoint, state, self._identity, self.record(**facts))
         except OSError as error:
             raise OSError(
-                f"cannot write {self._checkpoint}: {error.strerror}; the last one is kept"
+                f"cannot write {self.checkpoint}: {error.strerror}; the last one is kept"
             ) from error
 
     def save_if_possible(self, state: bytes, **facts: Any) -> None:
@@ -138,7 +145,14 @@ class Work:
 
     def forget(self) -> None:
         """Remove the checkpoint, when the result is there."""
-        self._checkpoint.unlink(missing_ok=True)
+        self.checkpoint.unlink(missing_ok=True)
+
+
+def begun_on(output: Path) -> str | None:
+    """Return the device on which an earlier job began this work; None for none that says so."""
+    with suppress(FileNotFoundError, UnusableCheckpoint):
+        return read_identity(output.with_suffix(".checkpoint")).get("device")
+    return None
 
 
 @contextmanager

@@ -15,6 +15,9 @@ LINKS = PUBLISHED.with_name("logs.csv")
 #: How fast networks were on GPUs, in the same folder; config/README.md describes the columns.
 RATES = Path("config", "rates.csv")
 
+#: Compiled networks, of all studies; not a result, and made again where it is missing.
+PROGRAMS = Path("results", ".programs")
+
 
 class Paths:
     """The files of a study.

@@ -63,10 +63,25 @@ class Classifier(nn.Module):
         Tensor, shape (batch, classes)
             Logits.
         """
-        size = (self.size, self.size)
-        if self.size is not None and images.shape[-2:] != size:
-            images = functional.interpolate(images, size=size, mode="bicubic", antialias=True)
+        if self.size is not None and images.shape[-2:] != (self.size, self.size):
+            images = _resize(images, self.size)
         return logits_of(self.network((images - self.mean) / self.std))
+
+
+def _resize(images: Tensor, size: int) -> Tensor:
+    """Resize images bicubically, with antialiasing, as two products with fixed matrices.
+
+    Interpolation is linear in rows and in columns. As products it takes the networks' precision
+    and their kernels; PyTorch's own works in float32, at a third of the time of a ViT.
+    """
+
+    def interpolation(length: int) -> Tensor:
+        unit = torch.eye(length, device=images.device)[None, None]
+        weights = functional.interpolate(unit, (size, length), mode="bicubic", antialias=True)
+        return weights[0, 0].to(images.dtype)
+
+    height, width = images.shape[-2:]
+    return interpolation(height) @ images @ interpolation(width).T
 
 
 def logits_of(answer: Any) -> Any:

@@ -18,6 +18,12 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dds.networks.classifiers import Classifier
+from dds.networks.compiling import (
+    WORTH_COMPILING,
+    compile_networks,
+    flops_of,
+    undo_compilation,
+)
 from dds.networks.denoisers import Denoiser, DiffusionDenoiser
 from dds.progress import Interrupted, Progress
 from dds.seeds import stream_seed
@@ -360,7 +366,7 @@ def _fit(
 ) -> None:
     """Minimise a loss of (image indices, generator) over a network's weights."""
     network.to(device).train()
-    optimizer = _build_optimizer(network, recipe)
+    optimizer = _build_optimizer(network, recipe, device)
     average = (
         AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
         if recipe.ema
@@ -368,6 +374,13 @@ def _fit(
     )
     parts = {"network": network, "optimizer": optimizer} | ({"average": average} if average else {})
     start = _restore(parts, resume)
+    generator, indices = torch.Generator(device), torch.arange(recipe.batch_size) % images
+
+    def try_out() -> None:
+        with _precision(recipe, device):
+            loss(indices.to(device), generator).backward()
+
+    _compile_if_worth_it(network, try_out, recipe.iterations - start, device)
     with Progress(recipe.iterations, label, "iterations", done=start) as progress:
         for iteration in range(start, recipe.iterations):
             generator = torch.Generator(device)
@@ -376,9 +389,7 @@ def _fit(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * _warm_cosine(iteration / recipe.iterations)
             indices = _batch_indices(images, recipe.batch_size, iteration, seed, label).to(device)
-            with torch.autocast(
-                torch.device(device).type, torch.bfloat16, enabled=recipe.precision == "bfloat16"
-            ):
+            with _precision(recipe, device):
                 value = loss(indices, generator)
             optimizer.zero_grad()
             value.backward()
@@ -390,11 +401,36 @@ def _fit(
                 _save_sometimes(parts, iteration + 1, resume, label)
     if average is not None:
         network.load_state_dict(average.module.state_dict())
+    undo_compilation(network)
     network.eval()
 
 
-def _build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _precision(recipe: Recipe, device: str | torch.device) -> torch.autocast:
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+
+
+def _compile_if_worth_it(
+    network: nn.Module, try_out: Callable[[], None], iterations: int, device: str | torch.device
+) -> None:
+    """Compile a network that has much to do on a GPU; `try_out` is a step that changes nothing."""
+    if torch.device(device).type != "cuda":
+        return
+    statistics = [buffer.clone() for buffer in network.buffers()]
+    # Backward passes do twice the FLOP of forward ones, and take as long again to compile.
+    (flops,) = flops_of([network], try_out)
+    if 3 * flops * iterations >= 10 * WORTH_COMPILING:
+        compile_networks([network], try_out, once=False)
+    network.zero_grad()
+    for buffer, value in zip(network.buffers(), statistics, strict=True):
+        buffer.copy_(value)
+
+
+def _build_optimizer(
+    network: nn.Module, recipe: Recipe, device: str | torch.device
+) -> torch.optim.Optimizer:
     settings = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    settings["fused"] = torch.device(device).type == "cuda" or None
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(network.parameters(), momentum=0.9, nesterov=True, **settings)
     if recipe.optimizer == "adamw":

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -76,6 +74,7 @@ def guided_diffusion_unet(
 
     Examples
     --------
+    >>> import torch
     >>> from dds import guided_diffusion_unet
     >>> size = {"image_size": 8, "in_channels": 1, "out_channels": 2, "model_channels": 32}
     >>> blocks = {"num_res_blocks": 1, "attention_resolutions": [], "channel_mult": [1]}
@@ -83,10 +82,7 @@ def guided_diffusion_unet(
     >>> unet(torch.zeros(5, 1, 8, 8), torch.zeros(5)).shape
     torch.Size([5, 2, 8, 8])
     """
-    with warnings.catch_warnings():  # of how it names parts of PyTorch that have moved
-        warnings.simplefilter("ignore", FutureWarning)
-        from guided_diffusion.nn import GroupNorm32
-        from guided_diffusion.unet import AttentionBlock, UNetModel
+    from dds.networks._guided_diffusion import UNetModel, make_faster
 
     unet = UNetModel(
         image_size=image_size // patch_size,
@@ -102,39 +98,8 @@ def guided_diffusion_unet(
         use_scale_shift_norm=use_scale_shift_norm,
         resblock_updown=resblock_updown,
     )
-    for module in unet.modules():
-        if isinstance(module, AttentionBlock):
-            module.attention = _Attention(module.num_heads)
-        elif isinstance(module, GroupNorm32):
-            module.__class__ = _GroupNorm  # neither has state of its own
+    unet = make_faster(unet)
     return unet if patch_size == 1 else _Patched(unet, patch_size)
-
-
-class _Attention(nn.Module):
-    """What guided_diffusion's QKVAttentionLegacy computes, by PyTorch's fused attention."""
-
-    def __init__(self, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-
-    def forward(self, qkv: Tensor) -> Tensor:
-        batch, _, length = qkv.shape  # (batch, heads * 3 * channels, length)
-        query, key, value = qkv.reshape(batch, self.heads, 3, -1, length).mT.unbind(2)
-        attended = functional.scaled_dot_product_attention(query, key, value)
-        return attended.mT.reshape(batch, -1, length)
-
-
-class _GroupNorm(nn.GroupNorm):
-    """What guided_diffusion's GroupNorm32 computes, on a CPU without its copies to float32.
-
-    There the kernel reads bfloat16, sums in float32 and rounds once, as the copies do.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_cpu and not torch.is_grad_enabled():
-            with torch.autocast("cpu", enabled=False):
-                return super().forward(x)
-        return super().forward(x.float()).type(x.dtype)
 
 
 class _Patched(nn.Module):

@@ -7,9 +7,8 @@ precision alone, never from a timing, so that a network stays one fixed function
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -17,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-
-logger = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -127,8 +124,10 @@ def matmul_rate(
     clock : callable, optional
         Gives the seconds so far.
     """
-    factor = torch.randn(size, size, device=device)
-    weight = nn.Parameter(torch.randn(size, size, device=device), requires_grad=False)
+    # Casting them would take as long as multiplying them, on a GPU.
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    factor = torch.randn(size, size, device=device, dtype=dtype)
+    weight = nn.Parameter(torch.randn_like(factor), requires_grad=False)
     fastest = float("inf")
     with inference(device, precision):
         for repeat in range(repeats + 1):
@@ -179,36 +178,6 @@ def fastest_batch_size(run: Callable[[int], None]) -> int:
         size *= 2
     enough = _ABOUT_AS_FAST * max(rates.values())
     return min(size for size, rate in rates.items() if rate >= enough)
-
-
-def compile_networks(networks: Sequence[nn.Module], run: Callable[[], None], *, once: bool) -> bool:
-    """Compile networks, in place, for batches of few shapes; tell whether that worked.
-
-    Parameters
-    ----------
-    networks : sequence of Module
-        Changed in place. Without a compiler at hand they stay as they are.
-    run : callable
-        Runs them all on the largest batch.
-    once : bool
-        Whether each runs once a batch, so that CUDA graphs can hold the whole batch.
-    """
-    # All instances of a class share one limit on how many shapes are compiled.
-    torch._dynamo.config.recompile_limit = max(
-        torch._dynamo.config.recompile_limit, 8 * len(networks)
-    )
-    for network in networks:
-        network.compile(dynamic=False, mode="reduce-overhead" if once else "default")
-    try:
-        run()
-    except torch.OutOfMemoryError:
-        return True  # a matter of the batch size alone
-    except Exception as error:  # compilers and drivers fail in many ways, none of them fatal here
-        logger.warning("torch.compile failed, going on without: %s", str(error).splitlines()[0])
-        for network in networks:
-            network._compiled_call_impl = None
-        return False
-    return True
 
 
 def wait_for(device: str | torch.device) -> None:

@@ -15,15 +15,11 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from dds.networks.compiling import compile_networks, worth_compiling
 from dds.networks.denoisers import Denoiser, Normal
-from dds.sampling.kernels import (
-    choose_precision,
-    compile_networks,
-    fastest_batch_size,
-    inference,
-    wait_for,
-)
+from dds.sampling.kernels import choose_precision, fastest_batch_size, inference, wait_for
 from dds.sampling.noise import NoiseSource, pad
 from dds.sampling.votes import Queue, Segment, length, places, split
 from dds.seeds import BLOCK
@@ -60,8 +56,10 @@ class Runner:
     device : str or torch.device, optional
         Where the networks run.
     compiled : bool, optional
-        Whether torch.compile makes one program of each network, run in batches of one
-        shape only. By default on a GPU, unless `deterministic`.
+        Whether torch.compile makes one program of each network, run in batches of few
+        shapes only. By default on a GPU, unless `deterministic`, of the networks that have
+        enough to do (`dds.networks.compiling.worth_compiling`); False after `get_ready`
+        where none has, or where compiling failed.
 
     Attributes
     ----------
@@ -86,6 +84,7 @@ class Runner:
             raise ValueError(f"batch_size must be auto or at least 1, not {self.batch_size!r}")
         self.device = torch.device(self.device)
         self.precision = choose_precision(self.precision, self.device)
+        self._compiles_all = self.compiled is not None
         if self.compiled is None:
             self.compiled = self._is_cuda and not self.deterministic
         self.ahead = 1 if self._is_cuda else 0
@@ -95,6 +94,8 @@ class Runner:
         for module in (*self._networks, self.denoiser):
             if isinstance(module, nn.Module):
                 module.to(self.device).eval()
+                if self._is_cuda:  # the order of memory that convolutions on tensor cores want
+                    convert_conv2d_weight_memory_format(module, torch.channels_last)
 
     @property
     def rows(self) -> int:
@@ -105,7 +106,7 @@ class Runner:
         """Return the context that batches run in."""
         return inference(self.device, self.precision, compiled=self.compiled)
 
-    def get_ready(self, base: Base, shape: Sequence[int]) -> None:
+    def get_ready(self, base: Base, shape: Sequence[int], samples: int) -> None:
         """Settle the batch size and compile the networks, once.
 
         Parameters
@@ -114,6 +115,9 @@ class Runner:
             Tried on random images.
         shape : sequence of int
             Channels, height and width of an image.
+        samples : int
+            The most that are to be run, those of earlier runs of the same work included: one
+            that goes on where another ended compiles the same networks.
         """
         if self._is_ready:
             return
@@ -129,11 +133,9 @@ class Runner:
             with inference(self.device, self.precision):
                 self.batch_size = BLOCK if self.deterministic else fastest_batch_size(run)
             logger.info("batch size %d", self.batch_size)
-        if self.compiled:
+        if self.compiled and (networks := self._to_compile(run, samples)):
             with self.inference():
-                self.compiled = compile_networks(
-                    self._networks, lambda: run(self.rows), once=self._once
-                )
+                self.compiled = compile_networks(networks, lambda: run(self.rows), once=self._once)
         self._is_ready = True
 
     def run(
@@ -174,9 +176,19 @@ class Runner:
         chosen = torch.cat([samples[place] for place in at])
         if not self.compiled:
             return chosen
-        # Four shapes at most, for a program is compiled for each.
-        quarter = -(-self.rows // 4)
-        return pad(chosen, -(-len(chosen) // quarter) * quarter)
+        # Few shapes, for a program is compiled for each. A classifier that is alone wants all
+        # samples of a batch, which is full but for the last ones.
+        step = self.rows if len(self.classifiers) == 1 else -(-self.rows // 4)
+        return pad(chosen, -(-len(chosen) // step) * step)
+
+    def _to_compile(self, run: Callable[[int], None], samples: int) -> Sequence[nn.Module]:
+        if self._compiles_all:
+            return self._networks
+        self.compiled = False  # a single sample stays one
+        with inference(self.device, self.precision, compiled=True):
+            chosen = worth_compiling(self._networks, lambda: run(1), samples)
+        self.compiled = bool(chosen)
+        return chosen
 
     @property
     def _is_cuda(self) -> bool:

@@ -33,7 +33,7 @@ from dds.sampling.checks import (
 )
 from dds.sampling.noise import NoiseSource
 from dds.sampling.runner import Runner, scatter
-from dds.sampling.votes import NOT_FINITE, NOT_WANTED, Queue, Votes
+from dds.sampling.votes import NOT_FINITE, NOT_WANTED, Queue, Segment, Votes
 from dds.statistics.plans import Plan
 
 NOISES = ("float", "integer")
@@ -124,6 +124,7 @@ class SmoothedClassifier:
         classes: int,
         votes: Votes | None = None,
         after_batch: Callable[[Votes], None] | None = None,
+        see_answers: Callable[[list[Segment], np.ndarray], None] | None = None,
     ) -> Votes:
         """Draw the samples that the plan asks for, and count what f answers.
 
@@ -141,6 +142,9 @@ class SmoothedClassifier:
             Where an earlier call was interrupted; changed in place.
         after_batch : callable, optional
             Called with the votes after each batch; may raise to interrupt.
+        see_answers : callable, optional
+            Called with each batch before it is counted: which samples they are, and the class
+            of each, an ndarray of int of shape (classifiers, samples).
 
         Returns
         -------
@@ -166,10 +170,13 @@ class SmoothedClassifier:
         source = NoiseSource(self.seed, self.sigma, ids, on_device, dtype)
         base = partial(self._denoise_and_classify, classes=classes)
         with explained(self._networks):
-            self.runner.get_ready(base, images.shape[1:])
+            most = len(ids) * (self.plan.n0 + self.plan.n)
+            self.runner.get_ready(base, images.shape[1:], most)
         with explained(self._networks), self.runner.inference():
             for batch, predictions in self.runner.run(base, queue, source):
                 check_finite(predictions, self.classifiers)
+                if see_answers is not None:
+                    see_answers(batch, predictions)
                 queue.count(batch, predictions)
                 if after_batch is not None:
                     after_batch(votes)

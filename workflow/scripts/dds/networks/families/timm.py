@@ -75,12 +75,16 @@ def build(arguments: Keys, *, classes: int, channels: int) -> nn.Module:
     """
     import timm
 
+    from dds.networks._timm import make_faster
+    from dds.networks.patches import as_products
+
     check(arguments)
     options = dict(arguments)
     name = options.pop("model")
     try:
-        return timm.create_model(
+        network = timm.create_model(
             name, pretrained=False, num_classes=classes, in_chans=channels, **options
         )
     except Exception as error:  # timm and its many networks raise whatever they like
         raise ValueError(f"timm cannot build {name}: {error}") from error
+    return as_products(make_faster(network))

@@ -1,0 +1,162 @@
+"""Compiled networks are kept for other jobs, and whatever happens to them does no harm."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+from jobs import programs
+from jobs.programs import VARIABLE, describe_environment, kept_programs
+
+CPU = torch.device("cpu")
+NETWORKS = {"descriptions": [{"network": "unet"}], "precision": "bfloat16", "batch_size": 1000}
+
+
+@pytest.fixture(autouse=True)
+def on_its_own(monkeypatch, tmp_path):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    (tmp_path / "host").mkdir()
+    monkeypatch.setattr(programs.tempfile, "tempdir", str(tmp_path / "host"))
+
+
+def job(top, compiles=(), networks=NETWORKS):
+    """Be a job: return the programs that it finds, after compiling others as torch does."""
+    with kept_programs(top, CPU, networks) as save:
+        folder = Path(os.environ[VARIABLE])
+        found = {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()}
+        for name in compiles:
+            path = folder / "fxgraph" / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"program {name}")
+            path.with_suffix(".lock").touch()
+        save()
+    assert VARIABLE not in os.environ
+    assert not folder.exists()
+    return found
+
+
+def archives(top):
+    return [path for path in top.rglob("*") if path.is_file()]
+
+
+def test_what_one_job_compiles_the_next_finds_and_adds_to(tmp_path):
+    assert job(tmp_path / "kept", ["a"]) == {}
+    assert job(tmp_path / "kept", ["b"]) == {"a": "program a"}
+    assert job(tmp_path / "kept") == {"a": "program a", "b": "program b"}
+    assert len(archives(tmp_path / "kept")) == 1
+
+
+def test_a_job_that_compiles_nothing_writes_nothing(tmp_path):
+    job(tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+    job(tmp_path / "kept", ["a"])
+    (path,) = archives(tmp_path / "kept")
+    before = path.stat().st_ino
+    job(tmp_path / "kept")
+    assert path.stat().st_ino == before
+
+
+def test_jobs_at_once_leave_a_whole_archive(tmp_path):
+    top = tmp_path / "kept"
+    with kept_programs(top, CPU, NETWORKS) as save:
+        Path(os.environ[VARIABLE], "a").write_text("program a")
+        outer = os.environ.pop(VARIABLE)
+        assert job(top, ["b"]) == {}
+        os.environ[VARIABLE] = outer
+        save()
+    assert job(top) == {"a": "program a"}
+    assert job(top, ["b"]) == {"a": "program a"}
+    assert job(top) == {"a": "program a", "b": "program b"}
+
+
+@pytest.mark.parametrize("damage", [
+    lambda content: content[:-10],
+    lambda content: content[:-10] + b"0123456789",
+    lambda content: content.replace(b'"torch"', b'"troch"'),
+    lambda content: b"",
+])  # fmt: skip
+def test_a_damaged_archive_is_one_line_and_is_replaced(tmp_path, caplog, damage):
+    job(tmp_path, ["a"])
+    (path,) = (tmp_path).glob("*/*.programs")
+    path.write_bytes(damage(path.read_bytes()))
+    assert job(tmp_path, ["a"]) == {}
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert line == f"{path} is damaged; networks are compiled anew"
+    assert job(tmp_path) == {"a": "program a"}
+
+
+def test_networks_have_archives_of_their_own(tmp_path):
+    job(tmp_path, ["a"])
+    assert job(tmp_path, networks={**NETWORKS, "precision": "float32"}) == {}
+
+
+@pytest.mark.parametrize(("package", "attribute"), [
+    (torch, "__version__"), (torch.version, "cuda"), (programs, "device_name"),
+    (programs, "version"),
+])  # fmt: skip
+def test_another_gpu_or_version_has_another_folder(tmp_path, monkeypatch, package, attribute):
+    monkeypatch.setattr(programs, "device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    monkeypatch.setattr(programs, "version", lambda package: "3.6.0")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    gpu = torch.device("cuda")
+
+    def folder():
+        with kept_programs(tmp_path / "kept", gpu, NETWORKS) as save:
+            Path(os.environ[VARIABLE], "a").write_text("program a")
+            save()
+        return {path.parent.name for path in (tmp_path / "kept").glob("*/*")}
+
+    (first,) = folder()
+    assert first.startswith(f"NVIDIA_H100_80GB_HBM3_torch_{torch.__version__}_cuda_13.0_triton")
+    other = (lambda _: "9.9") if callable(getattr(package, attribute)) else "9.9"
+    monkeypatch.setattr(package, attribute, other)
+    assert len(folder()) == 2
+
+
+def test_programs_for_a_processor_are_its_own(monkeypatch):
+    monkeypatch.setattr(programs, "processor", lambda: "a processor")
+    assert describe_environment(CPU)["device"] == "a processor"
+
+
+def test_the_least_recently_used_archives_go_first(tmp_path, monkeypatch):
+    names = [{"name": number} for number in range(3)]
+    for age, networks in zip((10, 30, 20), names, strict=True):
+        (before,) = [set(archives(tmp_path / "kept"))]
+        job(tmp_path / "kept", ["a"], networks)
+        (path,) = set(archives(tmp_path / "kept")) - before
+        os.utime(path, (age, age))
+    job(tmp_path / "kept", networks=names[0])  # used
+    monkeypatch.setattr(programs, "LARGEST", 2.5 * path.stat().st_size)
+    job(tmp_path / "kept", ["a", "b"], names[1])
+    assert [bool(job(tmp_path / "kept", networks=name)) for name in names] == [True, True, False]
+
+
+def test_where_nothing_can_be_written_jobs_go_on(tmp_path, caplog):
+    (tmp_path / "kept").write_text("a file where the folder belongs")
+    assert job(tmp_path / "kept", ["a"]) == {}
+    assert "compiled programs are not kept: " in caplog.text
+    caplog.clear()
+    programs.tempfile.tempdir = str(tmp_path / "missing")
+    with kept_programs(tmp_path, CPU, NETWORKS) as save:
+        assert VARIABLE not in os.environ
+        save()
+    assert "compiled programs are not kept: " in caplog.text
+
+
+def test_the_folder_that_torch_names_by_itself_is_not_the_users(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, default_cache_dir())
+    with kept_programs(tmp_path / "kept", CPU, NETWORKS):
+        assert os.environ[VARIABLE].startswith(str(tmp_path / "host"))
+    assert os.environ[VARIABLE] == default_cache_dir()
+
+
+def test_a_folder_that_the_user_has_named_is_theirs(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "mine"))
+    with kept_programs(tmp_path / "kept", CPU, NETWORKS) as save:
+        assert os.environ[VARIABLE] == str(tmp_path / "mine")
+        save()
+    assert os.environ[VARIABLE] == str(tmp_path / "mine")
+    assert not (tmp_path / "kept").exists()

@@ -1,0 +1,91 @@
+"""From a process's start to its first counted samples, as a shard's job samples.
+
+As a program it takes a key of `bench_rows.DATA` and the settings as JSON, and its last line is a
+record as JSON. Snakemake, reading images and reading weights are not part of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+# Nothing large is imported here: `measure` must not hold the device that it measures.
+from bench_rows import DATA, Row, Settings
+
+
+def measure(row: Row, settings: Settings) -> dict[str, Any]:
+    """Start a process that samples, wait for its first samples to be counted; return a record.
+
+    Parameters
+    ----------
+    row : Row
+        A cold start finds no compiled program; a warm one those that another left.
+    settings : Settings
+        How, and in ``cache`` where programs are kept.
+    """
+    cache = Path(settings.cache) / row.data
+    if row.way == "cold":
+        shutil.rmtree(cache, ignore_errors=True)
+    elif not cache.exists():
+        _first_samples(row.data, settings, cache)
+    return {"row": row.name, "models": list(row.models)} | _first_samples(row.data, settings, cache)
+
+
+def _first_samples(data: str, settings: Settings, cache: Path) -> dict[str, Any]:
+    """Run this program and return what it says, with the seconds that it took."""
+    cache.mkdir(parents=True, exist_ok=True)
+    kept = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": str(cache / "triton")}
+    started = time.time()
+    ran = subprocess.run(
+        [sys.executable, __file__, data, json.dumps(dataclasses.asdict(settings))],
+        env=os.environ | kept,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode:
+        lines = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
+        raise RuntimeError(lines[-1])
+    record = json.loads(ran.stdout.splitlines()[-1])
+    stages, before = {}, started
+    for stage, mark in record.pop("marks").items():
+        stages[stage], before = round(mark - before, 3), mark
+    return record | {"seconds": round(before - started, 3), "stages": stages}
+
+
+def main() -> None:
+    """Sample until the first votes are there."""
+    import numpy as np
+
+    from bench_measure import build_pair, circumstances, prepare, smoothed
+    from dds.progress import Interrupted
+
+    marks = {"imports": time.time()}
+    data, settings = DATA[sys.argv[1]], Settings(**json.loads(sys.argv[2]))
+    device = prepare(settings)
+    denoiser, classifier, _, classes = build_pair(data)
+    ours = smoothed(denoiser, classifier, data, settings, device)
+    marks["networks"] = time.time()
+
+    def after_batch(votes: object) -> None:
+        marks["first batch"] = time.time()
+        raise Interrupted
+
+    image = np.random.default_rng(0).random((1, *data.shape))
+    try:
+        ours.count_votes(image, [None], [0], classes=classes, after_batch=after_batch)
+    except Interrupted:
+        record = {"precision": ours.precision, "batch_size": ours.batch_size,
+                  "compiled": ours.runner.compiled, "marks": marks}  # fmt: skip
+        print(json.dumps(record | circumstances(device)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Networks made into one program each by torch.compile, where that pays.
+
+Where programs are kept from one process to the next is torch's business and its caller's
+(``TORCHINDUCTOR_CACHE_DIR``); nothing here writes to a disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import nn
+
+from dds.progress import preparing
+
+logger = logging.getLogger(__name__)
+
+#: FLOP for which a network is compiled. On an H100 networks take 10 s for them as they come and
+#: 3 to 5 when compiled; compiling takes 10 to 20 s, or 2 where an earlier process has done it.
+WORTH_COMPILING = 1e15
+
+
+def worth_compiling(
+    networks: Sequence[nn.Module], run: Callable[[], None], samples: int
+) -> list[nn.Module]:
+    """Return the networks that have enough to do.
+
+    What they have to do is counted, not timed: the same work always finds the same answer.
+
+    Parameters
+    ----------
+    networks : sequence of Module
+        The networks.
+    run : callable
+        Runs them all on one sample.
+    samples : int
+        How many are to be run.
+
+    Returns
+    -------
+    list of Module
+        Those that do at least `WORTH_COMPILING` FLOP.
+    """
+    flops = flops_of(networks, run)
+    return [
+        network
+        for network, each in zip(networks, flops, strict=True)
+        if each * samples >= WORTH_COMPILING
+    ]
+
+
+def flops_of(networks: Sequence[nn.Module], run: Callable[[], None]) -> list[int]:
+    """Count the FLOP of each network's matrix products and convolutions while `run` runs."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    flops = [0] * len(networks)
+    with FlopCounterMode(display=False) as counter:
+
+        def add(index: int, sign: int, *_: object) -> None:
+            flops[index] += sign * counter.get_total_flops()
+
+        hooks = []
+        for index, network in enumerate(networks):
+            hooks.append(network.register_forward_pre_hook(partial(add, index, -1)))
+            hooks.append(network.register_forward_hook(partial(add, index, +1)))
+        try:
+            run()
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return flops
+
+
+def compile_networks(networks: Sequence[nn.Module], run: Callable[[], None], *, once: bool) -> bool:
+    """Compile networks, in place, for batches of few shapes; tell whether that worked.
+
+    Parameters
+    ----------
+    networks : sequence of Module
+        Changed in place. Without a compiler at hand they stay as they are.
+    run : callable
+        Runs them all on the largest batch.
+    once : bool
+        Whether each runs once a batch, so that CUDA graphs can hold the whole batch.
+    """
+    # All instances of a class share one limit on how many shapes are compiled.
+    torch._dynamo.config.recompile_limit = max(
+        torch._dynamo.config.recompile_limit, 8 * len(networks)
+    )
+    for network in networks:
+        network.compile(dynamic=False, mode="reduce-overhead" if once else "default")
+    what = "1 network" if len(networks) == 1 else f"{len(networks)} networks"
+    logger.info("compiling %s", what)
+    started = time.monotonic()
+    try:
+        with preparing(f"compiling {what}"):
+            run()
+    except torch.OutOfMemoryError:
+        return True  # a matter of the batch size alone
+    except Exception as error:  # compilers and drivers fail in many ways, none of them fatal here
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        logger.warning("torch.compile failed, going on without: %s", reason)
+        for network in networks:
+            undo_compilation(network)
+        return False
+    logger.info("compiled %s in %.1f s", what, time.monotonic() - started)
+    return True
+
+
+def undo_compilation(network: nn.Module) -> None:
+    """Let a network run as it comes again."""
+    network._compiled_call_impl = None

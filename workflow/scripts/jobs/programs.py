@@ -1,0 +1,203 @@
+"""What torch.compile made of networks, kept for the jobs that run the same networks later.
+
+torch keeps programs in a folder of thousands of small files, under locks, and takes what lies
+there on trust. So a job gets such a folder for itself, on its own host. What is kept for others
+is one file: an archive of that folder, whole or absent, with a hash of its content. Jobs on any
+number of hosts may read and write it at once without locks; the last one wins, and whatever it
+did not know is compiled, and added, by the next that needs it.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import platform
+import re
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dds.differences import fingerprint
+from jobs.checkpoints import UnusableCheckpoint, load_checkpoint, save_checkpoint
+from jobs.device import device_name
+from jobs.provenance import processor
+
+#: Bytes that all archives together may take; the least recently used go first.
+LARGEST = 2 * 2**30
+
+#: The variable by which torch is told where its folder is; whoever sets it keeps programs there.
+VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+_log = logging.getLogger("programs")
+
+
+class Programs:
+    """A folder that torch keeps programs in, and the archive that it came from.
+
+    Attributes
+    ----------
+    folder : Path
+        The folder.
+    """
+
+    def __init__(self, folder: Path, archive: Path, identity: Mapping[str, Any]) -> None:
+        self.folder, self._archive, self._identity = folder, archive, identity
+        self._kept = self._unpack()
+
+    def save(self) -> None:
+        """Keep what has come to the folder, if anything has; failing is no harm."""
+        found = self._files()
+        if not found.keys() - self._kept:
+            return
+        try:
+            save_checkpoint(self._archive, _packed(found), self._identity, {})
+            _prune(self._archive)
+        except OSError as error:
+            _log.warning("compiled programs are not kept: %s", error)
+            return
+        self._kept = set(found)
+        size = self._archive.stat().st_size / 1e6
+        _log.info("compiled programs are kept in %s, %.1f MB", self._archive, size)
+
+    def _unpack(self) -> set[str]:
+        try:
+            if (found := load_checkpoint(self._archive, self._identity)) is None:
+                return set()
+            with tarfile.open(fileobj=io.BytesIO(found[0])) as archive:
+                archive.extractall(self.folder, filter="data")
+            os.utime(self._archive)  # used, so not the first to be pruned
+        except (UnusableCheckpoint, OSError, tarfile.TarError) as error:
+            reason = str(error).replace("checkpoint ", "")
+            _log.warning("%s; networks are compiled anew", reason)
+        kept = self._files()
+        _log.info("%d files of compiled programs from %s", len(kept), self._archive)
+        return set(kept)
+
+    def _files(self) -> dict[str, Path]:
+        """Return the files of the folder, without locks and what is being written."""
+        return {
+            path.relative_to(self.folder).as_posix(): path
+            for path in self.folder.rglob("*")
+            if path.is_file() and path.suffix not in (".lock", ".tmp")
+        }
+
+
+@contextmanager
+def kept_programs(
+    top: Path, device: torch.device, networks: Mapping[str, Any]
+) -> Iterator[Callable[[], None]]:
+    """Let networks be compiled from what earlier jobs have kept, for the length of the block.
+
+    Parameters
+    ----------
+    top : Path
+        The folder of all archives.
+    device : torch.device
+        What is compiled for. Another kind of it, or other versions of torch and of what it
+        compiles with, have other archives.
+    networks : mapping
+        What tells which networks are compiled and how, as JSON can hold it. It decides what is
+        found together, and nothing else: torch itself compares all that a program depends on.
+
+    Yields
+    ------
+    callable
+        To be called when there may be something to keep. It does nothing where whoever started
+        the job has set `VARIABLE` to a folder of their own, or where there is no room for a folder.
+    """
+    before = os.environ.get(VARIABLE)
+    if before is not None and before != _default_folder():
+        yield lambda: None
+        return
+    environment = describe_environment(device)
+    name = " ".join(f"{key} {value}" if key != "device" else value
+                    for key, value in environment.items())  # fmt: skip
+    archive = top / re.sub(r"[^\w.+-]+", "_", name) / f"{fingerprint(networks)}.programs"
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="dds-programs-", ignore_cleanup_errors=True)
+    except OSError as error:
+        _log.warning("compiled programs are not kept: %s", error)
+        yield lambda: None
+        return
+    with temporary as folder:
+        programs = Programs(Path(folder), archive, {**environment, "networks": networks})
+        os.environ[VARIABLE] = folder
+        try:
+            yield programs.save
+        finally:
+            del os.environ[VARIABLE]
+            if before is not None:
+                os.environ[VARIABLE] = before
+
+
+def describe_environment(device: torch.device) -> dict[str, str]:
+    """Return what programs for a device are made for and with.
+
+    Parameters
+    ----------
+    device : torch.device
+        What they run on.
+
+    Returns
+    -------
+    dict of str to str
+        ``device``, and the versions of ``torch``, ``cuda`` or ``hip``, ``triton`` and ``python``.
+    """
+    on_cpu = device.type == "cpu"
+    found = {
+        "device": processor() if on_cpu else device_name(device),
+        "torch": torch.__version__,
+        "cuda": None if on_cpu else torch.version.cuda,
+        "hip": None if on_cpu else torch.version.hip,
+        "triton": None if on_cpu else _version("triton"),
+        "python": f"{sys.version_info.major}.{sys.version_info.minor} {platform.machine()}",
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _default_folder() -> str:
+    """Return what torch itself sets `VARIABLE` to when it is first looked at."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    return default_cache_dir()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _packed(files: Mapping[str, Path]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
+        for name, path in sorted(files.items()):
+            with suppress(FileNotFoundError):  # moved to its place meanwhile
+                archive.add(path, name)
+    return buffer.getvalue()
+
+
+def _prune(newest: Path) -> None:
+    """Remove the least recently used archives, and what killed jobs left of some, above `LARGEST`.
+
+    The newest stays.
+    """
+    states = []
+    for path in newest.parents[1].rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file() and path != newest:
+                states.append((path.stat().st_mtime, path.stat().st_size, path))
+    room = LARGEST - newest.stat().st_size
+    for _, size, path in sorted(states, reverse=True):
+        room -= size
+        if room < 0:
+            path.unlink(missing_ok=True)
