@@ -29,9 +29,11 @@ from study.study import Study
 
 def table(study: Study, estimates: list[Estimate]) -> str:
     """Lay estimates out, an experiment a line, with a line of totals."""
+    plans = list(dict.fromkeys([*ESTIMATED_PLANS, *(one.chosen for one in estimates)]))
     header = (
         f"{'experiment':<24}{'images':>8}{'samples':>10}{'PFLOP':>10}{'shards':>8}{'h/shard':>9}"
-        f"  {'precision':<11}{'unshared':>10}" + "".join(f"{p:>12}" for p in ESTIMATED_PLANS)
+        f"  {'precision':<11}{'unshared':>10}"
+        + "".join(f"{Path(plan).stem:>12.11}" for plan in plans)
     )
     lines = [f"{'':<80}GPU-hours", header]
     for one in estimates:
@@ -40,10 +42,7 @@ def table(study: Study, estimates: list[Estimate]) -> str:
             f"{one.expected_flops[one.chosen] / 1e15:>10,.3g}{one.shards:>8,}"
             f"{one.hours_a_shard:>9.2g}  {study.experiments[one.experiment].precision:<11}"
             f"{one.gpu_hours_unshared:>10,.4g}"
-            + "".join(
-                f"{one.expected[plan]:>11,.4g}{'*' if plan == one.chosen else ' '}"
-                for plan in ESTIMATED_PLANS
-            )
+            + "".join(f"{hours(one, plan):>12}" for plan in plans)
             + f" {basis(one)}"
         )
     lines.append(
@@ -55,7 +54,14 @@ def table(study: Study, estimates: list[Estimate]) -> str:
             f"{sum(e.expected[plan] for e in estimates):>11,.4g} " for plan in ESTIMATED_PLANS
         )
     )
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def hours(one: Estimate, plan: str) -> str:
+    """Return what a plan takes, marked where it is the one asked for; nothing if not estimated."""
+    if plan not in one.expected:
+        return ""
+    return f"{one.expected[plan]:,.4g}{'*' if plan == one.chosen else ' '}"
 
 
 def basis(one: Estimate) -> str:
@@ -130,8 +136,8 @@ def main() -> None:
         f"""
 GPU-hours of {name}: {f"measured where {RATES} has rates, " if rates else ""}{rest}.
 unshared: every classifier denoises for itself, n samples of every image. * marks the
-plan that the experiment asks for, of which samples, PFLOP and h/shard are; curtailed and
-sequential are simulated on images as certain as those of the paper's Tables 2 and 4b, on
+plan that the experiment asks for, of which samples, PFLOP and h/shard are; those that
+stop early are simulated on images as certain as those of the paper's Tables 2 and 4b, on
 the radii of the experiment. A shard takes {START_SECONDS:g} s to start, which h/shard has in it."""
     )
     others = [(other, estimate(other, gpu, rates)) for other in relatives(study)]

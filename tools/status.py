@@ -59,6 +59,13 @@ class Shard:
         return len(shard_range(self.name))
 
     @property
+    def images_done(self) -> int:
+        """How many images need no more samples."""
+        if self.record and self.record.parts_done is not None:
+            return self.record.parts_done
+        return self.progress.get("images_done", 0)
+
+    @property
     def rate(self) -> float:
         """Samples a second now."""
         if self.record:
@@ -93,7 +100,7 @@ class Row:
     @property
     def done(self) -> int:
         """Images that need no more samples."""
-        return self.finished + sum(shard.progress.get("images_done", 0) for shard in self.shards)
+        return self.finished + sum(shard.images_done for shard in self.shards)
 
     @property
     def samples_left(self) -> float:
@@ -134,7 +141,7 @@ def seen_per_image(row: Row) -> float:
     expected = [shard for shard in row.shards if shard.record and shard.record.total]
     if expected:
         return sum(s.record.total for s in expected) / sum(s.images for s in expected)
-    images = sum(shard.progress.get("images_done", 0) for shard in row.shards)
+    images = sum(shard.images_done for shard in row.shards)
     return sum(shard.samples for shard in row.shards) / images if images else float("inf")
 
 
@@ -319,8 +326,7 @@ def working_line(record: Running) -> str:
     elif record.preparing:
         facts.append(f"{record.preparing}, {time.time() - record.started:.0f} s after its start")
     elif record.unit:
-        share = f"{record.done / record.total:.0%}" if record.total else f"{record.done:,}"
-        facts += [share, f"{record.rate or 0:,.0f} {record.unit}/s"]
+        facts += [record.share or f"{record.done:,}", f"{record.rate or 0:,.0f} {record.unit}/s"]
         if record.seconds_left is not None:
             facts.append(f"{clock(record.seconds_left)} left")
     if record.device:
@@ -358,6 +364,8 @@ def place(row: Row, shard: Shard) -> str:
 
 def percentage(shard: Shard, row: Row) -> str:
     """Say how much of a shard is done."""
+    if shard.record and shard.record.share:
+        return shard.record.share
     return f"{shard.samples / (shard.whole(row.samples_per_image) or 1):.0%}"
 
 

@@ -60,6 +60,18 @@ def test_a_job_says_what_it_is_and_how_far(log, monkeypatch):
     assert list(log.parent.iterdir()) == []
 
 
+def test_work_in_parts_is_as_far_as_its_parts(log):
+    with (
+        recorded("certify_shard", log),
+        Progress(None, "label", "samples", parts=16, part_unit="images") as work,
+    ):
+        work.advance(900, total=2000, parts_done=7)
+        assert wait_until(log, lambda job: job.done == 900).share == "7 of 16 images"
+    with recorded("train", log), Progress(2000, "label", "iterations") as work:
+        work.advance(500)
+        assert wait_until(log, lambda job: job.done == 500).share == "25%"
+
+
 def be_recorded(log, begun):
     with recorded("certify_shard", log):
         wait_until(log, lambda job: job.pid == os.getpid())

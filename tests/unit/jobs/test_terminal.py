@@ -11,7 +11,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from jobs import terminal
 from jobs.processes import this_process
 from jobs.running import Running, progress_path
-from jobs.terminal import Terminal, clock, joined, shortened
+from jobs.terminal import Terminal, clock, joined, progress, shortened
 
 
 class Screen(io.StringIO):
@@ -117,6 +117,18 @@ def test_a_line_holds_what_fits(width, line):
 def test_a_reason_is_short_enough_to_read():
     assert shortened("Code has changed") == "Code has changed"
     assert len(shortened("Params have changed: " + "x" * 13_000)) < 300
+
+
+@pytest.mark.parametrize(
+    ("parts", "share"), [({}, "45%"), ({"parts": 16, "parts_done": 7, "part_unit": "images"},
+                                       "7 of 16 images")]
+)  # fmt: skip
+def test_a_job_is_as_far_as_its_samples_or_its_images(parts, share):
+    job = Running(
+        "certify_shard", "certify", "e", "host", 1, None, None, 0.0, unit="samples", done=900,
+        total=2000, rate=5400.0, seconds_left=130.0, **parts,
+    )  # fmt: skip
+    assert progress(job) == f"{share} 5,400 samples/s 2:10 left,"
 
 
 def test_times_are_written_short():

@@ -66,6 +66,19 @@ VIT = ClassifierKeys(
     input={"channels": 3, "size": 224, "mean": [0.5], "std": [0.5]},
     classes=CLASSES,
 )
+BEIT = ClassifierKeys(
+    network="timm",
+    arguments={
+        "model": "beit_large_patch16_512",
+        "img_size": 32,
+        "patch_size": 8,
+        "embed_dim": 32,
+        "depth": 2,
+        "num_heads": 2,
+    },
+    input={"channels": 3, "size": 32, "mean": [0.5], "std": [0.5]},
+    classes=CLASSES,
+)
 EXPERIMENT = {
     "dataset": "digits",
     "denoiser": "unet",
@@ -117,6 +130,11 @@ def study(source):
 def test_flops_of_the_papers_cifar10_networks():
     assert denoiser_flops(CIFAR_UNET, (3, 32, 32)) / 2 == pytest.approx(8.39e9, rel=0.01)
     assert classifier_flops(VIT, (3, 32, 32)) / 2 == pytest.approx(17.6e9, rel=0.01)
+
+
+def test_flops_of_a_beit_are_at_least_those_of_its_weights():
+    # 17 tokens of width 32 through 2 blocks, whose layers have 12 * 32 * 32 weights.
+    assert 1 < classifier_flops(BEIT, (3, 32, 32)) / (2 * 2 * 17 * 12 * 32 * 32) < 1.5
 
 
 def test_an_entry_that_is_a_mapping_counts_the_same():

@@ -150,6 +150,17 @@ def test_batches_go_on_with_the_next_image_where_one_waits_for_its_votes():
     assert queue.next_batch(9) == [Segment(1, ESTIMATION, 0, 5, (0,))]
 
 
+def test_images_with_the_lowest_goals_come_first():
+    """So classes are selected first, and what takes long waits until all else is finished."""
+    goals = [[100, 900], [100], [100, 200], [700]]
+    plan = Plan(BLOCK, [([*some], [*some]) for some in goals])
+    _, segments = work_off(plan, 50)
+    order = list(dict.fromkeys((part.phase, part.row) for part in segments))
+    assert [phase for phase, _ in order] == [SELECTION] * IMAGES + [ESTIMATION] * IMAGES
+    ends = {part.row: at for at, part in enumerate(segments)}
+    assert sorted(ends, key=ends.get) == [1, 2, 3, 0]
+
+
 def test_a_batch_has_room_until_it_is_full_or_holds_its_one_segment():
     batch = [Segment(0, SELECTION, 0, 3, (0,))]
     for one_segment, size, room in [(False, 4, True), (False, 3, False), (True, 4, False)]:

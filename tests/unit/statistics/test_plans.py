@@ -23,6 +23,7 @@ from dds.statistics.plans import make_plan
 from dds.statistics.plans._looks import growing_looks
 from dds.statistics.plans.curtailed import Curtailed
 from dds.statistics.plans.fixed import Fixed
+from dds.statistics.plans.radius import Radius
 from dds.statistics.plans.sequential import Sequential
 from dds.statistics.plans.union_sequential import UnionSequential
 
@@ -38,6 +39,7 @@ PLANS = {
         100, 2_000, radii={SIGMA: RADII, 1.0: [0.0]}, sigma=SIGMA, alpha=ALPHA, frugal=True
     ),
     "union": UnionSequential(100, 2_000, radii=RADII, sigma=SIGMA, alpha=ALPHA),
+    "radius": Radius(100, 2_000, within=0.1, alpha=ALPHA),
 }
 every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 
@@ -105,6 +107,7 @@ def test_any_plan_is_what_its_settings_say(n, radii, alpha, last_share, futility
         Fixed(10, n),
         Curtailed(10, n, lowest_radius=radii[0], sigma=SIGMA, alpha=alpha),
         Sequential(10, n, radii=radii, sigma=SIGMA, alpha=alpha, frugal=futility > 0.2),
+        Radius(10, n, within=futility, alpha=alpha),
         UnionSequential(10, n, radii=radii, sigma=SIGMA, alpha=alpha, **rest),
     ):
         assert make_plan(json.loads(json.dumps(plan.to_dict())), SIGMA) == plan
@@ -127,6 +130,9 @@ def test_an_experiment_of_a_study_file_makes_its_plan():
         100, 1_000, radii=[0.25, 0.5], sigma=0.5, alpha=0.001, looks=[500, 1_000]
     )
     assert make_plan(experiment, 0.5) == union
+
+    experiment |= {"plan": "radius", "within": 0.1}
+    assert make_plan(experiment, 0.5) == Radius(100, 1_000, within=0.1, alpha=0.001)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +205,8 @@ def test_keys_and_plans_have_the_same_defaults():
     samples = {"n0": 10, "n": 1_000, "alpha": ALPHA, "sigma": SIGMA}
     curtailed = KINDS["curtailed"]
     assert curtailed.make(curtailed.Keys(), **samples) == Curtailed(**samples)
+    radius = KINDS["radius"]
+    assert radius.make(radius.Keys(), **samples) == Radius(10, 1_000, alpha=ALPHA)
     for name, plan in (("sequential", Sequential), ("union_sequential", UnionSequential)):
         keys = KINDS[name].Keys(radii=[0.25])
         assert KINDS[name].make(keys, **samples) == plan(**samples, radii=[0.25])
@@ -292,14 +300,16 @@ def test_fixed_draws_everything_of_every_image():
     assert run(PLANS["fixed"], hits, label=0).sum() == 2_000
 
 
-@pytest.mark.parametrize("name", ["curtailed", "curtailed at 0.25", "sequential", "union"])
+@pytest.mark.parametrize(
+    "name", ["curtailed", "curtailed at 0.25", "sequential", "union", "radius"]
+)
 def test_nothing_is_drawn_of_a_misclassified_image(name):
     drawn = run(PLANS[name], hits_of(0.9, 2_000), label=0)
     assert drawn.sum() == 0
     assert not certificate(PLANS[name], drawn, label=0)["computed"]
 
 
-@pytest.mark.parametrize("name", ["curtailed", "sequential", "union"])
+@pytest.mark.parametrize("name", ["curtailed", "sequential", "union", "radius"])
 def test_without_a_label_no_image_is_skipped(name):
     assert run(PLANS[name], hits_of(0.99, 2_000), label=None).sum() > 0
 
@@ -496,7 +506,7 @@ def test_looks_rise_in_whole_blocks_to_n(n, growth):
         ),
         (
             lambda: make_plan({"plan": "adaptive", "n0": 1, "n": 1}, 0.25),
-            "plan: adaptive is not allowed; allowed: curtailed, fixed, sequential, "
+            "plan: adaptive is not allowed; allowed: curtailed, fixed, radius, sequential, "
             "union_sequential, or FILE.py",
         ),
     ],

@@ -158,6 +158,13 @@ def test_a_sequential_experiment_gets_the_defaults_of_its_plan(load):
     assert (experiment.last_share, experiment.futility) == (0.9, 0.01)
 
 
+def test_radii_that_are_taken_over_may_be_of_more_sigmas(load):
+    radii = {"0.25": [0.25, 0.5], "0.5": [0.25, 0.5, 1.0], "1.0": [9.0]}
+    study = load({"experiments.plan_sequential.radii": radii, "tables": {}})
+    depends = json.loads(json.dumps(votes(study, "plan_sequential")))
+    assert make_plan(depends, 0.25).decided_radii == (0.25, 0.5)
+
+
 def test_radii_of_each_sigma_are_what_its_plan_decides(load):
     radii = {"0.25": [0.125, 0.25, 0.375, 0.5], "0.5": [0.25, 0.5, 1.0]}
     study = load({"experiments.plan_sequential.radii": radii})
@@ -701,6 +708,10 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
             "radii.0.125[0]: 0.75 is out of reach of experiment denoised at sigma 0.125",
         ),
         (
+            {"plan": "sequential", "radii": {"0.125": [0.0], "a quarter": [0.0], "0.5": [0.0]}},
+            "radii: a quarter is no noise level; keys must be numbers in quotes",
+        ),
+        (
             {"plan": "sequential", "radii": {"0.125": [0.0], "0.5": [0.0], "0.50": [0.0]}},
             "radii: 0.5 comes twice",
         ),
@@ -773,6 +784,10 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
         ({"tables.table_2.radii": [0.25, 1.3]},
          "tables.table_2.radii[1]: 1.3 is out of reach of experiment denoised at sigma 0.5: "
          "n = 1,000 at alpha = 0.001 certifies at most 1.231; n must be at least 1,479"),
+        ({"tables.table_2.radii": [0.25, 1.2], "experiments.denoised.plan": "radius",
+          "experiments.denoised.within": 0.1},
+         "tables.table_2.radii[1]: 1.2 is out of reach of experiment denoised at sigma 0.5: "
+         "n = 1,000 at alpha = 0.001 certifies at most 1.108; n must be at least 1,"),
         ({"tables.table_ablation.radii": [0.5]},
          "tables.table_ablation.radii[0]: 0.5 is out of reach of experiment ablation_one_shot at "
          "sigma 0.25: n = 200 at alpha = 0.001 certifies at most 0.456; n must be at least 301"),
@@ -797,6 +812,11 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "checks[0].than: is what it is compared with; name another"),
         ({"experiments.plan_sequential.radii": [0.25, 50]},
          "experiments.plan_sequential.radii[1]: 50 is out of reach of experiment plan_sequential"),
+        ({"experiments.ablation_one_shot.plan": "sequential",
+          "experiments.ablation_one_shot.radii": {"0.25": [0.125], "0.5": [0.25]},
+          "checks.1.radius": 0.25, "tables": {}},
+         "checks[1].radius: experiment ablation_one_shot decides no radius at all of sigma 0.25, "
+         "0.5; its radii must have 0.25 for each of them"),
         (AGAINST_SIGMA,
          "figures.figure_2.radii[1]: 0.3 is none of the radii that experiment plan_sequential"),
         ({"models": {"digits_cnn": {"like": "digits_vit"}}},

@@ -138,6 +138,16 @@ def test_a_running_job_is_shown_by_its_record(results):
     assert " ".join(shown[3].split()) == "e 0.25 0/100 10 1 16 min left at this rate"
 
 
+def test_a_shard_whose_images_take_unlike_many_samples_counts_its_images(results):
+    parts = {"parts": 20, "parts_done": 7, "part_unit": "images"}
+    results.begin(NAMES[1], 2_000, rate=1.0)  # its checkpoint is older than its record
+    results.record(NAMES[1], RECORD | COUNTED | parts | this_process())
+    shown = results.shown()
+    (line,) = after("running:", shown)
+    assert f"{NAMES[1]}: 7 of 20 images, 10 samples/s, 2 min left, on NVIDIA H100" in line
+    assert " ".join(shown[3].split()) == "e 0.25 7/100 10 1 16 min left at this rate"
+
+
 def test_jobs_that_start_are_not_nothing(results):
     results.record(NAMES[1], RECORD | this_process())
     shown = results.shown()

@@ -8,7 +8,6 @@ written.
 from __future__ import annotations
 
 import unicodedata
-from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
@@ -96,8 +95,10 @@ def _keys_as_numbers(value: Any) -> Any:
         return value
     found: dict[Any, Any] = {}
     for key, item in value.items():
-        with suppress(ValueError):
+        try:
             key = float(key)
+        except ValueError:
+            raise refuse(f"{key} is no noise level; keys must be numbers in quotes") from None
         if key in found:
             raise refuse(f"{key} comes twice")
         found[key] = item

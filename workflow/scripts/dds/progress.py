@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +18,8 @@ class Progress:
     """Report rate, amount done and time left of long work.
 
     On a terminal a bar is redrawn in place; a line of the same content goes to
-    the log at most every `log_interval` seconds, and once at the end.
+    the log at most every `log_interval` seconds, and once at the end. Work in parts, some of
+    which take more than others, is as far as parts are finished: it has no percentage.
 
     Parameters
     ----------
@@ -33,6 +35,12 @@ class Progress:
         Seconds between lines in the log.
     scaled : bool, optional
         Write large numbers short, as 2.21G.
+    parts : int, optional
+        How many parts the work has, where they are reported as they are finished.
+    parts_done : int, optional
+        How many of them an earlier run had finished.
+    part_unit : str, optional
+        What the parts are, in the plural: ``"images"``.
     """
 
     def __init__(
@@ -44,6 +52,9 @@ class Progress:
         done: int = 0,
         log_interval: float = 30.0,
         scaled: bool = False,
+        parts: int | None = None,
+        parts_done: int = 0,
+        part_unit: str | None = None,
     ) -> None:
         from tqdm import tqdm  # Snakemake, which reads progress, does without
 
@@ -56,7 +67,10 @@ class Progress:
             disable=not sys.stderr.isatty(),
             leave=False,
             unit_scale=scaled,
+            bar_format=None if parts is None else "{desc}",
         )
+        self.parts, self.part_unit = parts, part_unit
+        self.parts_done = parts_done if parts is not None else None
         self.label, self.unit, self.total = label, unit, total
         self._scaled, self._log_interval = scaled, log_interval
         self._initial = self.done = done
@@ -75,7 +89,9 @@ class Progress:
         self._bar.close()
         self._log()
 
-    def advance(self, units: int, *, total: int | None = None) -> None:
+    def advance(
+        self, units: int, *, total: int | None = None, parts_done: int | None = None
+    ) -> None:
         """Count `units` more as done.
 
         Parameters
@@ -84,12 +100,18 @@ class Progress:
             How many.
         total : int, optional
             What the whole is expected to be by now, where that is learnt on the way.
+        parts_done : int, optional
+            How many parts are finished.
         """
         self.done += units
+        if parts_done is not None:
+            self.parts_done = parts_done
         if total is not None:
             self.total = self._bar.total = total
         if self._first is None:
             self._first = (self.done, time.monotonic())
+        if self.parts is not None and not self._bar.disable:
+            self._bar.set_description_str(self._in_parts(), refresh=False)
         self._bar.update(units)
         if time.monotonic() - self._logged >= self._log_interval:
             self._log()
@@ -110,8 +132,21 @@ class Progress:
         rate = self.rate
         return max(self.total - self.done, 0) / rate if rate and self.total is not None else None
 
+    def _in_parts(self) -> str:
+        """Return the line of work in parts."""
+        finished = f"{self.parts_done:,} of {self.parts:,} {self.part_unit}"
+        words = [finished, f"{self.done:,} {self.unit}"]
+        if rate := self.rate:
+            words.append(f"{rate:,.{0 if rate >= 10 else 2}f} {self.unit}/s")
+        if (left := self.seconds_left) is not None:
+            words.append(f"ETA {clock(left)}")
+        return f"{self.label}: {', '.join(words)}"
+
     def _log(self) -> None:
         self._logged = time.monotonic()
+        if self.parts is not None:
+            logger.info(self._in_parts())
+            return
         meter = self._bar.format_meter(
             self.done,
             self.total,
@@ -123,6 +158,11 @@ class Progress:
             unit_scale=self._scaled,
         )
         logger.info(meter)
+
+
+def clock(seconds: float) -> str:
+    """Write a time as ``2:10``, ``1:02:10`` or ``2 days, 1:02:10``."""
+    return str(timedelta(seconds=round(seconds))).removeprefix("0:").removeprefix("0")
 
 
 def current() -> Progress | None:

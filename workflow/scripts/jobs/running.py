@@ -66,6 +66,9 @@ class Running:
         How many a second.
     seconds_left : float or None
         Until `total` at this rate.
+    parts, parts_done, part_unit : int, int and str, or None
+        How many parts the work has and has finished, as ``images``, where that says better how
+        far it is.
     """
 
     rule: str
@@ -86,6 +89,9 @@ class Running:
     total: int | None = None
     rate: float | None = None
     seconds_left: float | None = None
+    parts: int | None = None
+    parts_done: int | None = None
+    part_unit: str | None = None
     log: str = ""  # where its log lies
     updated: float = 0.0  # when the file was written
 
@@ -95,6 +101,13 @@ class Running:
         if self.waits_for:
             return "waiting"
         return "starting" if self.unit is None and self.kind in _COUNTING else "running"
+
+    @property
+    def share(self) -> str | None:
+        """How much is done, in words: ``7 of 16 images`` or ``45%``; None where none can tell."""
+        if self.parts is not None and self.parts_done is not None:
+            return f"{self.parts_done:,} of {self.parts:,} {self.part_unit}"
+        return f"{self.done / self.total:.0%}" if self.total and self.done is not None else None
 
     @property
     def is_alive(self) -> bool:
@@ -220,4 +233,7 @@ def _amounts() -> dict[str, Any]:
         "total": progress.total,
         "rate": rate and float(f"{rate:.4g}"),
         "seconds_left": left and round(left, 1),
+        "parts": progress.parts,
+        "parts_done": progress.parts_done,
+        "part_unit": progress.part_unit,
     }

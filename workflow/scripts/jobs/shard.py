@@ -19,6 +19,7 @@ from dds.names import shard_range
 from dds.networks.denoisers import NoDenoiser
 from dds.progress import Interrupted, Progress
 from dds.sampling.counts import check_counts, counts_differ, read_counts, stack, write_counts
+from dds.sampling.forecast import Forecast
 from dds.sampling.kernels import choose_precision
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Votes
@@ -33,47 +34,6 @@ from jobs.work import Work, begun_on, resume
 from study.paths import PROGRAMS
 
 _log = logging.getLogger("shard")
-
-
-def expected_samples(votes: Votes, n0: int, n: int) -> int | None:
-    """Return how many samples there will be when all images are finished, as far as is known.
-
-    Of an image that is finished, or that its plan wants all `n` samples of, it is known. The
-    others are expected to take, from where they are, what images took so far: the samples
-    there are, divided by the images of which the end is known. (That is the estimate of an
-    exponential distribution's mean from samples some of which are cut off.)
-
-    Parameters
-    ----------
-    votes : Votes
-        The votes so far.
-    n0, n : int
-        Selection samples, and the most estimation samples, of an image.
-
-    Returns
-    -------
-    int or None
-        None while no image's end is known.
-
-    Examples
-    --------
-    Four images, of which one is finished after 200 samples, and one has 100:
-
-    >>> votes = Votes.none(images=4, classifiers=1, classes=2)
-    >>> votes.selection[:2, 0, 0], votes.estimation[0, 0, 0], votes.goals[:2, 0] = 100, 100, 100
-    >>> expected_samples(votes, n0=100, n=1000)
-    1200
-    """
-    estimated = votes.estimation.sum(axis=2)
-    drawn = votes.selection.sum(axis=2).max(axis=1) + estimated.max(axis=1)
-    finished = ((votes.goals >= 0) & (estimated >= votes.goals)).all(axis=1)
-    known = finished | (votes.goals == n).any(axis=1)
-    if not known.any():
-        return None
-    ends = np.where(finished, drawn, n0 + n)
-    mean = (ends[known].sum() + drawn[~known].sum()) / known.sum()
-    ends[~known] = np.minimum(drawn[~known] + mean, n0 + n)
-    return int(ends.sum())
 
 
 class ShardVotes:
@@ -127,7 +87,12 @@ class ShardVotes:
     @property
     def complete(self) -> bool:
         """Whether no image wants another sample."""
-        return not any(self.votes.wanting(row).size for row in range(len(self.votes.goals)))
+        return self.images_done == len(self.votes.goals)
+
+    @property
+    def images_done(self) -> int:
+        """How many images want no other sample."""
+        return int(self.votes.finished.sum())
 
     def note_compiled(self, compiled: bool) -> None:
         """Say, after the first batch, whether this job's networks are compiled.
@@ -171,10 +136,9 @@ class ShardVotes:
 
     def _facts(self) -> dict[str, Any]:
         drawn = self.votes.samples - self._resumed
-        rows = range(len(self.votes.goals))
         return {
             "compiled": self.compiled,
-            "images_done": sum(not self.votes.wanting(row).size for row in rows),
+            "images_done": self.images_done,
             "samples": self.votes.samples,
             "samples_per_second": round(drawn / max(self._work.seconds, 1e-9), 1),
             "samples_drawn": self._work.earlier("samples_drawn") + drawn,
@@ -324,21 +288,32 @@ class ShardJob:
         smoothed = self._smooth(compiled=False if kept.compiled is False else None)
         label = f"certify {self.metadata['experiment']} sigma {self._sigma:g} {self._shard}"
 
-        def whole() -> int | None:
-            return expected_samples(kept.votes, self._plan.n0, self._plan.n)
+        forecast = Forecast(self._plan)
 
         def after_batch(votes: Votes) -> None:
             if progress.done == started:
                 kept.note_compiled(smoothed.runner.compiled)
                 save_programs()
-            progress.advance(votes.samples - progress.done, total=whole())
+            progress.advance(
+                votes.samples - progress.done,
+                total=forecast.samples(votes),
+                parts_done=kept.images_done,
+            )
             if self._stop():
                 raise Interrupted(f"stopped after {progress.done} samples, which are saved")
             kept.save_sometimes()
 
         started = kept.votes.samples
         with (
-            Progress(whole(), label, "samples", done=started) as progress,
+            Progress(
+                forecast.samples(kept.votes),
+                label,
+                "samples",
+                done=started,
+                parts=None if forecast.is_certain else len(self._images),
+                parts_done=kept.images_done,
+                part_unit="images",
+            ) as progress,
             self._kept_programs(smoothed) as save_programs,
         ):
             try:

@@ -13,11 +13,11 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, TextIO
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from dds.progress import clock
 from jobs.running import Running, progress_path, read_record
 
 #: Seconds between two looks at what runs.
@@ -132,19 +132,12 @@ class Terminal(logging.Filter):
 
 def progress(job: Running) -> str:
     """Say in a few words how far a job is: ``45% 1,250 samples/s 2:10 left,``."""
-    words = []
-    if job.done is not None and job.total:
-        words.append(f"{job.done / job.total:.0%}")
+    words = [job.share] if job.share else []
     if job.rate:
         words.append(f"{job.rate:,.{0 if job.rate > 10 else 2}f} {job.unit}/s")
     if job.seconds_left is not None:
         words.append(f"{clock(job.seconds_left)} left,")
     return " ".join(words)
-
-
-def clock(seconds: float) -> str:
-    """Write a time as ``2:10``, ``1:02:10`` or ``2 days, 1:02:10``."""
-    return str(timedelta(seconds=round(seconds))).removeprefix("0:").removeprefix("0")
 
 
 def shortened(reason: str) -> str:

@@ -482,6 +482,8 @@ def _draw(margins: Sequence[tuple[float, float]], plan: Plan) -> list[int]:
     import numpy as np
     from scipy.stats import norm
 
+    from dds.statistics.plans import simulate
+
     radii, shares = zip(*margins, strict=True)
     random = np.random.default_rng(0)
     drawn = []
@@ -490,20 +492,8 @@ def _draw(margins: Sequence[tuple[float, float]], plan: Plan) -> list[int]:
             label, margin = 1, 0.5
         else:  # np.interp wants rising shares
             label, margin = 0, np.interp(quantile, shares[::-1], radii[::-1])
-        drawn.append(plan.n0 + _simulate(plan, label, norm.cdf(margin), random))
+        drawn.append(plan.n0 + simulate(plan, label, norm.cdf(margin), random))
     return drawn
-
-
-def _simulate(plan: Plan, label: int, p: float, random: np.random.Generator) -> int:
-    """Draw from an image that is called class 0 with probability p, as its plan says."""
-    import numpy as np
-
-    selection, estimation = np.array([plan.n0, 0]), np.zeros(2, np.int64)
-    while (goal := plan.goal(label, selection, estimation)) > estimation.sum():
-        wanted = goal - int(estimation.sum())
-        hits = random.binomial(wanted, p)
-        estimation += (hits, wanted - hits)
-    return int(estimation.sum())
 
 
 def _plan(settings: Any, kind: str, sigma: float) -> Plan:

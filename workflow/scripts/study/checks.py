@@ -162,7 +162,9 @@ def _radii_to_decide(
 ) -> Iterator[tuple[float, tuple[str | int | float, ...], float]]:
     """Yield the radii that a plan is to decide, with the sigma that must reach them and a place."""
     radii = getattr(experiment, "radii", None) or ()
-    by_sigma = radii if isinstance(radii, Mapping) else {max(experiment.sigmas): radii}
+    by_sigma = {max(experiment.sigmas): radii}
+    if isinstance(radii, Mapping):
+        by_sigma = {sigma: radii[sigma] for sigma in experiment.sigmas}
     for sigma, listed in by_sigma.items():
         inside = ("radii", sigma) if isinstance(radii, Mapping) else ("radii",)
         for index, radius in enumerate(listed):
@@ -494,8 +496,14 @@ def _check_radius(
     if not radii:
         return
     if isinstance(radii, Mapping):
-        listed = [radii[sigma] for sigma in sigmas] or [[*chain(*radii.values())]]
+        listed = [radii[sigma] for sigma in sigmas]
+        listed = listed or [[*chain(*(radii[sigma] for sigma in experiment.sigmas))]]
         radii = sorted(set.intersection(*map(set, listed)))
+        if not radii:
+            raise StudyError(
+                f"{at}: experiment {name} decides no radius at all of sigma {_numbers(sigmas)}; "
+                f"its radii must have {radius:g} for each of them"
+            )
     if getattr(PLANS[experiment.plan], "ONLY_ITS_RADII", False) and radius not in radii:
         raise StudyError(
             f"{at}: {radius:g} is none of the radii that experiment {name} decides; "
@@ -510,10 +518,10 @@ def _check_radius(
 
 def _check_reach(radius: float, sigma: float, name: str, experiment: Experiment, at: Place) -> None:
     """Refuse a radius that no image can have, whatever its votes."""
-    reached = largest_radius(experiment.n, experiment.last_alpha, sigma)
+    reached = experiment.kept * largest_radius(experiment.n, experiment.last_alpha, sigma)
     if radius <= reached:
         return
-    needed = samples_needed(radius, experiment.last_alpha, sigma)
+    needed = samples_needed(radius / experiment.kept, experiment.last_alpha, sigma)
     cure = "no n is enough" if needed is None else f"n must be at least {needed:,}"
     raise StudyError(
         f"{at}: {radius:g} is out of reach of experiment {name} at sigma {sigma:g}: "

@@ -167,7 +167,8 @@ class Experiment(Kinded):
     @model_validator(mode="after")
     def _check_radii(self) -> Self:
         radii = getattr(self, "radii", None)
-        if isinstance(radii, dict) and radii.keys() != set(self.sigmas):
+        # Those of an experiment that this one is like may be for more.
+        if isinstance(radii, dict) and not radii.keys() >= set(self.sigmas):
             listed, wanted = (", ".join(f"{s:g}" for s in each) for each in (radii, self.sigmas))
             raise refuse_at(
                 f"are listed for sigma {listed}; each sigma of the experiment needs some: {wanted}",
@@ -190,6 +191,12 @@ class Experiment(Kinded):
         """Error probability of the bound after all n samples."""
         share = getattr(PLANS[self.plan], "LAST_SHARE", None)
         return self.alpha * (getattr(self, share) if share else 1)
+
+    @property
+    def kept(self) -> float:
+        """What the plan leaves of the largest radius that n samples certify, as a share."""
+        shortfall = getattr(PLANS[self.plan], "SHORTFALL", None)
+        return 1 - getattr(self, shortfall) if shortfall else 1.0
 
     @property
     def models(self) -> list[str]:

@@ -87,6 +87,11 @@ class Votes:
         return np.flatnonzero((goals == _UNKNOWN) | (self.estimation[row].sum(axis=1) < goals))
 
     @property
+    def finished(self) -> np.ndarray:
+        """Which images want no other sample, (images,)."""
+        return ((self.goals >= 0) & (self.estimation.sum(axis=2) >= self.goals)).all(axis=1)
+
+    @property
     def samples(self) -> int:
         """How many noisy images have been denoised, each of which all classifiers may share."""
         return int(
@@ -126,7 +131,10 @@ class Segment(NamedTuple):
 
 
 class Queue:
-    """Which samples to draw next: of each image up to its goal, then of the next image.
+    """Which samples to draw next: of the image with the lowest goal, then of the next one.
+
+    So the classes of all images are selected first, and those that stop soon are finished before
+    one that may take long is gone on with: what all of them take is known early.
 
     Parameters
     ----------
@@ -149,6 +157,7 @@ class Queue:
         self._selected = votes.selection[:, 0].sum(axis=1)
         self._estimated = votes.estimation.sum(axis=2).max(axis=1)
         self._unfinished = [row for row in range(len(labels)) if votes.wanting(row).size]
+        self._next_goals = {row: self._next_goal(row) for row in self._unfinished}
 
     def can_extend(self, batch: list[Segment], size: int) -> bool:
         """Tell whether a batch of at most `size` samples has room for a segment."""
@@ -157,7 +166,7 @@ class Queue:
     def next_batch(self, size: int) -> list[Segment]:
         """Take samples for a batch, at most `size`; none while no image wants more."""
         batch: list[Segment] = []
-        for row in self._unfinished:
+        for row in sorted(self._unfinished, key=self._next_goals.__getitem__):
             while size > 0 and (segment := self._take(row, size)):
                 batch.append(segment)
                 size -= segment.length
@@ -216,8 +225,14 @@ class Queue:
             votes.goals[row, index] = self._plan.goal(
                 self._labels[row], votes.selection[row, index], votes.estimation[row, index]
             )
-        if not votes.wanting(row).size:
+        if votes.wanting(row).size:
+            self._next_goals[row] = self._next_goal(row)
+        else:
             self._unfinished.remove(row)
+
+    def _next_goal(self, row: int) -> int:
+        """Return the lowest goal that an image has not reached."""
+        return int(self._votes.goals[row, self._votes.wanting(row)].min())
 
 
 def length(batch: list[Segment]) -> int:

@@ -14,6 +14,8 @@ It holds
   of ``Keys``; ``alpha`` may be None where ``SPENDS_ALPHA`` is False;
 - ``LAST_SHARE``, where the bound after all ``n`` samples does not have the whole of alpha: the
   key that says which share it has;
+- ``SHORTFALL``, where the largest radius that it certifies may be smaller than the largest that
+  ``n`` samples can: the key that says by which share;
 - ``check(keys, n)``, where the types of ``Keys`` do not say it all: raises ValueError for
   keys that do not fit ``n`` samples.
 """
@@ -176,6 +178,35 @@ def lower_bound(plan: Plan, successes: np.ndarray, drawn: np.ndarray, alpha: flo
     from dds.statistics.bounds import clopper_pearson_lower
 
     return clopper_pearson_lower(successes, drawn, plan.alpha_at(drawn, alpha))
+
+
+def simulate(plan: Plan, label: int, p: float, random: np.random.Generator) -> int:
+    """Draw from an image that is called class 0 with probability p, as its plan says.
+
+    Parameters
+    ----------
+    plan : Plan
+        See `dds.statistics.plans`.
+    label : int
+        The true class; class 0 is the selected one.
+    p : float
+        In [0, 1].
+    random : Generator
+        Where votes come from.
+
+    Returns
+    -------
+    int
+        How many estimation samples it took.
+    """
+    import numpy as np
+
+    selection, estimation = np.array([plan.n0, 0]), np.zeros(2, np.int64)
+    while (goal := plan.goal(label, selection, estimation)) > estimation.sum():
+        wanted = goal - int(estimation.sum())
+        hits = random.binomial(wanted, p)
+        estimation += (hits, wanted - hits)
+    return int(estimation.sum())
 
 
 def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
