@@ -33,7 +33,7 @@ class Kinds:
     --------
     >>> from dds.statistics.plans import PLANS
     >>> PLANS.names
-    ('curtailed', 'fixed', 'sequential', 'union_sequential')
+    ('curtailed', 'fixed', 'radius', 'sequential', 'union_sequential')
     >>> PLANS["fixed"].Keys.__doc__
     'Draw n estimation samples of every image.'
     """
