@@ -27,7 +27,7 @@ from project import ROOT, open_study
 from dds.files import atomic_path, sha256
 from dds.origins import public
 from jobs.records import fault, record_path, sources
-from study.load import load_config, study_file
+from study.load import load_config, study_files
 from study.results import results
 from study.study import Study
 from study.yaml_files import read_yaml
@@ -85,13 +85,16 @@ def recipe() -> Iterator[Path]:
 
 
 def files_of(study: str) -> Iterator[Path]:
-    """Yield a study's file, and the files that it names: code and classes of the user's own."""
-    path = study_file(study, Path())
-    yield path
-    for text in _texts(read_yaml(path, str(path))):
-        named = Path(re.sub(r"\.py:\w+$", ".py", text))
-        if len(text) < 1000 and named.suffix and named.is_file():
-            yield named
+    """Yield a study's file, those of studies it is like, and the files that they name.
+
+    Those are code and classes of the user's own.
+    """
+    for path in study_files(study, Path()):
+        yield path
+        for text in _texts(read_yaml(path, str(path))):
+            named = Path(re.sub(r"\.py:\w+$", ".py", text))
+            if len(text) < 1000 and named.suffix and named.is_file():
+                yield named
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -175,7 +175,8 @@ def _train(row: Row, data: Data, settings: Settings, device: torch.device) -> di
             network = classifier.network
             train_classifier(classifier, images, labels, corruption=corruption, **how)
     precision = arithmetic(recipe.precision, device)
-    return {"precision": precision, "batch_size": size, "compiled": network._compiled_call_impl is not None,
+    compiled = network._compiled_call_impl is not None  # training was cut, so it still is
+    return {"precision": precision, "batch_size": size, "compiled": compiled,
             "flops_per_item": flops, "per_s": size * watch.iterations / watch.seconds}  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Measure what the workflow itself costs at the paper's scale: part of `make bench`.
 
-In a copy of the project that is removed afterwards, Snakemake plans the paper's study, and
+In a copy of the project that is removed afterwards, Snakemake plans the study `paper_exact`, and
 the same study in shards of a tenth as many images, with nothing run yet and with all of it
 done; the rules merge made-up votes of all the CIFAR-10 images, a shard a file, and make a
 table and a figure of them; and one small shard of the digits study runs, to see how long a
@@ -210,8 +210,8 @@ def stand_in(bench: Bench, study: dict, smaller: dict) -> None:
 
 
 def measure_planning(bench: Bench, times: int) -> None:
-    """Plan the paper's study, nothing of it or all of it done, and in smaller shards."""
-    study = written_out("paper")
+    """Plan the study `paper_exact`, nothing of it or all of it done, and in smaller shards."""
+    study = written_out("paper_exact")
     smaller = in_smaller_shards(study, times)
     paper = bench.write_study("whole/scale.yaml", study)
     more = bench.write_study("smaller/scale.yaml", smaller)
@@ -229,7 +229,7 @@ def measure_planning(bench: Bench, times: int) -> None:
 
 def measure_aggregation(bench: Bench) -> None:
     """Make a table and a figure of the paper's CIFAR-10 shards, of made-up votes."""
-    study = written_out("paper")
+    study = written_out("paper_exact")
     for part, names in {
         "datasets": ["cifar10"], "experiments": ["cifar10"], "tables": ["table_4"],
         "figures": ["figure_2"],

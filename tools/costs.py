@@ -4,36 +4,52 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from project import open_study
+from project import ROOT, open_study
 
 # isort: split
-from paper.costs import CPU_CORE, ESTIMATED_PLANS, GPUS, Estimate, estimate
-from paper.quantities import duration
+from paper.costs import (
+    CPU_CORE,
+    ESTIMATED_PLANS,
+    GPUS,
+    START_SECONDS,
+    Estimate,
+    Gpu,
+    estimate,
+    read_rates,
+    training_hours,
+)
+from paper.quantities import duration, metric
+from study.load import like_of, shipped_studies
+from study.paths import RATES
+from study.study import Study
 
 
-def table(estimates: list[Estimate]) -> str:
+def table(study: Study, estimates: list[Estimate]) -> str:
     """Lay estimates out, an experiment a line, with a line of totals."""
     plans = list(dict.fromkeys([*ESTIMATED_PLANS, *(one.chosen for one in estimates)]))
     header = (
-        f"{'experiment':<24}{'images':>8}{'samples':>16}{'PFLOP':>12}{'shards':>8}"
-        f"{'h/shard':>9}{'counts MB':>11}{'unshared':>12}"
+        f"{'experiment':<24}{'images':>8}{'samples':>10}{'PFLOP':>10}{'shards':>8}{'h/shard':>9}"
+        f"  {'precision':<11}{'unshared':>10}"
         + "".join(f"{Path(plan).stem:>12.11}" for plan in plans)
     )
-    lines = [f"{'':88}GPU-hours", header]
+    lines = [f"{'':<80}GPU-hours", header]
     for one in estimates:
         lines.append(
-            f"{one.experiment:<24}{one.images:>8,}{one.samples:>16,}{one.flops / 1e15:>12,.3g}"
-            f"{one.shards:>8,}{one.hours_a_shard:>9.3g}{one.disk_bytes / 1e6:>11.3g}"
-            f"{one.gpu_hours_unshared:>12,.4g}"
+            f"{one.experiment:<24}{one.images:>8,}{metric(one.expected_samples[one.chosen]):>10}"
+            f"{one.expected_flops[one.chosen] / 1e15:>10,.3g}{one.shards:>8,}"
+            f"{one.hours_a_shard:>9.2g}  {study.experiments[one.experiment].precision:<11}"
+            f"{one.gpu_hours_unshared:>10,.4g}"
             + "".join(f"{hours(one, plan):>12}" for plan in plans)
+            + f" {basis(one)}"
         )
     lines.append(
-        f"{'total':<24}{'':>8}{sum(e.samples for e in estimates):>16,}"
-        f"{sum(e.flops for e in estimates) / 1e15:>12,.3g}{sum(e.shards for e in estimates):>8,}"
-        f"{'':>9}{sum(e.disk_bytes for e in estimates) / 1e6:>11.3g}"
-        f"{sum(e.gpu_hours_unshared for e in estimates):>12,.4g}"
+        f"{'total':<24}{'':>8}{metric(sum(e.expected_samples[e.chosen] for e in estimates)):>10}"
+        f"{sum(e.expected_flops[e.chosen] for e in estimates) / 1e15:>10,.3g}"
+        f"{sum(e.shards for e in estimates):>8,}{'':>22}"
+        f"{sum(e.gpu_hours_unshared for e in estimates):>10,.4g}"
         + "".join(
             f"{sum(e.expected[plan] for e in estimates):>11,.4g} " for plan in ESTIMATED_PLANS
         )
@@ -46,6 +62,43 @@ def hours(one: Estimate, plan: str) -> str:
     if plan not in one.expected:
         return ""
     return f"{one.expected[plan]:,.4g}{'*' if plan == one.chosen else ' '}"
+
+
+def basis(one: Estimate) -> str:
+    """Say how much of an estimate's hours rests on measured rates."""
+    share = f"{one.measured:.0%}"
+    return {"100%": "measured", "0%": "assumed"}.get(share, f"{share} measured")
+
+
+def beside(of_studies: Iterable[tuple[Study, list[Estimate]]], gpu: Gpu) -> str:
+    """Lay studies out beside each other, with their estimates, a study a line."""
+    lines = [
+        f"{'study':<24}{'plan':<24}{'precision':<11}{'samples':>10}{'shards':>8}"
+        f"{'GPU-hours':>11}{'starts':>8}{'training':>10}{'all':>10}"
+    ]
+    for study, estimates in of_studies:
+        of_sampling = sum(one.expected[one.chosen] for one in estimates)
+        of_starts = sum(one.start_hours for one in estimates)
+        of_training = training_hours(study, gpu)
+        plans, precisions = (
+            ", ".join(dict.fromkeys(getattr(e, key) for e in study.experiments.values()))
+            for key in ("plan", "precision")
+        )
+        lines.append(
+            f"{study.name:<24}{plans:<24}{precisions:<11}"
+            f"{metric(sum(one.expected_samples[one.chosen] for one in estimates)):>10}"
+            f"{sum(one.shards for one in estimates):>8,}{of_sampling:>11,.4g}{of_starts:>8,.2g}"
+            f"{of_training:>10,.2g}{of_sampling + of_starts + of_training:>10,.4g}"
+        )
+    return "\n".join(lines)
+
+
+def relatives(study: Study) -> Iterator[Study]:
+    """Yield the studies that ship and are like a study, or that it is like."""
+    like = {name: like_of(name, ROOT) for name in shipped_studies(ROOT)}
+    for name, other in like.items():
+        if name != study.name and (other == study.name or like.get(study.name) == name):
+            yield open_study(name)
 
 
 def environment_bytes() -> int:
@@ -68,29 +121,34 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Estimate the study and print the table."""
     arguments = parse()
-    rate, source = GPUS[arguments.gpu]
-    if arguments.tflops is not None:
-        rate, source = arguments.tflops * 1e12, "given"
-    study = open_study(arguments.study)
+    study, name = open_study(arguments.study), arguments.gpu
     try:
-        estimates = estimate(study, rate)
+        gpu, rates = GPUS[name], [r for r in read_rates(ROOT / RATES) if r.gpu == name]
+        if arguments.tflops is not None:
+            name, rates = "that GPU", []
+            gpu = Gpu.of_rate(arguments.tflops * 1e12, "given")
+        estimates = estimate(study, gpu, rates)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(table(estimates))
+    print(table(study, estimates))
+    rest = f"else {gpu.source}" if rates else gpu.source
     print(
         f"""
-GPU-hours at {rate / 1e12:.1f} TFLOP/s: {arguments.gpu}, {source}.
+GPU-hours of {name}: {f"measured where {RATES} has rates, " if rates else ""}{rest}.
 unshared: every classifier denoises for itself, n samples of every image. * marks the
-plan that the experiment asks for; plans that stop early are simulated on images as
-certain as those of the paper's Table 2, on the radii of the experiment."""
+plan that the experiment asks for, of which samples, PFLOP and h/shard are; those that
+stop early are simulated on images as certain as those of the paper's Tables 2 and 4b, on
+the radii of the experiment. A shard takes {START_SECONDS:g} s to start, which h/shard has in it."""
     )
+    others = [(other, estimate(other, gpu, rates)) for other in relatives(study)]
+    print(f"\n{beside([(study, estimates), *others], gpu)}\n")
+    print("starts: of all shards; training: of the study's own models, at assumed rates.")
     counts, software = sum(one.disk_bytes for one in estimates), environment_bytes()
     print(f"disk: {counts / 1e9:.2g} GB of counts, beside {software / 1e9:.2g} GB of software")
-    total = sum(one.expected[one.chosen] for one in estimates)
-    gpu = arguments.gpu if arguments.tflops is None else "that GPU"
-    core = duration(total * 3600 * rate / CPU_CORE.flops)
+    total = sum(one.hours for one in estimates)
+    core = duration(sum(one.expected_flops[one.chosen] for one in estimates) / CPU_CORE)
     print(
-        f"costs: certifying {study.name} takes about {duration(total * 3600)} of one {gpu}, "
+        f"costs: certifying {study.name} takes about {duration(total * 3600)} of one {name}, "
         f"or {core} of one CPU core, as it stands; training comes on top"
     )
 

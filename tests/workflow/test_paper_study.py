@@ -1,4 +1,4 @@
-"""The paper's study can be planned in a fresh clone, with no data, weights or cluster."""
+"""Studies that ship can be planned in a fresh clone, with no data, weights or cluster."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from projects import ROOT, Project
 from project import written_out
 
 STUDY = written_out("paper")
+SHIPPED = sorted(path.stem for path in (ROOT / "config/studies").glob("*.yaml"))
 REGISTRY = yaml.safe_load((ROOT / "config/models.yaml").read_text())
 
 
@@ -26,45 +27,60 @@ def planned(text):
     return {row[0]: int(row[1]) for row in map(str.split, rows) if row and row[-1].isdigit()}
 
 
-def expected():
-    """Return how many jobs of each rule the study asks for."""
-    experiments = STUDY["experiments"].values()
+def expected(study):
+    """Return how many jobs of each rule a study asks for."""
+    experiments = study["experiments"].values()
     classifiers = {model for e in experiments for model in e["classifiers"]}
-    used = classifiers | {e["denoiser"] for e in experiments}
+    used = classifiers | {e["denoiser"] for e in experiments} - {"none"}
     sigmas = {sigma for e in experiments for sigma in e["sigmas"]}
     weights = {model: REGISTRY[model]["weights"] for model in used}
-    figures = STUDY["figures"].values()
+    figures = study["figures"].values()
     return {
         "certify_shard": sum(
             len(e["sigmas"]) * math.ceil(e["images"] / e["images_per_shard"]) for e in experiments
         ),
         "finetune_classifier": len(sigmas) * sum("finetune" in w for w in weights.values()),
-        "train_classifier": sum("train" in w for w in weights.values()),
-        "measure_accuracy": sum(
-            len(sigmas) if "finetune" in weights[model] else 1 for model in classifiers
+        "train_classifier": sum(  # one with noise is trained for each sigma
+            len(sigmas) if "noise" in weights[model]["train"] else 1
+            for model in classifiers
+            if "train" in weights[model]
         ),
-        "merge_counts": len(STUDY["experiments"]),
-        "compute_certificates": len(STUDY["experiments"]),
-        "render_table": len(STUDY["tables"]),
-        "estimate_costs": 1,
-        "render_figure": len(STUDY["figures"]),
+        "train_denoiser": sum("train" in weights[model] for model in used - classifiers),
+        "measure_accuracy": sum(
+            len(sigmas) if "finetune" in weights[model] else 1
+            for model in classifiers
+            if "expected_accuracy" in REGISTRY[REGISTRY[model].get("like", model)]
+        ),
+        "merge_counts": len(study["experiments"]),
+        "compute_certificates": len(study["experiments"]),
+        "render_table": len(study["tables"]),
+        "estimate_costs": any(table["kind"] == "costs" for table in study["tables"].values()),
+        "render_figure": len(study["figures"]),
         "draw_pictures": sum(figure["kind"] == "pictures" for figure in figures),
-        "run_notebook": len(STUDY["notebooks"]),
+        "run_notebook": len(study["notebooks"]),
         "render_paper": 1,
         "check_results": 1,
         "all": 1,
-        "download_data_cifar10_images": 1,
-        **{f"prepare_data_{dataset}": 1 for dataset in STUDY["datasets"]},
+        **{
+            f"download_data_{name}_{file}": "url" in keys
+            for name, dataset in study["datasets"].items()
+            for file, keys in dataset.get("files", {}).items()
+        },
+        **{f"prepare_data_{dataset}": 1 for dataset in study["datasets"]},
         **{f"download_model_{model}": 1 for model, w in weights.items() if "download" in w},
     }
 
 
-@pytest.mark.parametrize("arguments", [[], ["--profile", "slurm"]], ids=["plain", "slurm"])
-def test_the_whole_paper_is_planned(clone, arguments):
-    preview = clone.snakemake("--dry-run", "all", *arguments, study="paper")
+@pytest.mark.parametrize(
+    ("study", "arguments"),
+    [*((study, []) for study in SHIPPED), ("paper", ["--profile", "slurm"])],
+    ids=[*SHIPPED, "paper on slurm"],
+)
+def test_the_whole_study_is_planned(clone, study, arguments):
+    preview = clone.snakemake("--dry-run", "all", *arguments, study=study)
     jobs = planned(preview.stdout + preview.stderr)
     total = jobs.pop("total")
-    assert jobs == expected()
+    assert jobs == {rule: count for rule, count in expected(written_out(study)).items() if count}
     assert total == sum(jobs.values())
 
 

@@ -1,4 +1,4 @@
-# Needs: certificates, and published values or estimates where a table shows them.
+# Needs: certificates, and published values or estimates where a table shows them; measured rates.
 # Makes: results/STUDY/costs/GPU.json; results/STUDY/tables/NAME.csv (every number with its
 #        interval), and the same table for readers as .md, .tex and .html; where it comes
 #        from in .json.
@@ -6,6 +6,8 @@
 
 rule estimate_costs:
     """Estimate what certifying the study takes, without running it."""
+    input:
+        rates=INPUTS.rates(),
     output:
         PATHS.costs("{gpu}"),
     log:

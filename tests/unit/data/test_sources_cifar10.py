@@ -58,8 +58,18 @@ def test_cifar10_has_three_splits_of_so_many_images(refusal):
     entry = {"files": {"images": {"file": "x"}}, "splits": {"valid": 10}}
     wanted = "valid is no split of CIFAR-10; allowed: train, validation, test"
     assert refusal("cifar10", entry) == ("splits", wanted)
-    entry["splits"] = {"test": {"every": 2}}
-    assert refusal("cifar10", entry) == ("splits.test", "Input should be a valid integer")
+    entry["splits"] = {"train": {"every": 2}}
+    wanted = "train is a number of images; every is for test alone"
+    assert refusal("cifar10", entry) == ("splits", wanted)
+
+
+def test_cifar10_gives_every_so_many_th_test_image(cifar, prepare):
+    path, _ = cifar
+    whole = prepare("cifar10", {"test": 20}, images=path)["test"]
+    some = prepare("cifar10", {"test": {"every": 8}}, images=path)["test"]
+    assert np.array_equal(some.images, whole.images[::8])
+    assert np.array_equal(some.labels, whole.labels[::8])
+    assert len(some.images) == 3
 
 
 class Malicious:

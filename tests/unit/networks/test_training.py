@@ -5,7 +5,9 @@ import io
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from dds.networks import training
 from dds.networks.classifiers import Classifier
 from dds.networks.denoisers import DiffusionDenoiser
 from dds.networks.schedules import cosine_schedule
@@ -276,3 +278,29 @@ def test_a_training_counts_every_iteration_as_done(images, monkeypatch):
     monkeypatch.setattr(Progress, "advance", lambda self, units: done.append(units))
     train(images, AVERAGED, iterations=5)
     assert sum(done) == 5
+
+
+@pytest.mark.parametrize(("work", "compiled"), [(1.0, True), (0.9, False)])
+def test_networks_with_much_to_do_are_compiled_for_training_on_a_gpu(monkeypatch, work, compiled):
+    """And the step that compiles them changes nothing of what is trained."""
+    network = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    chosen = []
+
+    def step():
+        network(torch.ones(2, 4) * torch.rand(2, 1)).square().sum().backward()
+
+    def compile_networks(networks, run, *, once):
+        chosen.extend(networks)
+        run()
+        return True
+
+    monkeypatch.setattr(training, "compile_networks", compile_networks)
+    flops = 3 * 2 * (2 * 4 * 4) * 100  # passes, operations, multiplications of a batch, steps
+    monkeypatch.setattr(training, "WORTH_COMPILING", flops / work / 10)
+    training._compile_if_worth_it(network, step, 100, "cuda")
+    assert chosen == [network] * compiled
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    training._compile_if_worth_it(network, step, 10**9, "cpu")
+    assert chosen == [network] * compiled

@@ -1,22 +1,31 @@
 """Estimates count what networks do and what plans draw."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 import costs
 from dds.networks.description import ClassifierKeys, DenoiserKeys
 from dds.statistics.plans import make_plan
 from paper.costs import (
     ESTIMATED_PLANS,
+    GPUS,
     MARGINS,
+    START_SECONDS,
+    Gpu,
+    Rate,
     classifier_flops,
     denoiser_flops,
     estimate,
     expected_samples,
     image_shape,
+    read_rates,
+    training_hours,
 )
 
+ROOT = Path(__file__).parents[3]
 CLASSES = [str(label) for label in range(10)]
 UNET = DenoiserKeys(
     network="guided_diffusion_unet",
@@ -58,6 +67,19 @@ VIT = ClassifierKeys(
     input={"channels": 3, "size": 224, "mean": [0.5], "std": [0.5]},
     classes=CLASSES,
 )
+BEIT = ClassifierKeys(
+    network="timm",
+    arguments={
+        "model": "beit_large_patch16_512",
+        "img_size": 32,
+        "patch_size": 8,
+        "embed_dim": 32,
+        "depth": 2,
+        "num_heads": 2,
+    },
+    input={"channels": 3, "size": 32, "mean": [0.5], "std": [0.5]},
+    classes=CLASSES,
+)
 EXPERIMENT = {
     "dataset": "digits",
     "denoiser": "unet",
@@ -70,7 +92,10 @@ EXPERIMENT = {
     "images": 25,
     "images_per_shard": 10,
     "plan": "fixed",
+    "precision": "float32",
 }
+#: A GPU that does 1 TFLOP/s in float32 and 4 in bfloat16.
+GPU = Gpu({"float32": 1e12, "bfloat16": 4e12}, "assumed")
 
 
 @pytest.fixture
@@ -108,12 +133,17 @@ def test_flops_of_the_papers_cifar10_networks():
     assert classifier_flops(VIT, (3, 32, 32)) / 2 == pytest.approx(17.6e9, rel=0.01)
 
 
+def test_flops_of_a_beit_are_at_least_those_of_its_weights():
+    # 17 tokens of width 32 through 2 blocks, whose layers have 12 * 32 * 32 weights.
+    assert 1 < classifier_flops(BEIT, (3, 32, 32)) / (2 * 2 * 17 * 12 * 32 * 32) < 1.5
+
+
 def test_an_entry_that_is_a_mapping_counts_the_same():
     assert classifier_flops(WRN.model_dump(), (1, 8, 8)) == classifier_flops(WRN, (1, 8, 8))
 
 
 def test_classifiers_share_what_is_denoised(study):
-    (one,) = estimate(study(), rate=1e12)
+    (one,) = estimate(study(), GPU)
     unet, classifier = denoiser_flops(UNET, (1, 8, 8)), classifier_flops(WRN, (1, 8, 8))
     assert one.samples == 25 * 2 * 1000
     assert one.flops == one.samples * (unet + 2 * classifier)
@@ -122,12 +152,15 @@ def test_classifiers_share_what_is_denoised(study):
         one.samples * 2 * (unet + classifier) / 1e12 / 3600
     )
     assert one.shards == 6
-    assert one.hours_a_shard == pytest.approx(one.gpu_hours * 10 / 50)
+    assert one.start_hours == pytest.approx(6 * START_SECONDS / 3600)
+    assert one.hours == pytest.approx(one.gpu_hours + one.start_hours)
+    assert one.hours_a_shard == pytest.approx(one.gpu_hours * 10 / 50 + START_SECONDS / 3600)
+    assert one.measured == 0
 
 
 def test_steps_of_a_chain_count(study):
     shot, chain, full = (
-        estimate(study(steps=steps, sigmas=[0.5]), 1e12)[0].flops for steps in (1, 10, "all")
+        estimate(study(steps=steps, sigmas=[0.5]), GPU)[0].flops for steps in (1, 10, "all")
     )
     unet = denoiser_flops(UNET, (1, 8, 8))
     assert chain - shot == 9 * unet * 25 * 1000
@@ -135,7 +168,7 @@ def test_steps_of_a_chain_count(study):
 
 
 def test_no_denoiser_costs_nothing(study):
-    (one,) = estimate(study(denoiser="none"), 1e12)
+    (one,) = estimate(study(denoiser="none"), GPU)
     assert one.flops == one.samples * 2 * classifier_flops(WRN, (1, 8, 8))
 
 
@@ -147,7 +180,7 @@ def test_images_are_as_large_as_their_source_says_or_as_the_classifier_wants(sou
 @pytest.mark.parametrize("plan", ESTIMATED_PLANS)
 def test_the_plan_that_is_asked_for_is_among_those_estimated(study, plan):
     radii = {} if plan == "fixed" else {"radii": [0.25, 0.5]}
-    (one,) = estimate(study(plan=plan, **radii), 1e12)
+    (one,) = estimate(study(plan=plan, **radii), GPU)
     assert one.chosen == plan
     assert tuple(one.expected) == ESTIMATED_PLANS
     assert one.expected["fixed"] == pytest.approx(one.gpu_hours)
@@ -155,30 +188,158 @@ def test_the_plan_that_is_asked_for_is_among_those_estimated(study, plan):
 
 
 def test_another_plan_that_is_asked_for_has_a_column(study):
-    asked, other = (estimate(study(**plan), 1e12)[0] for plan in ({"plan": "radius"}, {}))
+    radius, fixed = study(plan="radius"), study()
+    (asked,), (other,) = estimate(radius, GPU), estimate(fixed, GPU)
     assert tuple(asked.expected) == (*ESTIMATED_PLANS, "radius")
     assert asked.expected["sequential"] < asked.expected["radius"] < asked.expected["fixed"]
-    header, first, second, total = costs.table([asked, other]).splitlines()[1:]
+    header, first, second, total = costs.table(radius, [asked, other]).splitlines()[1:]
     assert header.split()[-1] == "radius"
-    assert first.endswith("*")
-    assert len(second) < len(first)
-    assert len(total) < len(first)
+    assert first.count("*") == second.count("*") == 1
+    assert first.split()[-2].endswith("*")
+    assert len(total) < len(header)
 
 
-@pytest.mark.parametrize("sigma", MARGINS)
-def test_plans_save_samples(sigma):
+@pytest.mark.parametrize(
+    ("source", "sigma"), [(source, sigma) for source in MARGINS for sigma in MARGINS[source]]
+)
+def test_plans_save_samples(source, sigma):
+    dataset = SimpleNamespace(source=source)
     settings = {"n0": 100, "n": 10_000, "alpha": 0.001, "radii": [0.0, 0.25, 0.5]}
     fixed, curtailed, sequential = (
-        expected_samples(make_plan(settings | {"plan": plan}, sigma), sigma)
+        expected_samples(make_plan(settings | {"plan": plan}, sigma), sigma, dataset)
         for plan in ESTIMATED_PLANS
     )
     assert fixed == 10_100
     # Curtailing spares the misclassified images whole, and no image that is certified.
-    certified = MARGINS[sigma][0][1]
+    certified = MARGINS[source][sigma][0][1]
     assert 100 + certified * 0.9 * 10_000 < curtailed < 100 + certified * 10_000 + 100
     assert sequential < curtailed
 
 
-def test_a_rate_must_be_positive(study):
+def test_classifiers_that_stop_at_different_samples_share_all_that_one_wants():
+    settings = {"plan": "sequential", "n0": 100, "n": 10_000, "alpha": 0.001, "radii": [0.25]}
+    plan = make_plan(settings, 0.25)
+    alone, two, many = (expected_samples(plan, 0.25, classifiers=k) for k in (1, 2, 10_000))
+    assert alone < two < 2 * alone
+    assert many == pytest.approx(10_100)
+
+
+def test_what_a_plan_saves_counts_the_denoiser_as_often_as_the_slowest_classifier(study):
+    one, two = (
+        estimate(study(plan="sequential", radii=[0.25], classifiers=list(names)), GPU)[0]
+        for names in (["one"], ["one", "two"])
+    )
+    classifier, unet = classifier_flops(WRN, (1, 8, 8)), denoiser_flops(UNET, (1, 8, 8))
+    assert one.expected_flops["sequential"] == pytest.approx(
+        one.expected_samples["sequential"] * (classifier + unet)
+    )
+    assert two.expected_flops["sequential"] == pytest.approx(
+        two.expected_samples["sequential"] * unet
+        + 2 * one.expected_samples["sequential"] * classifier
+    )
+    assert one.expected_samples["sequential"] < two.expected_samples["sequential"]
+
+
+@pytest.mark.parametrize("chosen", ["fixed", "sequential"])
+def test_hours_a_shard_are_those_of_the_chosen_plan(study, chosen):
+    radii = {"radii": [0.25]} if chosen == "sequential" else {}
+    (one,) = estimate(study(plan=chosen, sigmas=[0.5], **radii), GPU)
+    sampling = one.hours_a_shard - START_SECONDS / 3600
+    assert sampling == pytest.approx(one.expected[chosen] * 10 / 25)
+
+
+def rates(**per_s):
+    """Return rates in float32 on some GPU, by networks."""
+    return [
+        Rate("h100", tuple(names.split("_with_")), "float32", rate, 100, "measured")
+        for names, rate in per_s.items()
+    ]
+
+
+def test_rates_of_all_networks_give_the_hours_without_any_assumption(study):
+    # Classifiers one and two are the same network.
+    (one,) = estimate(study(), GPU, rates(unet=100, one=400))
+    assert one.gpu_hours == pytest.approx(one.samples * (1 / 100 + 2 / 400) / 3600)
+    assert one.measured == 1
+
+
+def test_a_rate_of_several_networks_goes_before_those_of_each(study):
+    (one,) = estimate(study(), GPU, rates(unet=100, one=400, unet_with_one=90))
+    assert one.gpu_hours == pytest.approx(one.samples * (1 / 90 + 1 / 400) / 3600)
+    assert one.measured == 1
+
+
+def test_what_was_not_measured_is_assumed(study):
+    (one,) = estimate(study(), GPU, rates(unet_with_one=90))
+    assumed = one.samples * classifier_flops(WRN, (1, 8, 8)) / 1e12
+    assert one.gpu_hours == pytest.approx((one.samples / 90 + assumed) / 3600)
+    assert one.measured == pytest.approx(1 - assumed / 3600 / one.gpu_hours)
+
+
+def test_rates_are_those_of_a_precision(study):
+    in_float32, in_bfloat16, automatic = (
+        estimate(study(precision=precision), GPU, rates(unet_with_one=90, one=400))[0]
+        for precision in ("float32", "bfloat16", "auto")
+    )
+    assert (in_float32.measured, in_bfloat16.measured) == (1, 0)
+    assert in_bfloat16.gpu_hours == pytest.approx(in_bfloat16.flops / 4e12 / 3600)
+    assert automatic == in_bfloat16
+
+
+def test_rates_of_unknown_networks_serve_nothing(study):
+    assert estimate(study(), GPU, rates(other=1)) == estimate(study(), GPU)
+
+
+def test_rates_that_ship_are_of_models_and_gpus_that_there_are():
+    registry = yaml.safe_load((ROOT / "config/models.yaml").read_text())
+    found = read_rates(ROOT / "config/rates.csv")
+    assert found
+    for rate in found:
+        assert set(rate.networks) <= registry.keys()
+        assert rate.precision in GPUS[rate.gpu].flops
+        assert rate.source
+    assert len({rate[:3] for rate in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("h99,a,float32,1,1,x", "line 2: gpu h99 is none of a100-paper, a100"),
+        ("h100,a,float32,0,1,x", "line 2: per_s and batch_size must be numbers above 0"),
+        ("h100,a,float32,nan,1,x", "line 2: per_s and batch_size must be numbers above 0"),
+        ("h100,a,float32,1,many,x", "line 2: per_s and batch_size must be numbers above 0"),
+        ("h100,a,float16,1,1,x", "line 2: precision float16 is none of float32, bfloat16"),
+        ("h100,a", "line 2: precision None is none of"),
+    ],
+)
+def test_a_wrong_rate_is_refused(tmp_path, row, reason):
+    path = tmp_path / "rates.csv"
+    path.write_text(f"gpu,networks,precision,per_s,batch_size,source\n{row}\n")
+    with pytest.raises(ValueError, match=reason):
+        read_rates(path)
+
+
+def test_training_takes_three_passes_an_image_and_tuning_those_of_the_denoiser_for_each_sigma(
+    study,
+):
+    recipe = {"dataset": "digits", "iterations": 10, "batch_size": 4, "precision": "bfloat16"}
+
+    def model(entry, origin=None, **more):
+        made = SimpleNamespace(**recipe, **more) if origin else None
+        weights = SimpleNamespace(recipe=made, origin=origin)
+        kind = "denoiser" if entry is UNET else "classifier"
+        return SimpleNamespace(**dict(entry), kind=kind, weights=weights)
+
+    some = study()
+    some.models = {"unet": model(UNET), "one": model(WRN, "train")}
+    classifier, unet = classifier_flops(WRN, (1, 8, 8)), denoiser_flops(UNET, (1, 8, 8))
+    trained = 40 * 3 * classifier / 4e12 / 3600
+    assert training_hours(some, GPU) == pytest.approx(trained)
+    some.models["two"] = model(WRN, "finetune", denoiser="unet")
+    tuned = 2 * 40 * (3 * classifier + unet) / 4e12 / 3600
+    assert training_hours(some, GPU) == pytest.approx(trained + tuned)
+
+
+def test_an_assumed_rate_must_be_positive(study):
     with pytest.raises(ValueError, match="rate"):
-        estimate(study(), 0)
+        estimate(study(), Gpu.of_rate(0, "given"))

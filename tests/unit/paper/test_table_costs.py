@@ -20,6 +20,8 @@ ESTIMATE = {
     "shards": 2,
     "chosen": "curtailed",
     "expected": {"fixed": 2.0, "curtailed": 1.5, "sequential": 0.5},
+    "expected_samples": {"fixed": 4000.0, "curtailed": 3000.4, "sequential": 1000.0},
+    "expected_flops": {"fixed": 7.2e15, "curtailed": 5.4e15, "sequential": 1.8e15},
 }
 RECORD = {
     "estimate": ESTIMATE,
@@ -65,8 +67,9 @@ def test_gpus_are_those_whose_rate_is_known():
 
 def test_small_costs_are_in_small_units():
     tiny = {"images": 4, "samples": 440, "flops": 6.2e9, "shards": 1, "chosen": "fixed"}
+    expected = {"expected": 4.87e-08, "expected_samples": 440.0, "expected_flops": 6.2e9}
     record = RECORD | {
-        "estimate": tiny | {"expected": {"fixed": 4.87e-08}},
+        "estimate": tiny | {key: {"fixed": value} for key, value in expected.items()},
         "samples": 440,
         "seconds": 0.0175,
         "joules": 3.3,

@@ -21,7 +21,7 @@ from study.checks import check_files_exist
 from study.config import Config
 from study.depends import votes
 from study.errors import StudyError, alternatives, bounds, is_keys, names_of
-from study.load import load_config, load_study
+from study.load import like_of, load_config, load_study, study_files
 from study.models import MODELS as MODEL_KINDS
 from study.study import StudyKeys
 
@@ -292,22 +292,19 @@ def test_a_network_of_ones_own_must_be_there(load, tmp_path, monkeypatch, networ
 
 @pytest.mark.parametrize("radius", [0.0, 0.25, 0.5, 1.0, 3.0])
 def test_published_numbers_are_shown_whatever_is_reached(project, radius):
-    path = project / "config/studies/paper.yaml"
-    study = yaml.safe_load(path.read_text())
-    study["experiments"]["cifar10"]["n"] = 100
-    study["tables"] = {"table_4": study["tables"]["table_4"] | {"radii": [radius]}}
-    study |= {"figures": {}, "checks": []}
-    path.write_text(yaml.safe_dump(study))
-    assert read({"study": "paper"}, project).tables["table_4"].radii == [radius]
+    changes = {"experiments": {"cifar10": {"n": 100}}, "tables": {"table_4": {"radii": [radius]}}}
+    changes |= {"like": "paper_exact", "checks": []}
+    (project / "mine.yaml").write_text(yaml.safe_dump(changes))
+    assert read({"study": str(project / "mine.yaml")}, project).tables["table_4"].radii == [radius]
 
 
 def test_imagenet_has_no_more_images_than_it_has(project):
     path = project / "config/studies/paper.yaml"
     study = yaml.safe_load(path.read_text())
-    study["experiments"]["imagenet"]["images"] = 1001
+    study["experiments"]["imagenet"]["images"] = 501
     path.write_text(yaml.safe_dump(study))
     message = refusal(read, {"study": "paper"}, project)
-    assert message.endswith("images: 1001 is out of range; split test of dataset imagenet has 1000 "
+    assert message.endswith("images: 501 is out of range; split test of dataset imagenet has 500 "
                             "images")  # fmt: skip
 
 
@@ -390,6 +387,83 @@ def test_a_study_file_may_lie_anywhere_and_gives_the_results_their_name(project,
     assert read({"study": str(path)}, project).name == "my-study_2"
 
 
+def write_studies(folder, studies):
+    for name, text in studies.items():
+        (folder / name).write_text(text)
+    return str(folder / next(iter(studies)))
+
+
+def test_a_study_may_change_another(project, tmp_path):
+    mine = write_studies(tmp_path, {
+        "mine.yaml": f"""
+            like: {tmp_path}/base.yaml
+            title: Mine
+            experiments:
+              denoised: {{n: 500, classifiers: [digits_cnn]}}
+              undefended: {{images: 50}}
+              plan_fixed: null
+              plan_curtailed: null
+              plan_sequential: null
+              more: {{like: denoised, sigmas: [0.25]}}
+            tables: {{table_plans: null, table_4: null, table_5: null}}
+            checks: []
+            """,
+        "base.yaml": """
+            like: digits
+            experiments: {denoised: {n: 700, images: 60}}
+            tables: {table_1: null, table_2: null, table_3: null, table_costs: null}
+            figures: {figure_2: null}
+            """,
+    })  # fmt: skip
+    study, digits = read({"study": mine}, project), read({"study": "digits"}, project)
+    assert (study.name, study.title, study.seed) == ("mine", "Mine", digits.seed)
+    denoised, more = study.experiments["denoised"], study.experiments["more"]
+    assert (denoised.n, denoised.images, denoised.classifiers) == (500, 60, ["digits_cnn"])
+    assert (more.n, more.images, more.sigmas) == (500, 60, [0.25])
+    # Experiments are like those of the changed study, too.
+    assert (study.experiments["undefended"].n, study.experiments["undefended"].images) == (500, 50)
+    assert "plan_fixed" not in study.experiments
+    assert study.tables == {"table_ablation": digits.tables["table_ablation"]}
+    assert (study.checks, list(study.figures)) == ([], ["figure_pictures"])
+    assert [path.stem for path in study_files(mine, project)] == ["mine", "base", "digits"]
+    assert like_of(mine, project) == "base"
+
+
+@pytest.mark.parametrize(
+    ("studies", "reason"),
+    [
+        ({"a.yaml": "like: digts"}, "a.yaml: like: there is no config/studies/digts.yaml; did you"),
+        ({"a.yaml": "like: [digits]"}, "a.yaml: like: a list is not text"),
+        ({"a.yaml": "like: {0}/a.yaml"}, "a.yaml: like: goes round in a circle: "),
+        (
+            {"a.yaml": "like: {0}/b.yaml", "b.yaml": "like: {0}/a.yaml"},
+            "b.yaml: like: goes round in a circle: ",
+        ),
+        ({"a.yaml": "like: digits\nseed: null"}, "a.yaml: seed is missing; needed: seed"),
+        (
+            {"a.yaml": "like: digits\nexperiments: {{denoised: {{m: 1}}}}"},
+            "a.yaml: experiments.denoised.m: unknown key",
+        ),
+    ],
+)
+def test_a_study_that_is_like_none_is_refused(project, tmp_path, studies, reason):
+    texts = {name: text.format(tmp_path) for name, text in studies.items()}
+    message = refusal(read, {"study": write_studies(tmp_path, texts)}, project)
+    assert message.startswith(f"{tmp_path}/{reason}")
+
+
+def test_an_experiment_with_another_plan_takes_over_what_that_plan_has(load):
+    changes = {"experiments.plan_fixed": {"like": "plan_sequential", "plan": "fixed"},
+               "experiments.plan_curtailed.like": "denoised",
+               "experiments.plan_sequential.like": "denoised",
+               "experiments.plan_sequential.frugal": True,
+               "experiments.plan_sequential.radii": [0.125, 0.25]}  # fmt: skip
+    experiments = load(changes | {"tables.table_plans": REMOVED}).experiments
+    assert experiments["plan_fixed"].plan == "fixed"
+    assert not hasattr(experiments["plan_fixed"], "radii")
+    assert experiments["plan_sequential"].frugal
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -445,10 +519,10 @@ def test_a_missing_registry_is_refused(project):
 
 
 ABOUT_KEYS = {
-    "name": ("digits", "name: unknown key; allowed: seed, datasets, models, experiments"),
+    "name": ("digits", "name: unknown key; allowed: like, seed, datasets, models"),
     "models": ([], "models: a list is not a mapping of keys to values"),
     "seed": (REMOVED, "seed is missing; needed: seed, datasets, experiments"),
-    "sead": (1, "sead: unknown key; did you mean seed? allowed: seed, datasets"),
+    "sead": (1, "sead: unknown key; did you mean seed? allowed: like, seed"),
     "experiments": ({}, "experiments: is empty"),
     "experiments.Denoised": ({}, "experiments: Denoised is no name; a name has lower-case letters"),
     "experiments.denoised": (None, "experiments.denoised: nothing is not a mapping"),
@@ -505,8 +579,9 @@ ABOUT_KEYS = {
 
 ABOUT_DATA = {
     "cifar10.splits.valid": (10, "splits: valid is no split of CIFAR-10; allowed: train"),
-    "cifar10.splits.validation": ({"every": 2}, "splits.validation: a mapping of keys to valu"),
-    "cifar10.splits.test": (10_001, "splits: test is 10,001, more than the 10,000 test images"),
+    "cifar10.splits.validation": ({"every": 2}, "splits: validation is a number of images; every"),
+    "cifar10.splits.test": ({"evry": 2}, "splits.test.evry: unknown key; did you mean every?"),
+    "cifar10.splits": ({"test": 10_001}, "splits: test is 10,001, more than the 10,000 test"),
     "cifar10.splits.train": (45_001, "splits: train and validation are 50,001 together, more than "
                                      "the 50,000 training images"),
     "imagenet.splits": ({"test": 50_001}, "splits: 50,001 images are more than the 50,000 that"),

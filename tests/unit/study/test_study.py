@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from dds.seeds import ESTIMATION, noise_seed
+from dds.statistics.plans import make_plan
 from study import depends
 from study.artefacts import parts
 from study.experiments import MOST_SAMPLES, MOST_STEPS
@@ -121,7 +122,34 @@ def test_every_table_and_figure_knows_how_its_experiments_are_sampled(name):
             settings = study.experiments[experiment]
             for key in ("images", "sigmas", "n0", "n", "alpha", "plan"):
                 assert facts[key] == getattr(settings, key)
-            assert facts["radii"] == getattr(settings, "radii", None)
+            assert facts["radii"] == settings.model_dump(mode="json").get("radii")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "paper"])
+def test_a_plan_that_stops_decides_every_cell_of_the_papers_tables(name):
+    study = load(name)
+    tables = [table for table in study.tables.values() if table.kind == "per_sigma"]
+    cells = [
+        (experiment.sigmas, table.radii, experiment)
+        for table in tables
+        for experiment in (study.experiments[panel.experiment] for panel in table.panels)
+    ]
+    assert cells
+    for sigmas, radii, experiment in cells:
+        assert experiment.plan == "sequential"
+        for sigma in sigmas:
+            plan = make_plan(experiment.model_dump(), sigma)
+            assert set(radii) <= set(plan.decided_radii)
+
+
+def test_the_paper_in_a_day_has_the_models_noise_and_confidence_of_its_text():
+    text, day = load("paper_exact").experiments, load("paper").experiments
+    for name in ("cifar10", "imagenet"):
+        for key in ("denoiser", "classifiers", "timestep", "sigmas", "n0", "n", "alpha"):
+            assert getattr(day[name], key) == getattr(text[name], key)
+        assert (text[name].plan, text[name].precision) == ("fixed", "float32")
+    assert (text["cifar10"].images, text["imagenet"].images) == (10_000, 1_000)
+    assert all(e.alpha == 0.001 for e in (*text.values(), *day.values()))
 
 
 def test_every_row_of_prior_work_cites_its_reference():

@@ -11,7 +11,7 @@ def images(study):
 
 
 def test_smaller_shards_hold_the_same_images():
-    study = written_out("paper")
+    study = written_out("paper_exact")
     smaller = in_smaller_shards(study, 10)
     assert images(smaller) == images(study)
     assert len(list(shards(smaller))) >= 10 * len(list(shards(study)))

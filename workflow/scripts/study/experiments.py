@@ -32,8 +32,8 @@ class Experiment(Kinded):
     KINDS: ClassVar[Kinds] = PLANS
 
     like: str | None = key(
-        "Another experiment whose keys this entry takes over, each key as a whole; the entry's "
-        "own keys win.",
+        "Another experiment whose keys this entry takes over, each key as a whole, but for those "
+        "of a plan that it has not; the entry's own keys win.",
         None,
         allowed="an experiment",
     )

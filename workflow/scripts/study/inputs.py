@@ -11,7 +11,7 @@ from pathlib import Path
 from paper.linked_logs import find_linked_logs
 from study.config import Config
 from study.errors import CONFIG, StudyError
-from study.paths import LINKS, PUBLISHED, Paths
+from study.paths import LINKS, PUBLISHED, RATES, Paths
 from study.study import Study
 
 
@@ -145,6 +145,10 @@ class Inputs:
         """Return the estimated costs for a table that shows some."""
         gpu = getattr(self._study.tables[table], "gpu", None)
         return {"estimates": self._paths.costs(gpu)} if gpu else {}
+
+    def rates(self) -> str:
+        """Return the measured rates of GPUs, which costs are estimated by."""
+        return str(self._project / RATES)
 
     def figure(self, name: str) -> list[str]:
         """Return what a figure is drawn from: its pictures, or certificates."""

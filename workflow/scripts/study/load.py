@@ -8,6 +8,7 @@ from os.path import isfile  # false, not an error, for names that no file can ha
 from pathlib import Path
 from typing import Any
 
+from dds.statistics.plans import PLANS
 from study.checks import check_name, check_study, needed_models
 from study.config import Config
 from study.earlier import read_earlier
@@ -21,6 +22,8 @@ _LONGEST_CHAIN = 50
 
 #: What makes an entry as it is read one that can be checked.
 Reader = Callable[[Mapping[str, Any], Place], Mapping[str, Any]]
+#: What of the entry that another is like goes over to it.
+TakenOver = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 
 
 def load_config(written: Any, **instead: Any) -> Config:
@@ -57,7 +60,7 @@ def load_study(config: Config, root: Path) -> Study:
     -------
     Study
         ``models`` holds the models that the experiments need, from the registry and the
-        study's own, and no others; keys ``like`` are resolved.
+        study's own, and no others; keys ``like``, also that of the study, are resolved.
 
     Raises
     ------
@@ -66,7 +69,7 @@ def load_study(config: Config, root: Path) -> Study:
     """
     path, file = _find_study(config.study, root)
     at = Place(file)
-    written = read_yaml(path, file)
+    written = _read_study(path, file, root)
     own = {}
     if isinstance(written, dict):
         own = written.get("models", {})
@@ -81,15 +84,56 @@ def load_study(config: Config, root: Path) -> Study:
     return study.model_copy(update={"models": kept})
 
 
-def study_file(study: str, root: Path) -> Path:
-    """Return the file of a study, given its name or its path; see `load_study`."""
-    return _find_study(study, root)[0]
+def study_files(study: str, root: Path) -> list[Path]:
+    """Return the file of a study, given its name or its path, and those of studies it is like."""
+    return [path for path, _ in _chain(*_find_study(study, root), root)]
 
 
-def _find_study(study: str, root: Path) -> tuple[Path, str]:
+def shipped_studies(root: Path) -> dict[str, Path]:
+    """Return the files of the studies in config/studies, by name."""
+    return {path.stem: path for path in sorted(root.glob("config/studies/*.yaml"))}
+
+
+def like_of(study: str, root: Path) -> str | None:
+    """Return the name of the study that another, given its name or its path, is like."""
+    files = study_files(study, root)
+    return files[1].stem if len(files) > 1 else None
+
+
+def _read_study(path: Path, file: str, root: Path) -> Any:
+    """Return what a study file says, together with what it takes over from others."""
+    *changes, whole = (written for _, written in _chain(path, file, root))
+    for change in reversed(changes):  # what is left out of one study may be in that below it
+        whole = _merged(whole, change)
+    return whole
+
+
+def _chain(path: Path, file: str, root: Path) -> list[tuple[Path, Any]]:
+    """Return a study file and those that it is like, one after the other: path and content."""
+    found: list[tuple[Path, Any]] = []
+    while True:
+        written = read_yaml(path, file)
+        if not isinstance(written, dict) or "like" not in written:
+            return [*found, (path, written)]
+        like, at = written.pop("like"), Place(file) / "like"
+        found.append((path, written))
+        path, file = _find_study(conform(like, str, at), root, at)
+        if any(path.samefile(one) for one, _ in found):
+            raise StudyError(f"{at}: goes round in a circle: {like} is like this study")
+
+
+def _merged(other: Any, own: Any) -> Any:
+    """Change what one study says by what another says: a JSON Merge Patch (RFC 7396)."""
+    if not isinstance(own, dict):
+        return own
+    kept = other if isinstance(other, dict) else {}
+    changed = {key: _merged(kept.get(key), value) for key, value in own.items()}
+    return {key: value for key, value in (kept | changed).items() if value is not None}
+
+
+def _find_study(study: str, root: Path, at: Place = CONFIG / "study") -> tuple[Path, str]:
     """Return where the study file is, and what to call it in errors."""
-    at = CONFIG / "study"
-    shipped = {path.stem: path for path in sorted(root.glob("config/studies/*.yaml"))}
+    shipped = shipped_studies(root)
     if study in shipped:
         return shipped[study], f"config/studies/{study}.yaml"
     path = Path(study)
@@ -121,7 +165,10 @@ def _resolved(written: Mapping[str, Any], key: str, at: Place) -> dict[str, Any]
         return {}
     places = {name: at / key / name for name in entries}
     return {
-        key: {name: _inherit(name, entries, places, "experiment", read_earlier) for name in entries}
+        key: {
+            name: _inherit(name, entries, places, "experiment", read_earlier, _without_other_plan)
+            for name in entries
+        }
     }
 
 
@@ -175,12 +222,26 @@ def _as_it_is(entry: Mapping[str, Any], at: Place) -> Mapping[str, Any]:
     return entry
 
 
+def _all_keys(like: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    return like
+
+
+def _without_other_plan(like: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an experiment without what is for its plan alone, where another has another plan."""
+    theirs, ours = (entry.get("plan", like.get("plan")) for entry in (like, own))
+    unwanted: set[str] = set()
+    if theirs in PLANS.names and ours in PLANS.names:
+        unwanted = PLANS[theirs].Keys.model_fields.keys() - PLANS[ours].Keys.model_fields.keys()
+    return {key: value for key, value in like.items() if key not in unwanted}
+
+
 def _inherit(
     name: str,
     entries: Mapping[str, Any],
     places: Mapping[str, Place],
     what: str,
     read: Reader = _as_it_is,
+    taken_over: TakenOver = _all_keys,
     chain: tuple[str, ...] = (),
 ) -> Any:
     """Return an entry with the keys of the one it is like; its own keys win."""
@@ -194,6 +255,6 @@ def _inherit(
             raise StudyError(f"{at}: goes round in a circle: {' is like '.join((*chain, other))}")
         if len(chain) > _LONGEST_CHAIN:
             raise StudyError(f"{at}: is like {what}s in a chain longer than {_LONGEST_CHAIN}")
-        like = _inherit(other, entries, places, what, read, chain)
-        entry = {**(like if isinstance(like, dict) else {}), **entry}
+        like = _inherit(other, entries, places, what, read, taken_over, chain)
+        entry = {**(taken_over(like, entry) if isinstance(like, dict) else {}), **entry}
     return read(entry, places[name])

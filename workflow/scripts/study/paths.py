@@ -12,6 +12,8 @@ from study.study import Study
 #: config/literature/README.md describes the columns.
 PUBLISHED = Path("config", "literature", "published.csv")
 LINKS = PUBLISHED.with_name("logs.csv")
+#: How fast networks were on GPUs, in the same folder; config/README.md describes the columns.
+RATES = Path("config", "rates.csv")
 
 #: Compiled networks, of all studies; not a result, and made again where it is missing.
 PROGRAMS = Path("results", ".programs")

@@ -263,7 +263,11 @@ def schemas() -> dict[str, dict[str, Any]]:
         "propertyNames": {"pattern": NAME},
         "additionalProperties": models,
     }
-    roots = {"config": parts[names[Config]], "study": parts[names[StudyKeys]], "models": registry}
+    roots = {
+        "config": parts[names[Config]],
+        "study": _or_changes(parts[names[StudyKeys]]),
+        "models": registry,
+    }
     return {name: _whole(root, parts) for name, root in roots.items()}
 
 
@@ -309,6 +313,18 @@ def _add_arguments(schema: dict[str, Any], of_family: Mapping[str, str]) -> None
 def _allow_like(schema: dict[str, Any]) -> None:
     """Let an entry take over required keys from another."""
     schema["anyOf"] = [{"required": ["like"]}, {"required": schema.pop("required")}]
+
+
+def _or_changes(study: dict[str, Any]) -> dict[str, Any]:
+    """Let a study that is like another hold what it changes, parts of entries and null."""
+    said = {name: {"description": key["description"]} for name, key in study["properties"].items()}
+    changes = {"properties": said | {"like": study["properties"]["like"]}}
+    return {
+        "type": "object",
+        "if": {"required": ["like"]},
+        "then": changes | {"additionalProperties": False},
+        "else": study,
+    }
 
 
 def _whole(root: dict[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,13 @@ Experiments = Annotated[dict[Name, SerializeAsAny[Experiment]], Field(min_length
 class StudyKeys(Keys):
     """A study file, one in config/studies/ or a user's own."""
 
+    like: str | None = key(
+        "Another study, which this one changes: mappings are merged key by key, `null` leaves "
+        "out what the other has, and anything else stands in the place of what the other has "
+        "(a JSON Merge Patch, RFC 7396).",
+        None,
+        allowed="a name in `config/studies/` without its ending, or the path of a study file",
+    )
     seed: Seed = key(
         "Keys every random choice of the study: noise, training, splits.",
         allowed="whole number, at least 0",

@@ -20,7 +20,9 @@ class BeitAttention(Attention):
     def _get_rel_pos_bias(self) -> Tensor:
         bias = super()._get_rel_pos_bias()
         tokens, device = bias.shape[-1], bias.device.type
-        if torch.is_autocast_enabled(device):  # a cast from aligned rows would not keep them so
+        # A cast from aligned rows would not keep them so. Where operations are only counted, on the
+        # device "meta", there is no autocast to ask for.
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             bias = bias.to(torch.get_autocast_dtype(device))
         return functional.pad(bias, (0, -tokens % _ALIGNMENT))[..., :tokens]
 

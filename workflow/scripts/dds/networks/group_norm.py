@@ -3,12 +3,14 @@
 A UNet's feature maps at high resolution are large and its convolutions there small: on a GPU,
 what moves the maps through memory takes longer than the arithmetic. PyTorch's kernels read and
 write a map for the bias of a convolution, for its normalisation, for the time's scale and shift
-and for the activation; this one reads it once and writes it once where an image's group fits into
-registers, and reads it twice otherwise. It also takes maps as channels_last, which convolutions
-on tensor cores want and PyTorch's own normalisation copies.
+and for the activation; this one reads it twice, the second time in part from the cache, and
+writes it once. It also takes maps as channels_last, which convolutions on tensor cores want and
+PyTorch's own normalisation copies.
 """
 
 from __future__ import annotations
+
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -53,7 +55,7 @@ def group_norm(
     Returns
     -------
     Tensor
-        In the shape, type and memory format of `x`.
+        In the shape and type of `x`, in memory as channels_last.
 
     References
     ----------
@@ -66,8 +68,7 @@ def group_norm(
     return torch.ops.dds.group_norm(x, groups, weight, bias, eps, before, scale, shift, silu)
 
 
-@torch.library.custom_op("dds::group_norm", mutates_args=())
-def _group_norm(
+def _plain(
     x: Tensor,
     groups: int,
     weight: Tensor,
@@ -85,19 +86,26 @@ def _group_norm(
     y = functional.group_norm(y, groups, weight.float(), bias.float(), eps)
     if scale is not None:
         y = y * (1 + scale.float()[..., None, None]) + shift.float()[..., None, None]
-    return torch.empty_like(x).copy_(functional.silu(y) if silu else y)
+    return _like(x).copy_(functional.silu(y) if silu else y)
+
+
+def _like(x: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.channels_last)
+
+
+_group_norm = torch.library.custom_op("dds::group_norm", _plain, mutates_args=())
 
 
 @_group_norm.register_fake
 def _(x, groups, weight, bias, eps, before, scale, shift, silu):
-    return torch.empty_like(x)
+    return _like(x)
 
 
 @_group_norm.register_kernel("cuda")
-def _(x, groups, weight, bias, eps, before, scale, shift, silu):
-    if not x.is_contiguous(memory_format=torch.channels_last):
-        x = x.contiguous(memory_format=torch.channels_last)
-    return launch(x, groups, weight, bias, eps, before, scale, shift, silu)
+def _(x, *arguments):
+    if find_spec("triton") is None:  # it comes with PyTorch, but not on every system
+        return _plain(x, *arguments)
+    return launch(x.contiguous(memory_format=torch.channels_last), *arguments)
 
 
 def _divisors(number: int) -> list[int]:
@@ -105,7 +113,7 @@ def _divisors(number: int) -> list[int]:
 
 
 def launch(x, groups, weight, bias, eps, before, scale, shift, silu):
-    """Run the fused kernel on a channels_last map; where Triton is not there it cannot."""
+    """Run the fused kernel on a map that is channels_last; the arguments of `group_norm`."""
     import triton
 
     from dds.networks._group_norm_kernel import normalise
@@ -116,7 +124,7 @@ def launch(x, groups, weight, bias, eps, before, scale, shift, silu):
     programs, columns = batch * (groups // together), triton.next_power_of_2(together * size)
     warps = 4 if programs >= _MANY else 16
     rows = min(triton.next_power_of_2(pixels), max(1, 32 * warps * _PER_THREAD // columns))
-    y = torch.empty_like(x)
+    y = _like(x)
     normalise[batch, groups // together](
         x, y, weight, bias, before, scale, shift, pixels, channels, eps,
         SIZE=size, GROUPS=together, GROUPS_PADDED=triton.next_power_of_2(together),

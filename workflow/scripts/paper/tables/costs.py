@@ -66,12 +66,11 @@ def build(
 
 
 def _estimated(estimate: Mapping[str, Any]) -> dict[str, Any]:
-    hours = estimate["expected"][estimate["chosen"]]
-    share = hours / estimate["expected"]["fixed"]  # of the fixed plan's samples
+    plan = estimate["chosen"]
     return {
-        "samples": round(share * estimate["samples"]),
-        "hours": hours,
-        "pflop": share * estimate["flops"] / 1e15,
+        "samples": round(estimate["expected_samples"][plan]),
+        "hours": estimate["expected"][plan],
+        "pflop": estimate["expected_flops"][plan] / 1e15,
         "shards": estimate["shards"],
     }
 

@@ -13,8 +13,9 @@ from pydantic import AfterValidator, Field
 import dds.keys
 from dds.data.archives import Archive, open_archive
 from dds.data.sources import Files, Images
-from dds.data.splits import at_most, choose
-from dds.keys import Count, key, refuse
+from dds.data.splits import at_most, choose, number_or
+from dds.keys import Images as Number
+from dds.keys import key, refuse
 from dds.origins import DataFile
 
 if TYPE_CHECKING:
@@ -26,12 +27,26 @@ SPLITS = ("train", "validation", "test")
 TRAINING_IMAGES, TEST_IMAGES = 50_000, 10_000
 
 
-def _check_splits(splits: dict[str, int]) -> dict[str, int]:
-    for name in splits:
+class Every(dds.keys.Keys):
+    """Which test images a split gets."""
+
+    every: Number = key("Takes every so many-th test image, in their order: 20 leaves 500.")
+
+    @property
+    def images(self) -> int:
+        """How many these are."""
+        return len(range(0, TEST_IMAGES, self.every))
+
+
+def _check_splits(splits: dict[str, int | Every]) -> dict[str, int | Every]:
+    for name, rule in splits.items():
         if name not in SPLITS:
             raise refuse(f"{name} is no split of CIFAR-10; allowed: {', '.join(SPLITS)}")
-    if splits.get("test", 0) > TEST_IMAGES:
-        raise refuse(f"test is {splits['test']:,}, more than the {TEST_IMAGES:,} test images")
+        if name != "test" and isinstance(rule, Every):
+            raise refuse(f"{name} is a number of images; every is for test alone")
+    test = splits.get("test", 0)
+    if isinstance(test, int) and test > TEST_IMAGES:
+        raise refuse(f"test is {test:,}, more than the {TEST_IMAGES:,} test images")
     training = sum(splits.get(name, 0) for name in ("train", "validation"))
     if training > TRAINING_IMAGES:
         raise refuse(
@@ -50,10 +65,12 @@ class FileKeys(Files):
 class Keys(dds.keys.Keys):
     """CIFAR-10 in its version for Python."""
 
-    splits: Annotated[dict[str, Count], Field(min_length=1), AfterValidator(_check_splits)] = key(
-        "How many images each split gets: `test` takes test images in their order; `train` and "
-        "`validation`, which training needs, share the 50,000 training images, shuffled by the "
-        "seed.",
+    splits: Annotated[
+        dict[str, number_or(Every)], Field(min_length=1), AfterValidator(_check_splits)
+    ] = key(
+        "How many images each split gets: `test` takes the first test images, or every so "
+        "many-th; `train` and `validation`, which training needs, share the 50,000 training "
+        "images, shuffled by the seed.",
         paper="4",
     )
     files: FileKeys = key("Where the files with the images lie, by what they are.")
@@ -71,7 +88,8 @@ def prepare(keys: Keys, files: Mapping[str, str | Path], *, seed: int) -> dict[s
     ----------
     keys : Keys
         How many images ``train``, ``validation`` and ``test`` get. The first two share
-        the training images, shuffled; ``test`` has test images in their order.
+        the training images, shuffled; ``test`` has test images in their order, the first ones
+        or every so many-th.
     files : mapping of str to str or Path
         ``images``: cifar-10-python.tar.gz, or the folder that it unpacks to.
     seed : int
@@ -107,9 +125,16 @@ def prepare(keys: Keys, files: Mapping[str, str | Path], *, seed: int) -> dict[s
                 packs[name] = Pack(pixels[rows], labels[rows], ids[rows], classes)
         if "test" in keys.splits:
             pixels, labels, ids = _read_batches(archive, ["test_batch"], len(classes))
-            size = at_most(keys.splits["test"], len(pixels), split="test", path=archive.path)
-            packs["test"] = Pack(pixels[:size], labels[:size], ids[:size], classes)
+            rows = _test_rows(keys.splits["test"], len(pixels), archive.path)
+            packs["test"] = Pack(pixels[rows], labels[rows], ids[rows], classes)
     return packs
+
+
+def _test_rows(rule: int | Every, there: int, path: Path) -> slice:
+    """Return which of the test images that are there a split gets."""
+    if isinstance(rule, int):
+        return slice(at_most(rule, there, split="test", path=path))
+    return slice(None, None, rule.every)
 
 
 def _read_batches(

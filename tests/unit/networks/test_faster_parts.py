@@ -1,0 +1,169 @@
+"""What takes the place of libraries' parts computes what they do, compiled or not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from dds.networks.classifiers import Classifier
+from dds.networks.group_norm import group_norm
+from dds.networks.patches import as_products
+from dds.networks.registry import build_classifier
+from dds.networks.unet import guided_diffusion_unet
+
+FOLDER = Path(__file__).parent
+
+UNETS = {
+    "shifted": {"use_scale_shift_norm": False, "num_heads": 2},
+    "scaled and shifted": {"num_head_channels": 16},
+    "up and down in blocks": {"resblock_updown": True},
+}
+
+
+def published(network):
+    """Make every part one of its own library's again, in place."""
+    for module in network.modules():
+        if type(module).__module__.startswith("dds.networks"):
+            module.__class__ = type(module).__base__
+    return network
+
+
+def filled(network):
+    """Give layers that begin at zero other weights."""
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    return network.eval()
+
+
+def relative(found, expected):
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("per_thread", [[], ["1"]], ids=["one tile", "several tiles"])
+def test_the_fused_kernel_normalises_as_pytorch_does(per_thread):
+    script = [sys.executable, str(FOLDER / "group_norm_interpreted.py"), *per_thread]
+    ran = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    float32, bfloat16 = json.loads(ran.stdout)
+    assert all(fused < 2 * plain + 1e-7 for fused, plain in float32)
+    # The interpreter cuts numbers to bfloat16 where a GPU rounds them.
+    assert all(fused < 2.5 * plain for fused, plain in bfloat16)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("shape", [(8, 128, 32, 32), (2, 384, 32, 32), (1, 256, 224, 224)])
+def test_the_fused_kernel_is_right_on_a_gpu(shape):
+    x = torch.randn(shape, device="cuda", dtype=torch.bfloat16)
+    weight, bias = torch.randn(2, shape[1], device="cuda")
+    expected = functional.silu(
+        functional.group_norm(x.double(), 32, weight.double(), bias.double())
+    )
+    assert relative(group_norm(x, 32, weight, bias, 1e-5, silu=True).double(), expected) < 0.004
+
+
+def test_the_kernel_is_traced_without_being_run():
+    x = torch.empty(2, 64, 4, 4, device="meta")
+    weight = torch.empty(64, device="meta")
+    y = group_norm(x, 32, weight, weight, 1e-5, silu=True)
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("arguments", UNETS.values(), ids=UNETS)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_unet_computes_what_its_library_does(arguments, layout):
+    torch.manual_seed(0)
+    sizes = {"image_size": 16, "in_channels": 3, "out_channels": 6, "model_channels": 32}
+    levels = {"num_res_blocks": 1, "attention_resolutions": [8], "channel_mult": [1, 2]}
+    unet = filled(guided_diffusion_unet(**sizes, **levels, **arguments))
+    x, time = torch.randn(2, 3, 16, 16), torch.tensor([0.0, 999.0])
+    with torch.no_grad():
+        found = unet.to(memory_format=layout)(x, time)
+        expected = published(unet)(x, time)
+    assert relative(found, expected) < 1e-5
+
+
+def test_the_unet_trains_as_its_library_does():
+    torch.manual_seed(0)
+    sizes = {"image_size": 8, "in_channels": 1, "out_channels": 1, "model_channels": 32}
+    levels = {"num_res_blocks": 1, "attention_resolutions": [8], "channel_mult": [1]}
+    unet = filled(guided_diffusion_unet(**sizes, **levels))
+    x, time = torch.randn(2, 1, 8, 8), torch.tensor([3.0, 500.0])
+    gradients = []
+    for network in (unet, published(unet)):
+        network.zero_grad()
+        network(x, time).square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    assert relative(*gradients) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "size", "product"),
+    [(4, 4, 12, True), (4, 4, 14, True), (3, 1, 12, False), (4, 2, 12, False), (1, 1, 12, False)],
+)
+def test_patches_are_cut_as_a_convolution_cuts_them(kernel, stride, size, product):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 5, kernel, stride)
+    images = torch.randn(2, 3, size, size)
+    expected = conv(images)
+    assert isinstance(as_products(conv), nn.Conv2d)
+    assert (type(conv) is not nn.Conv2d) == product
+    torch.testing.assert_close(conv(images), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(8, 8, 28), (20, 12, 16), (16, 16, 8)])
+def test_images_are_resized_as_pytorch_does(height, width, size):
+    images = torch.rand(2, 3, height, width)
+    expected = functional.interpolate(images, (size, size), mode="bicubic", antialias=True)
+    classifier = Classifier(nn.Identity(), size=size)
+    torch.testing.assert_close(classifier(images), expected, rtol=1e-5, atol=1e-5)
+
+
+def small(network, **arguments):
+    return build_classifier({
+        "network": network, "arguments": arguments,
+        "input": {"channels": 3, "size": 16, "mean": [0.5], "std": [0.5]},
+        "classes": ["a", "b"],
+    })  # fmt: skip
+
+
+def test_a_compiled_vision_transformer_attends_without_a_mask():
+    sizes = {"image_size": 16, "patch_size": 8, "hidden_size": 16, "intermediate_size": 16}
+    classifier = small("transformers_vit", **sizes, num_hidden_layers=1, num_attention_heads=2)
+    masks = []
+
+    def look(graph, inputs):
+        for node in graph.graph.nodes:
+            if node.target is functional.scaled_dot_product_attention:
+                masks.append(node.kwargs.get("attn_mask"))
+        return graph.forward
+
+    images = torch.rand(2, 3, 16, 16)
+    with torch.inference_mode():
+        found = torch.compile(classifier, backend=look)(images)
+        torch.testing.assert_close(found, classifier(images))
+    assert masks == [None]
+
+
+def test_beits_bias_lies_in_aligned_rows_and_is_the_librarys():
+    torch.manual_seed(0)
+    sizes = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    classifier = small("timm", model="beit_base_patch16_224", **sizes)
+    attention = classifier.network.blocks[0].attn
+    nn.init.normal_(attention.relative_position_bias_table)
+    images = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        bias, found = attention._get_rel_pos_bias(), classifier.eval()(images)
+        assert bias.shape[-1] == 17  # 16 patches and a class token
+        assert all(stride % 8 == 0 for stride in bias.stride()[:-1])
+        with torch.autocast("cpu", torch.bfloat16):
+            assert attention._get_rel_pos_bias().dtype == torch.bfloat16
+        attention = published(attention)
+        assert torch.equal(bias, attention._get_rel_pos_bias())
+        torch.testing.assert_close(found, classifier(images))
