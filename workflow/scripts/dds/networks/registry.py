@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from torch import nn
 
+from dds.extras import needed
 from dds.keys import Keys
 from dds.kinds import is_file, load_file
 from dds.networks.classifiers import Classifier
@@ -206,7 +207,8 @@ def _build(entry: NetworkKeys, role: str, *, classes: int | None, channels: int)
     arguments = entry.arguments
     if not isinstance(arguments, family.Keys):
         arguments = _checked(family.Keys, arguments, f"network {entry.network}: arguments")
-    return family.build(arguments, classes=classes, channels=channels)
+    with needed():
+        return family.build(arguments, classes=classes, channels=channels)
 
 
 def _family(name: str, role: str) -> ModuleType:
