@@ -87,6 +87,15 @@ def test_the_version_stands_in_one_place_and_the_citation_keeps_step():
     assert citation["version"] == dds.__version__
 
 
+def test_the_types_of_all_public_names_are_checked():
+    checked = {Path(file) for file in PROJECT["tool"]["mypy"]["files"]}
+    homes = re.findall(r"^from (\S+) import", Path(dds.__file__ + "i").read_text("utf-8"), re.M)
+    assert len(homes) > 20
+    for home in set(homes):
+        path = Path("workflow/scripts", *home.split("."))
+        assert checked & {path.with_suffix(".py"), path / "__init__.py"}, home
+
+
 def test_a_package_that_is_not_installed_is_named_with_the_command(installed):
     hide = (
         "import sys; sys.modules['torch'] = None; import dds; print(dds.certified_radius(0.9, 1))"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 from torch import nn
@@ -242,7 +242,7 @@ def _checked(kind: type[Keys], values: Any, where: str) -> Any:
         reason = "is missing"
     elif first["type"] == "extra_forbidden":
         for parent in path[:-1]:
-            kind = kind.model_fields[parent].annotation
+            kind = cast(type[Keys], kind.model_fields[str(parent)].annotation)
         reason = f"is unknown; allowed: {', '.join(kind.model_fields)}"
     place = ".".join(map(str, (where, *path)))
     raise ValueError(f"{place}: {reason}")
