@@ -21,7 +21,7 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
       --no-install-recommends $(1) > /dev/null; }
 
 .PHONY: help demo test test-conda test-slurm mutants browser lint format reference lock bench decisions costs plan \
-    status report archive clean
+    status report archive wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,7 +70,7 @@ browser: ## install the browser that the tests open the HTML report in
 	@$(call install,chromium)
 	@echo "browser: $$(command -v chromium || echo none, so those tests are skipped)"
 
-lint: $(READY) ## check style, rules, notebooks, environments
+lint: $(READY) ## check style, rules, notebooks, environments, types, the wheel
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
@@ -78,6 +78,8 @@ lint: $(READY) ## check style, rules, notebooks, environments
 	$(BIN)/snakemake --lint
 	$(BIN)/python tools/pin.py --check
 	$(BIN)/python tools/reference.py --check
+	$(BIN)/mypy
+	$(BIN)/python tools/distribution.py --check
 	@echo "lint: clean"
 
 format: $(READY) ## format code, rules and notebooks
@@ -119,6 +121,9 @@ report: $(READY) ## build the HTML report of a finished study
 archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
 	@$(BIN)/python tools/archive.py $(STUDY)
 
+wheel: $(READY) ## build the library's wheel and sdist, in dist/
+	@$(BIN)/python tools/distribution.py
+
 clean: ## remove the environment, caches and compiled networks; results stay
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .mutants results/.programs
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis .mutants results/.programs
 	@echo "clean: done"

@@ -11,18 +11,20 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 ENVS = Path(__file__).parents[1] / "envs"
 PROJECT = ENVS.parent / "pyproject.toml"
 LOCK = ENVS / "requirements.lock"
 
-#: Groups of pyproject.toml that each environment holds, on top of the library's own needs.
-GROUPS = {
+#: What each environment holds of pyproject.toml, on top of the library's own needs: groups of
+#: the workflow's and extras of the library's.
+CONTENTS = {
     "download": [],
-    "analysis": ["analysis"],
-    "notebooks": ["notebooks"],
-    "torch": ["torch"],
+    "analysis": ["--group", "analysis"],
+    "notebooks": ["--group", "notebooks"],
+    "torch": ["--extra", "models", "--group", "gpu"],
 }
 
 PYTHON = "3.11"
@@ -53,11 +55,16 @@ def locked_versions(lock: str) -> str:
     return "".join(re.sub(r"\[.*?\]", "", pin) + "\n" for pin in pins)
 
 
-def environment(groups: list[str], lock: Path) -> str:
-    """Return the conda environment of some groups, at the lock's versions."""
-    extras = [word for group in groups for word in ("--extra", group)]
+def everything() -> list[str]:
+    """Return the options that ask for all extras and groups of pyproject.toml."""
+    groups = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["dependency-groups"]
+    return ["--all-extras", *(word for group in groups for word in ("--group", group))]
+
+
+def environment(contents: list[str], lock: Path) -> str:
+    """Return the conda environment of some extras and groups, at the lock's versions."""
     pins = compile_requirements(
-        *extras, "--no-annotate", "--generate-hashes", "--python-platform", "linux",
+        *contents, "--no-annotate", "--generate-hashes", "--python-platform", "linux",
         "--constraint", str(lock),
     )  # fmt: skip
     # A pin and its hashes are one requirement; YAML needs no mark that it goes on.
@@ -75,14 +82,14 @@ def main() -> int:
         options = ["--upgrade"] if arguments.upgrade else []
         # Extras stay in the lock because older pips take no pin of a package for one of its extras.
         compile_requirements(
-            "--all-extras", "--universal", "--generate-hashes", "--no-strip-extras",
+            *everything(), "--universal", "--generate-hashes", "--no-strip-extras",
             "-o", str(LOCK), *options,
         )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         versions = Path(folder) / "versions.txt"
         versions.write_text(locked_versions(LOCK.read_text()))
-        wanted = {ENVS / f"{name}.yaml": environment(groups, versions)
-                  for name, groups in GROUPS.items()}  # fmt: skip
+        wanted = {ENVS / f"{name}.yaml": environment(contents, versions)
+                  for name, contents in CONTENTS.items()}  # fmt: skip
     drifted = [
         path.name for path, text in wanted.items() if not path.exists() or path.read_text() != text
     ]

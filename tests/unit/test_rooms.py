@@ -31,8 +31,9 @@ OUTSIDE = {"snakemake", "papermill", "yaml", "requests", "urllib", "http", "sock
 #: first room whose pattern fits a module is the module's.
 ROOMS = {
     "ground": (
-        "dds dds.names dds.seeds dds.files dds.progress dds.protocol dds.differences dds.keys "
-        "dds.kinds dds.origins dds.data dds.networks dds.sampling dds.statistics",
+        "dds dds.version dds.extras dds.names dds.seeds dds.files dds.progress dds.protocol "
+        "dds.differences dds.keys dds.kinds dds.origins dds.data dds.networks dds.sampling "
+        "dds.statistics",
         "", {"pydantic", "pydantic_core", "tqdm"},
     ),
     "bounds": (

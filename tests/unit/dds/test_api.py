@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest, norm
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 import dds.api
-from dds import ABSTAIN, certify
+from dds import ABSTAIN, DiffusionDenoiser, certify, cosine_schedule
+from dds.networks.lending import lent
 
 SIGMA = 0.5
 IMAGES = np.random.default_rng(0).uniform(0, 1, (3, 1, 4, 4))
@@ -171,3 +174,89 @@ def test_statistics_need_no_torch(code):
     subprocess.run(
         [sys.executable, "-c", check], check=True, env={"PYTHONPATH": dds.__path__[0] + "/.."}
     )
+
+
+class Mixed(nn.Module):
+    """A convolution, a part that is frozen in evaluation mode, and one that training changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.frozen = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3).eval()
+        self.norm, self.drop = nn.BatchNorm2d(3), nn.Dropout(0.5)
+
+    def forward(self, images):
+        return self.drop(self.norm(self.frozen(self.conv(images)))).mean(dim=(2, 3))
+
+
+class Noise(nn.Module):
+    """Predicts the noise of an image."""
+
+    def forward(self, noisy, time):
+        return noisy / 2
+
+
+def state_of(network):
+    """Return all of a network that running it might change."""
+    tensors = [*network.parameters(), *network.buffers(), *(p.grad for p in network.parameters())]
+    return (
+        [id(tensor) for tensor in network.parameters()],
+        [
+            (tensor.device, tensor.stride(), tensor.data_ptr(), tensor.is_meta or tensor.tolist())
+            for tensor in tensors
+        ],
+        [(part.training, part._compiled_call_impl) for part in network.modules()],
+    )
+
+
+@pytest.fixture
+def in_training():
+    network = Mixed()
+    network(torch.rand(2, 1, 4, 4)).sum().backward()
+    return network
+
+
+@pytest.mark.parametrize("images", [IMAGES, IMAGES + 9])
+def test_networks_come_back_as_they_went(images, in_training):
+    before = state_of(in_training)
+    denoiser = DiffusionDenoiser(Noise(), cosine_schedule(100))
+    with nullcontext() if images is IMAGES else pytest.raises(ValueError, match="outside"):
+        certify(images, in_training, denoiser, SIGMA, n=10)
+    assert state_of(in_training) == before
+    assert all(part.training for part in denoiser.modules())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda network: network.eval().to("meta"),
+        lambda network: convert_conv2d_weight_memory_format(network.double(), torch.channels_last),
+        lambda network: network.conv.compile(),
+        lambda network: network.to(torch.float16).requires_grad_(True),
+    ],
+)
+def test_what_is_lent_is_given_back(change, in_training):
+    before = state_of(in_training)
+    with lent([in_training]):
+        change(in_training)
+        assert str(state_of(in_training)) != str(before)
+    assert state_of(in_training) == before
+
+
+def test_a_network_runs_where_it_lies():
+    with pytest.raises(RuntimeError, match="device_type .meta."):
+        certify(IMAGES, nn.Sequential(nn.Flatten(), nn.Linear(16, 3, device="meta")), None, SIGMA)
+
+
+@pytest.mark.parametrize(
+    ("images", "network", "text"),
+    [
+        (IMAGES[0], Constant(0.0, 1.0), "class 1 within 1.231"),
+        (np.full((1, 4, 4), 0.5), Coin(), "abstains"),
+        (IMAGES, Constant(1.0, 0.0), "3 images: 3 certified, radius 1.231 to 1.231 (median 1.231)"),
+        (np.full((2, 1, 4, 4), 0.5), Coin(), "of 2 images: 0 certified"),
+    ],
+)
+def test_a_certificate_says_what_it_knows_in_a_line(images, network, text):
+    certificate = certify(images, network, None, SIGMA, n0=10, n=1000)
+    assert text in repr(certificate)
+    assert repr(certificate).endswith("; sigma 0.5, alpha 0.001>")

@@ -1,44 +1,32 @@
 """Diffusion denoised smoothing: certified robustness from off-the-shelf models.
 
-The names below are the library's public names. Each is imported when it is first asked
-for, so that statistics and logs never wait for, or need, PyTorch.
+The library's public names stand in `__init__.pyi`, where type checkers look for them. Each is
+imported when it is first asked for, so that statistics and logs never wait for, or need, PyTorch.
 """
 
+import ast
 from importlib import import_module
+from pathlib import Path
 
+from dds.extras import needed
+
+#: Module of each public name.
 _HOME = {
-    "ABSTAIN": "statistics.certificates",
-    "Certificate": "api",
-    "Classifier": "networks.classifiers",
-    "DiffusionDenoiser": "networks.denoisers",
-    "NoDenoiser": "networks.denoisers",
-    "SmoothedClassifier": "sampling.smoothing",
-    "build_classifier": "networks.registry",
-    "build_denoiser": "networks.registry",
-    "certified_accuracy": "statistics.accuracy",
-    "certified_radius": "statistics.bounds",
-    "certify": "api",
-    "clopper_pearson_lower": "statistics.bounds",
-    "cosine_schedule": "networks.schedules",
-    "guided_diffusion_unet": "networks.unet",
-    "linear_schedule": "networks.schedules",
-    "load_weights": "networks.weights",
-    "make_plan": "statistics.plans",
-    "read_log": "logs",
-    "read_logs": "logs",
-    "save_weights": "networks.weights",
-    "write_log": "logs",
-    "write_logs": "logs",
+    alias.name: node.module
+    for node in ast.parse(Path(__file__).with_suffix(".pyi").read_text("utf-8")).body
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
 }
 
-__all__ = list(_HOME)
+__all__ = sorted(name for name in _HOME if not name.startswith("_"))
 
 
 def __getattr__(name: str) -> object:
     """Import a public name from its module (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    with needed():
+        return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from dds.logs import read_certificates, read_log, read_logs, write_certificates, write_logs
 from dds.statistics.accuracy import certified_accuracy, leaves_undecided
+from dds.version import __version__
 
 _PARQUET = b"PAR1"
 
@@ -42,6 +43,7 @@ def _refuse(problem: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dds", description=__doc__.split(":")[0] + ".")
+    parser.add_argument("--version", action="version", version=f"dds {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("import-logs", help="turn a folder of logs into certificates")

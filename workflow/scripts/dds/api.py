@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from dds.networks.classifiers import logits_of
 from dds.networks.denoisers import Denoiser, NoDenoiser
+from dds.networks.lending import lent
 from dds.sampling.checks import check_sigma, explained
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.statistics.bounds import largest_radius
@@ -54,6 +56,26 @@ class Certificate:
     sigma: float
     alpha: float
 
+    def __repr__(self) -> str:
+        settings = f"sigma {self.sigma:g}, alpha {self.alpha:g}"
+        if self.prediction.ndim:
+            radii = self.radius[self.prediction != ABSTAIN]
+            found = f"{len(radii)} certified"
+            if len(radii):
+                low, middle, high = map(_down, (radii.min(), np.median(radii), radii.max()))
+                found += f", radius {low} to {high} (median {middle})"
+            return f"<Certificate of {len(self.prediction)} images: {found}; {settings}>"
+        if self.prediction == ABSTAIN:
+            return f"<Certificate: abstains; {settings}>"
+        return (
+            f"<Certificate: class {self.prediction} within {_down(float(self.radius))}; {settings}>"
+        )
+
+
+def _down(radius: float) -> str:
+    """Return a radius in three decimals that promise no more than it does."""
+    return f"{np.floor(1000 * radius) / 1000:.3f}"
+
 
 def certify(
     images: ArrayLike | torch.Tensor,
@@ -68,7 +90,7 @@ def certify(
     ids: Sequence[int] | None = None,
     batch_size: int = 100,
     precision: str = "float32",
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> Certificate:
     """Predict the class of images and certify radii around them.
 
@@ -101,7 +123,8 @@ def certify(
     precision : {"float32", "bfloat16"}, optional
         Of the networks' matrix products and convolutions.
     device : str or torch.device, optional
-        Where the networks run; they are moved there and put into evaluation mode.
+        Where the networks run, by default where the classifier lies. They run in evaluation
+        mode, and afterwards are as they came: on their device, in their mode, not compiled.
 
     Returns
     -------
@@ -129,8 +152,8 @@ def certify(
     >>> from dds import certify
     >>> image = torch.tensor([[[0.2, 0.9]]])
     >>> certificate = certify(image, torch.nn.Flatten(), None, sigma=0.5, n=1000)
-    >>> int(certificate.prediction), round(float(certificate.radius), 2)
-    (1, 0.4)
+    >>> certificate
+    <Certificate: class 1 within 0.398; sigma 0.5, alpha 0.001>
     """
     pixels = _as_pixels(images)
     batch = pixels if pixels.ndim == 4 else pixels[None]
@@ -141,12 +164,15 @@ def certify(
     check_sigma(sigma)
     largest_radius(n, alpha, sigma)  # checks ranges before anything is sampled
     denoiser = NoDenoiser() if denoiser is None else denoiser
-    running = {"batch_size": batch_size, "precision": precision, "device": device}
-    smoothed = SmoothedClassifier(
-        {"classifier": classifier}, denoiser, sigma, plan, seed, **running
-    )
-    classes = _count_classes(classifier, batch[:1], device)
-    votes = smoothed.count_votes(batch, [None] * len(batch), ids, classes=classes)
+    device = _device_of(classifier) if device is None else device
+    parts = (classifier, *denoiser.networks, denoiser)
+    with lent(part for part in parts if isinstance(part, nn.Module)):
+        smoothed = SmoothedClassifier(
+            {"classifier": classifier}, denoiser, sigma, plan, seed,
+            batch_size=batch_size, precision=precision, device=device,
+        )  # fmt: skip
+        classes = _count_classes(classifier, batch[:1], device)
+        votes = smoothed.count_votes(batch, [None] * len(batch), ids, classes=classes)
     selection, estimation = votes.selection[:, 0], votes.estimation[:, 0]
     unknown = np.full(len(batch), ABSTAIN)
     columns = certify_counts(selection, estimation, sigma, unknown, plan, alpha)
@@ -173,6 +199,12 @@ def _as_pixels(images: ArrayLike | torch.Tensor) -> np.ndarray:
     if not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(f"images must be floats in [0,1], not {pixels.dtype}; divide bytes by 255")
     return pixels
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    """Return where a network's weights lie: the CPU for one that has none."""
+    weights = chain(network.parameters(), network.buffers())
+    return next((weight.device for weight in weights), torch.device("cpu"))
 
 
 @torch.inference_mode()

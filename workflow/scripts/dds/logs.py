@@ -156,7 +156,8 @@ def read_logs(
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
-    frames, seen = [], {}
+    frames: list[pd.DataFrame] = []
+    seen: dict[tuple[str, float | None], Path] = {}
     paths = find_logs(folder)
     for path in paths:
         name = path.relative_to(folder).as_posix().removesuffix(".tsv")

@@ -36,6 +36,9 @@ class Classifier(nn.Module):
     tensor([[-1.0000,  0.0000,  0.5000,  1.0000]])
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         network: nn.Module,

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 from torch import nn
 
+from dds.extras import needed
 from dds.keys import Keys
 from dds.kinds import is_file, load_file
 from dds.networks.classifiers import Classifier
@@ -206,7 +207,8 @@ def _build(entry: NetworkKeys, role: str, *, classes: int | None, channels: int)
     arguments = entry.arguments
     if not isinstance(arguments, family.Keys):
         arguments = _checked(family.Keys, arguments, f"network {entry.network}: arguments")
-    return family.build(arguments, classes=classes, channels=channels)
+    with needed():
+        return family.build(arguments, classes=classes, channels=channels)
 
 
 def _family(name: str, role: str) -> ModuleType:
@@ -240,7 +242,7 @@ def _checked(kind: type[Keys], values: Any, where: str) -> Any:
         reason = "is missing"
     elif first["type"] == "extra_forbidden":
         for parent in path[:-1]:
-            kind = kind.model_fields[parent].annotation
+            kind = cast(type[Keys], kind.model_fields[str(parent)].annotation)
         reason = f"is unknown; allowed: {', '.join(kind.model_fields)}"
     place = ".".join(map(str, (where, *path)))
     raise ValueError(f"{place}: {reason}")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dds.extras import needed
+
 
 def guided_diffusion_unet(
     *,
@@ -82,7 +84,8 @@ def guided_diffusion_unet(
     >>> unet(torch.zeros(5, 1, 8, 8), torch.zeros(5)).shape
     torch.Size([5, 2, 8, 8])
     """
-    from dds.networks._guided_diffusion import UNetModel, make_faster
+    with needed():
+        from dds.networks._guided_diffusion import UNetModel, make_faster
 
     unet = UNetModel(
         image_size=image_size // patch_size,

@@ -155,10 +155,9 @@ def compute_certificates(
         selection, estimation = (np.stack(rows[k].to_numpy()) for k in ("selection", "estimation"))
         labels = rows["label"].to_numpy()
         columns = certify_counts(selection, estimation, sigma, labels, drawn_by, alpha)
-        columns["lowest_radius"] = drawn_by.lowest_radius
-        only = getattr(drawn_by, "decided_radii", ())
-        columns["decided_radii"] = " ".join(map(repr, only))
-        parts.append(rows[["image", "classifier"]].assign(**columns))
+        only = " ".join(map(repr, getattr(drawn_by, "decided_radii", ())))
+        reach = {"lowest_radius": drawn_by.lowest_radius, "decided_radii": only}
+        parts.append(rows[["image", "classifier"]].assign(**columns, **reach))
     certificates = pd.concat(parts, ignore_index=True)
     first = ["image", "label", "sigma", "classifier"]
     return certificates[[*first, *certificates.columns.drop(first)]]

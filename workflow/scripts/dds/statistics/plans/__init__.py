@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from dds.kinds import Kinds
 
@@ -42,27 +42,32 @@ UNION_KEYS = {"looks", "last_share", "futility"}
 class Plan(Protocol):
     """What is asked of a sampling plan.
 
-    A plan has one of `alpha_at` and `lower_bound`. With `alpha_at`, bounds are those of Clopper
-    and Pearson, and certificates are sound where the error probabilities of all numbers of
-    samples after which one may be computed add up to at most alpha (union bound). With
-    `lower_bound`, bounds are the plan's own; it has to see to it that, whatever the image, they
-    exceed its probability with probability at most alpha.
+    Beside what stands here, a plan has one of `SharedAlpha.alpha_at` and `OwnBound.lower_bound`.
 
     Attributes
     ----------
-    n0, n : int
-        Selection samples, and the most estimation samples, of an image.
-    lowest_radius : float
-        The smallest radius that the plan decides, in [0,1] pixel units. Below it
-        certificates may be missing that more samples would have given.
     decided_radii : tuple of float, optional
         The only radii that the plan decides; without it, all from `lowest_radius` on. Between
         two of them, too, certificates may be missing that more samples would have given.
     """
 
-    n0: int
-    n: int
-    lowest_radius: float
+    @property
+    def n0(self) -> int:
+        """Selection samples of an image."""
+        ...
+
+    @property
+    def n(self) -> int:
+        """The most estimation samples of an image."""
+        ...
+
+    @property
+    def lowest_radius(self) -> float:
+        """The smallest radius that the plan decides, in [0,1] pixel units.
+
+        Below it certificates may be missing that more samples would have given.
+        """
+        ...
 
     def goal(self, label: int | None, selection: np.ndarray, estimation: np.ndarray) -> int:
         """Return how many estimation samples to have drawn before asking again.
@@ -86,6 +91,7 @@ class Plan(Protocol):
             A multiple of dds.seeds.BLOCK, or `n`; the number drawn so far when
             the image is finished.
         """
+        ...
 
     def computed(self, drawn: np.ndarray) -> np.ndarray:
         """Tell which images, by the samples drawn of them, have a certificate.
@@ -99,6 +105,23 @@ class Plan(Protocol):
         -------
         ndarray of bool, of the shape of `drawn`
         """
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as an experiment writes it, without sigma; see `make_plan`.
+
+        Values are those that JSON can hold; ``plan`` is a name in `PLANS`, or the path
+        of the plan's file.
+        """
+        ...
+
+
+class SharedAlpha(Plan, Protocol):
+    """A plan whose bounds are those of Clopper and Pearson, each with a share of alpha.
+
+    Certificates are sound where the error probabilities of all numbers of samples after which
+    one may be computed add up to at most alpha (union bound).
+    """
 
     def alpha_at(self, drawn: np.ndarray, alpha: float) -> np.ndarray:
         """Return the error probability of a bound computed after `drawn` samples.
@@ -120,6 +143,15 @@ class Plan(Protocol):
             If the plan never computes a bound after so many samples, or cannot
             answer for an error probability of `alpha`.
         """
+        ...
+
+
+class OwnBound(Plan, Protocol):
+    """A plan with bounds of its own.
+
+    It has to see to it that, whatever the image, they exceed its probability with probability at
+    most alpha.
+    """
 
     def lower_bound(self, successes: np.ndarray, drawn: np.ndarray, alpha: float) -> np.ndarray:
         """Return lower bounds of the probability of the selected class.
@@ -140,15 +172,9 @@ class Plan(Protocol):
         Raises
         ------
         ValueError
-            As `alpha_at`.
+            As `SharedAlpha.alpha_at`.
         """
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan as an experiment writes it, without sigma; see `make_plan`.
-
-        Values are those that JSON can hold; ``plan`` is a name in `PLANS`, or the path
-        of the plan's file.
-        """
+        ...
 
 
 def lower_bound(plan: Plan, successes: np.ndarray, drawn: np.ndarray, alpha: float) -> np.ndarray:
@@ -171,13 +197,14 @@ def lower_bound(plan: Plan, successes: np.ndarray, drawn: np.ndarray, alpha: flo
     Raises
     ------
     ValueError
-        As `Plan.alpha_at` and `Plan.lower_bound`.
+        As `SharedAlpha.alpha_at` and `OwnBound.lower_bound`.
     """
     if hasattr(plan, "lower_bound"):
         return plan.lower_bound(successes, drawn, alpha)
     from dds.statistics.bounds import clopper_pearson_lower
 
-    return clopper_pearson_lower(successes, drawn, plan.alpha_at(drawn, alpha))
+    shared = cast(SharedAlpha, plan)
+    return clopper_pearson_lower(successes, drawn, shared.alpha_at(drawn, alpha))
 
 
 def simulate(plan: Plan, label: int, p: float, random: np.random.Generator) -> int:

@@ -147,7 +147,7 @@ class Radius:
     def lower_bound(self, successes: np.ndarray, drawn: np.ndarray, alpha: float) -> np.ndarray:
         """Return the least probability that the look after `drawn` samples does not reject.
 
-        See `dds.statistics.plans.Plan.lower_bound`. Another `alpha` than the plan's is spent in
+        See `dds.statistics.plans.OwnBound.lower_bound`. Another `alpha` than the plan's is spent in
         the same proportions: the bound holds at any.
 
         Raises

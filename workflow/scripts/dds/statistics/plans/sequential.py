@@ -169,7 +169,7 @@ class Sequential:
     def lower_bound(self, successes: np.ndarray, drawn: np.ndarray, alpha: float) -> np.ndarray:
         """Return the probability that the highest radius needs whose mark the successes reach.
 
-        See `dds.statistics.plans.Plan.lower_bound`. Marks are those of `alpha`, wherever images
+        See `dds.statistics.plans.OwnBound.lower_bound`. Marks are those of `alpha`, wherever images
         were stopped by those of the plan's: at any other alpha, too, the bound holds.
 
         Raises
