@@ -1,6 +1,6 @@
 """Pin every dependency: pyproject.toml -> requirements.lock -> a conda environment a kind of work.
 
-Run by `make lock`. With --check nothing is written; the exit status tells whether the
+The documentation's tools, in docs.in, are pinned in docs.lock. Run by `make lock`. With --check nothing is written; the exit status tells whether the
 files are what they should be, given the lock.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,9 @@ from pathlib import Path
 ENVS = Path(__file__).parents[1] / "envs"
 PROJECT = ENVS.parent / "pyproject.toml"
 LOCK = ENVS / "requirements.lock"
+#: What the documentation is built with, beside the library's own needs: apart from all else,
+#: because nobody who runs the workflow needs it.
+DOCS, DOCS_LOCK = ENVS / "docs.in", ENVS / "docs.lock"
 
 #: Groups of pyproject.toml that each environment holds, on top of the library's own needs.
 GROUPS = {
@@ -65,6 +69,19 @@ def environment(groups: list[str], lock: Path) -> str:
     return HEAD + "".join(f"      {'' if line[0] == ' ' else '- '}{line}\n" for line in lines)
 
 
+def documentation(lock: Path, *, upgrade: bool) -> str:
+    """Return the documentation's lock, in the lock's versions, else those it has unless `upgrade`."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / DOCS_LOCK.name
+        if DOCS_LOCK.exists() and not upgrade:
+            shutil.copyfile(DOCS_LOCK, output)
+        compile_requirements(
+            str(DOCS), "--no-annotate", "--universal", "--generate-hashes",
+            "--constraint", str(lock), "-o", str(output),
+        )  # fmt: skip
+        return output.read_text()
+
+
 def main() -> int:
     """Write the files, or check them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -83,6 +100,7 @@ def main() -> int:
         versions.write_text(locked_versions(LOCK.read_text()))
         wanted = {ENVS / f"{name}.yaml": environment(groups, versions)
                   for name, groups in GROUPS.items()}  # fmt: skip
+        wanted[DOCS_LOCK] = documentation(versions, upgrade=arguments.upgrade)
     drifted = [
         path.name for path, text in wanted.items() if not path.exists() or path.read_text() != text
     ]
