@@ -1,7 +1,8 @@
 """Pin every dependency: pyproject.toml -> requirements.lock -> a conda environment a kind of work.
 
-The documentation's tools, in docs.in, are pinned in docs.lock. Run by `make lock`. With --check nothing is written; the exit status tells whether the
-files are what they should be, given the lock.
+Likewise what the documentation is built with: docs.in -> docs.lock. Run by `make lock`. With
+--check nothing is written; the exit status tells whether the files are what they should be, given
+the lock.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def environment(groups: list[str], lock: Path) -> str:
 
 
 def documentation(lock: Path, *, upgrade: bool) -> str:
-    """Return the documentation's lock, in the lock's versions, else those it has unless `upgrade`."""
+    """Return the documentation's lock, which keeps what versions it has unless asked to upgrade."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / DOCS_LOCK.name
         if DOCS_LOCK.exists() and not upgrade:
