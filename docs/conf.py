@@ -28,10 +28,17 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 #: Executed notebooks of a study, which `make demo` makes; without them the site has none.
 NOTEBOOKS = f"results/{os.environ.get('STUDY', 'digits')}/notebooks"
 
+
+def found(pattern: str) -> list[str]:
+    """Return the names of the pages that a pattern finds."""
+    return sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.glob(pattern))
+
+
 #: The menu: pages in their order, by heading. A page that is in none stops the build.
 MENU = {
     "Workflow": [
         "config/README",
+        "config/literature/README",
         "results/README",
         "slurm/README",
         "docs/reruns",
@@ -39,9 +46,8 @@ MENU = {
     ],
     "Library": ["docs/library", "docs/api"],
     "Method": ["docs/certification", "docs/measurements", "docs/mutants"],
-    "Notebooks": sorted(
-        str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.glob(f"{NOTEBOOKS}/*.ipynb")
-    ),
+    "Notebooks": found(f"{NOTEBOOKS}/*.ipynb"),
+    "Project": [page for page in found("*.md") if page != "README"],
 }
 
 #: Files of the repository that pages link to, as the build finds them.
@@ -49,7 +55,14 @@ LINKED: set[str] = set()
 
 project = "Diffusion denoised smoothing"
 root_doc = "README"
-include_patterns = ["*.md", "*/*.md", f"{NOTEBOOKS}/*.ipynb"]
+include_patterns = [
+    "*.md",
+    "config/**.md",
+    "docs/*.md",
+    "results/README.md",
+    "slurm/*.md",
+    f"{NOTEBOOKS}/*.ipynb",
+]
 exclude_patterns = [".*", "data", "dist", "downloads", "notebooks", "site", "tests", "workflow"]
 extensions = [
     "myst_nb",
@@ -60,6 +73,8 @@ extensions = [
 ]
 
 html_theme = "furo"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_title = project
 html_copy_source = False
 html_show_copyright = False
@@ -93,6 +108,13 @@ def add_menu(app: Sphinx, docname: str, source: list[str]) -> None:
         for caption, pages in MENU.items():
             lines = [":hidden:", f":caption: {caption}", "", *pages]
             source[0] += "\n".join(["\n\n```{toctree}", *lines, "```\n"])
+
+
+def drop_remote_images(app: Sphinx, doctree: nodes.document) -> None:
+    """Put words for images of other hosts, such as badges, which change and need a network."""
+    for image in list(doctree.findall(nodes.image)):
+        if "://" in image["uri"]:
+            image.replace_self(nodes.Text(image.get("alt", "")))
 
 
 def link_sources(app: Sphinx, doctree: nodes.document) -> None:
@@ -151,7 +173,9 @@ def name_index(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Connect the functions above; Sphinx calls this."""
     app.connect("source-read", add_menu)
-    app.connect("doctree-read", link_sources, priority=100)  # before Sphinx collects downloads
+    # Both before Sphinx collects images and downloads.
+    app.connect("doctree-read", drop_remote_images, priority=100)
+    app.connect("doctree-read", link_sources, priority=100)
     app.connect("html-collect-pages", source_pages)
     app.connect("build-finished", name_index)
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
