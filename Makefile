@@ -138,6 +138,6 @@ docs: $(DOCS)/ready ## build the documentation as a site, in site/, with the not
 archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
 	@$(BIN)/python tools/archive.py $(STUDY)
 
-clean: ## remove the environment, caches and compiled networks; results stay
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .mutants results/.programs
+clean: ## remove the environment, caches, compiled networks and the site; results stay
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .mutants results/.programs site
 	@echo "clean: done"

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from docutils import nodes
@@ -19,6 +20,7 @@ from numpydoc.xref import DEFAULT_LINKS
 from pygments.lexers import find_lexer_class_for_filename
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.util.inspect import stringify_signature
 from sphinx.util.osutil import relative_uri
 from sphinx.writers.html5 import HTML5Translator
 
@@ -87,6 +89,7 @@ nb_render_markdown_format = "myst"
 
 # The library's networks are described and never run, so what they need is not installed.
 autodoc_mock_imports = ["guided_diffusion", "safetensors", "timm", "torch", "transformers"]
+autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's sections say types in words
 default_role = "py:obj"
 numpydoc_show_class_members = False
@@ -138,6 +141,18 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, str], str]]:
         yield f"source/{path}", {"title": path, "body": f"<h1>{path}</h1>\n{body}"}, "page.html"
 
 
+def class_signature(
+    app: Sphinx, what: str, name: str, thing: type, options: object, *signature: str | None
+) -> tuple[str, None] | None:
+    """Show what a class itself takes, and not what PyTorch's stand-in or a protocol does."""
+    if what != "class" or signature[0] != "(*args, **kwargs)":
+        return None
+    if thing.__init__.__module__ != thing.__module__:
+        return "", None
+    bound = inspect.signature(partial(thing.__init__, None))
+    return stringify_signature(bound, show_annotation=False), None
+
+
 def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
     """Return where the reference's page links to for the code of a name; Sphinx calls this."""
     thing = sys.modules[info["module"]]
@@ -176,6 +191,7 @@ def setup(app: Sphinx) -> None:
     # Both before Sphinx collects images and downloads.
     app.connect("doctree-read", drop_remote_images, priority=100)
     app.connect("doctree-read", link_sources, priority=100)
+    app.connect("autodoc-process-signature", class_signature)
     app.connect("html-collect-pages", source_pages)
     app.connect("build-finished", name_index)
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
