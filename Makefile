@@ -21,7 +21,7 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
       --no-install-recommends $(1) > /dev/null; }
 
 .PHONY: help demo test test-conda test-slurm mutants browser lint format reference lock bench decisions costs plan \
-    status report archive wheel clean
+    status report docs archive wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -118,12 +118,31 @@ report: $(READY) ## build the HTML report of a finished study
 	    --report results/$(or $(STUDY),digits)/report.zip
 	@echo "report: results/$(or $(STUDY),digits)/report.zip"
 
+# The tools that build it have a lock and an environment of their own, without PyTorch. A site that
+# fails a check leaves the one before it in place.
+DOCS := $(VENV)/docs
+
+$(DOCS)/ready: envs/docs.lock
+	@$(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	    --requirement $<
+	@touch $@
+
+docs: $(DOCS)/ready ## build the documentation as a site, in site/, with the notebooks of a finished study
+	@rm -rf $(DOCS)/built
+	@STUDY=$(or $(STUDY),digits) $(DOCS)/bin/sphinx-build -c docs --quiet --fail-on-warning --keep-going \
+	    --doctree-dir $(DOCS)/built/doctrees . $(DOCS)/built/site
+	@$(DOCS)/bin/python tools/links.py $(DOCS)/built/site
+	@rm -rf site && cp -r $(DOCS)/built/site site
+	@echo "docs: open site/index.html"$(if $(wildcard results/$(or $(STUDY),digits)/notebooks/*.ipynb),, \
+	    "(without notebooks: make demo executes them)")
+
 archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
 	@$(BIN)/python tools/archive.py $(STUDY)
 
 wheel: $(READY) ## build the library's wheel and sdist, in dist/
 	@$(BIN)/python tools/distribution.py
 
-clean: ## remove the environment, caches and compiled networks; results stay
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis .mutants results/.programs
+clean: ## remove the environment, caches, compiled networks and the site; results stay
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis .mutants results/.programs site
 	@echo "clean: done"

@@ -1,13 +1,15 @@
 """Pin every dependency: pyproject.toml -> requirements.lock -> a conda environment a kind of work.
 
-Run by `make lock`. With --check nothing is written; the exit status tells whether the
-files are what they should be, given the lock.
+Likewise what the documentation is built with: docs.in -> docs.lock. Run by `make lock`. With
+--check nothing is written; the exit status tells whether the files are what they should be, given
+the lock.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,9 @@ from pathlib import Path
 ENVS = Path(__file__).parents[1] / "envs"
 PROJECT = ENVS.parent / "pyproject.toml"
 LOCK = ENVS / "requirements.lock"
+#: What the documentation is built with, beside the library's own needs: apart from all else,
+#: because nobody who runs the workflow needs it.
+DOCS, DOCS_LOCK = ENVS / "docs.in", ENVS / "docs.lock"
 
 #: What each environment holds of pyproject.toml, on top of the library's own needs: groups of
 #: the workflow's and extras of the library's.
@@ -72,6 +77,19 @@ def environment(contents: list[str], lock: Path) -> str:
     return HEAD + "".join(f"      {'' if line[0] == ' ' else '- '}{line}\n" for line in lines)
 
 
+def documentation(lock: Path, *, upgrade: bool) -> str:
+    """Return the documentation's lock, which keeps what versions it has unless asked to upgrade."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / DOCS_LOCK.name
+        if DOCS_LOCK.exists() and not upgrade:
+            shutil.copyfile(DOCS_LOCK, output)
+        compile_requirements(
+            str(DOCS), "--no-annotate", "--universal", "--generate-hashes",
+            "--constraint", str(lock), "-o", str(output),
+        )  # fmt: skip
+        return output.read_text()
+
+
 def main() -> int:
     """Write the files, or check them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -90,6 +108,7 @@ def main() -> int:
         versions.write_text(locked_versions(LOCK.read_text()))
         wanted = {ENVS / f"{name}.yaml": environment(contents, versions)
                   for name, contents in CONTENTS.items()}  # fmt: skip
+        wanted[DOCS_LOCK] = documentation(versions, upgrade=arguments.upgrade)
     drifted = [
         path.name for path, text in wanted.items() if not path.exists() or path.read_text() != text
     ]

@@ -35,7 +35,7 @@ def folder(project):
     folder = project.folder.parent / "pets"
     folder.mkdir()
     text = (ROOT / "config/README.md").read_text()
-    example = text.split("### Bring your own")[1].split("\n## ")[0]
+    example = text.split("## Bring your own")[1].split("\n## ")[0]
     blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```$", example, re.MULTILINE | re.DOTALL))
     (folder / "my_networks.py").write_text(blocks["python"])
     (folder / "my_study.yaml").write_text(blocks["yaml"])

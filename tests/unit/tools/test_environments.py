@@ -100,6 +100,19 @@ def test_an_environment_has_the_locks_versions(path):
     assert pins(path.stem).items() <= {(normal(name), version) for name, version in lock}
 
 
+def test_the_documentation_is_built_with_the_locks_versions_and_hashed_files():
+    lock, documentation = (
+        re.findall(r"^([\w.-]+)(?:\[.*?\])?==(\S+)(.*)", (ROOT / name).read_text(), flags=re.M)
+        for name in ("envs/requirements.lock", "envs/docs.lock")
+    )
+    versions = {(normal(name), version) for name, version, _ in lock}
+    shared = {normal(name) for name, *_ in lock}
+    assert {"sphinx", "numpy"} <= {normal(name) for name, *_ in documentation}
+    for name, version, rest in documentation:
+        assert rest.endswith("\\"), f"{name} has no hash"
+        assert normal(name) not in shared or (normal(name), version) in versions
+
+
 def test_every_rule_that_runs_a_script_names_an_environment():
     for file in (ROOT / "workflow" / "rules").glob("*.smk"):
         text = file.read_text()
