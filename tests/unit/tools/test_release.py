@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import dds
+
 ROOT = Path(__file__).parents[3]
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
 DEPOSIT = json.loads((ROOT / ".zenodo.json").read_text("utf-8"))
@@ -25,7 +27,7 @@ RELEASES = re.findall(
 
 def test_the_version_is_the_same_wherever_it_is_read():
     version, date = RELEASES[0]
-    assert version == PROJECT["version"]
+    assert version == PROJECT.get("version", getattr(dds, "__version__", None))
     assert (CITATION["version"], str(CITATION["date-released"])) == (version, date)
     assert (DEPOSIT["version"], DEPOSIT["publication_date"]) == (version, date)
 
@@ -74,7 +76,7 @@ def test_workflows_of_the_public_host_call_what_there_is(path):
         if made := re.match(r"make ([a-z-]+)", command):
             assert made[1] in targets
         for tested in re.findall(r"tests/\S+", command):
-            assert (ROOT / tested).is_dir()
+            assert (ROOT / tested).exists()
 
 
 def test_every_python_that_the_project_allows_is_tested():
@@ -82,6 +84,20 @@ def test_every_python_that_the_project_allows_is_tested():
     versions = matrix["jobs"]["test"]["strategy"]["matrix"]["python"]
     low, high = (int(minor) for minor in re.findall(r"3\.(\d+)", PROJECT["requires-python"]))
     assert versions == [f"3.{minor}" for minor in range(low, high)]
+
+
+def test_the_image_is_built_from_files_that_there_are():
+    steps = (ROOT / "Containerfile").read_text().replace("\\\n", " ").splitlines()
+    copied = [step.split()[1:-1] for step in steps if re.match("COPY (?!--from)", step)]
+    let_through = (ROOT / ".dockerignore").read_text().splitlines()
+    assert copied
+    for source in sum(copied, []):
+        assert (ROOT / source).is_file()
+        assert f"!{source}" in let_through
+    (installed,) = (step for step in steps if step.startswith("RUN make"))
+    venv, target = re.search(r"VENV=(\S+) .* (\S+)/ready$", installed).groups()
+    assert venv == target
+    assert any(step.startswith(f"ENV PATH={venv}/bin:") for step in steps)
 
 
 def test_badges_are_true():
