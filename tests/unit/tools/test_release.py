@@ -100,6 +100,13 @@ def test_the_image_is_built_from_files_that_there_are():
     assert any(step.startswith(f"ENV PATH={venv}/bin:") for step in steps)
 
 
+def test_what_a_cluster_installs_is_what_is_locked():
+    installed = re.findall(r"snakemake\S*==\S+[0-9]", (ROOT / "slurm/README.md").read_text("utf-8"))
+    lock = (ROOT / "envs/requirements.lock").read_text().split()
+    assert installed
+    assert set(installed) <= set(lock)
+
+
 def test_badges_are_true():
     for workflow in re.findall(r"actions/workflows/(\w+\.yml)", README):
         assert ROOT / ".github" / "workflows" / workflow in WORKFLOWS
