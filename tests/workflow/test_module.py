@@ -172,6 +172,14 @@ def test_a_deployed_workflow_runs_the_study_in_its_own_config(tmp_path, project,
     assert re.search(r"^exec --home \S+ --nv .*/\.snakemake/conda/", asks)
 
 
+def test_rules_are_read_from_the_folder_that_holds_what_they_name():
+    """One that was read from a repository alone would find no package in a conda environment."""
+    (first, *others) = re.findall("(?m)^include: (.*)$", (ROOT / "workflow/Snakefile").read_text())
+    assert first == '"rules/common.smk"'  # which finds that folder
+    rules = {path.name for path in (ROOT / "workflow/rules").iterdir()} - {"common.smk"}
+    assert sorted(others) == sorted(f'f"{{ROOT}}/workflow/rules/{name}"' for name in rules)
+
+
 def test_every_way_in_gives_the_same_jobs(tmp_path, project, cache):
     importing(tmp_path, repr(str(ROOT / "workflow/Snakefile")), "digits")
     deployed = tmp_path / "deployed"
