@@ -53,6 +53,7 @@ from snakemake.logging import logger
 # half the time.
 sys.modules.setdefault("rfc3987_syntax", None)
 
+from jobs.containers import ready_containers
 from jobs.gpus import share_gpus
 from jobs.records import heed_records
 from jobs.site import give_resources
@@ -63,13 +64,18 @@ from study.checks import check_files_exist, check_folders
 from study.errors import StudyError
 from study.inputs import Inputs, find_published_logs
 from study.load import load_config, load_study
-from study.paths import Paths
+from study.paths import Paths, find_settings
 from study.printed import Printed
+
+SETTINGS = find_settings(ROOT)
 
 try:
     CONFIG = load_config(config)
-    STUDY = load_study(CONFIG, ROOT)
-    PUBLISHED_LOGS = find_published_logs(CONFIG, ROOT)
+    STUDY = load_study(CONFIG, SETTINGS, ROOT)
+    PUBLISHED_LOGS = find_published_logs(CONFIG, SETTINGS)
+    if workflow.deployment_settings:
+        methods = workflow.deployment_settings.deployment_method
+        ready_containers(CONFIG.container, ROOT, methods)
 except StudyError as error:
     sys.exit(f"error: {error}")
 
@@ -111,7 +117,7 @@ RESULTS = PATHS.results
 # Paths to files of this project are relative where Snakemake runs in it, so that results stay
 # right when the project is moved.
 HERE = Path() if ROOT == Path.cwd() else ROOT
-INPUTS = Inputs(STUDY, PATHS, HERE, PUBLISHED_LOGS)
+INPUTS = Inputs(STUDY, PATHS, HERE, PUBLISHED_LOGS, HERE if SETTINGS == ROOT else SETTINGS)
 
 
 def one_of(names):

@@ -23,6 +23,7 @@ from study.depends import votes
 from study.errors import StudyError, alternatives, bounds, is_keys, names_of
 from study.load import like_of, load_config, load_study, study_files
 from study.models import MODELS as MODEL_KINDS
+from study.paths import find_settings
 from study.study import StudyKeys
 
 ROOT = Path(__file__).parents[3]
@@ -124,6 +125,24 @@ def test_published_numbers_in_another_encoding_are_one_line(project):
     published.write_bytes(published.read_bytes() + "é".encode("latin-1"))
     line = refusal(read, {"study": "paper"}, project)
     assert line == f"{published}: is no text in UTF-8"
+
+
+def test_a_folder_of_settings_beside_the_work_counts_instead_of_the_project_s(
+    project, tmp_path_factory, monkeypatch
+):
+    work = tmp_path_factory.mktemp("work")
+    monkeypatch.chdir(work)
+    (work / "config").mkdir()
+    (work / "config" / "models.yaml").write_text("{}")  # of some other workflow
+    assert find_settings(project) == project
+    shutil.rmtree(work / "config")
+    shutil.copytree(project / "config", work / "config")
+    study = work / "config" / "studies" / "digits.yaml"
+    study.write_text(study.read_text("utf-8").replace("rebuilt on digits", "changed here"), "utf-8")
+    assert find_settings(project) == Path()
+    changed = load_study(load_config({"study": "digits"}), find_settings(project), project)
+    assert "changed here" in changed.title
+    assert "changed here" not in read({"study": "digits"}, project).title
 
 
 def test_defaults_are_filled_in(load):

@@ -33,7 +33,9 @@ from study.references import read_references
 from study.study import Study
 
 
-def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place) -> None:
+def check_study(
+    study: Study, places: Mapping[str, Place], root: Path, project: Path, at: Place
+) -> None:
     """Check what must hold between the parts of a study.
 
     Parameters
@@ -43,6 +45,8 @@ def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place
     places : mapping of str to Place
         Where each model is written.
     root : Path
+        The folder that holds ``config``.
+    project : Path
         The folder that holds ``notebooks`` and ``workflow``.
     at : Place
         The study file.
@@ -60,7 +64,7 @@ def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place
         _check_model(name, study, places[name])
     for name, experiment in study.experiments.items():
         _check_experiment(experiment, study, at / "experiments" / name)
-    _check_targets(study, root, at)
+    _check_targets(study, project, at)
     for kinds, section, entries in (
         (TABLES, "tables", study.tables),
         (FIGURES, "figures", study.figures),
@@ -71,7 +75,7 @@ def check_study(study: Study, places: Mapping[str, Place], root: Path, at: Place
             _check_artefact(entry, check, study, at / section / name)
     for index, check in enumerate(study.checks):
         _check_check(check, study, root, at / "checks" / index)
-    _check_notebooks(study.notebooks, root, at / "notebooks")
+    _check_notebooks(study.notebooks, project, at / "notebooks")
 
 
 def needed_models(study: Study) -> list[str]:
@@ -534,9 +538,9 @@ def _rounded_down(radius: float) -> str:
     return f"{math.floor(radius * 1000) / 1000:g}"
 
 
-def _check_targets(study: Study, root: Path, at: Place) -> None:
+def _check_targets(study: Study, project: Path, at: Place) -> None:
     """Refuse names that would be those of two rules, of which tables and figures have one each."""
-    taken: dict[str, str] = dict.fromkeys(_rules(root), "a rule")
+    taken: dict[str, str] = dict.fromkeys(_rules(project), "a rule")
     for place, target, what in chain(_rules_of_data(study), _rules_of_artefacts(study)):
         if target in taken:
             named = "" if target == place[-1] else f"makes {target}, which "
@@ -546,10 +550,10 @@ def _check_targets(study: Study, root: Path, at: Place) -> None:
         taken[target] = what
 
 
-def _rules(root: Path) -> Iterator[str]:
+def _rules(project: Path) -> Iterator[str]:
     """Yield the names of the rules that are written out."""
-    files = [*root.glob("Snakefile"), *root.glob("workflow/Snakefile")]
-    for file in (*files, *root.glob("workflow/rules/*.smk")):
+    files = [*project.glob("Snakefile"), *project.glob("workflow/Snakefile")]
+    for file in (*files, *project.glob("workflow/rules/*.smk")):
         text = file.read_text(encoding="utf-8")
         yield from re.findall(r"^(?:rule|checkpoint) (\w+):", text, re.MULTILINE)
 
@@ -574,8 +578,8 @@ def _rules_of_artefacts(study: Study) -> Iterator[tuple[tuple[str, ...], str, st
         yield ("figures", name), name, "a figure"
 
 
-def _check_notebooks(notebooks: Iterable[str], root: Path, at: Place) -> None:
-    there = sorted(file.stem for file in root.glob("notebooks/*.ipynb"))
+def _check_notebooks(notebooks: Iterable[str], project: Path, at: Place) -> None:
+    there = sorted(file.stem for file in project.glob("notebooks/*.ipynb"))
     for index, name in enumerate(notebooks):
         if name not in there:
             raise StudyError(

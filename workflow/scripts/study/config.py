@@ -26,6 +26,13 @@ class Config(Keys):
     checkpoint_seconds: Annotated[float, Field(gt=0, le=604_800)] = key(
         "Seconds between two checkpoints of a shard that is being certified.", 60
     )
+    container: str = key(
+        "The image that jobs run in under `--sdm apptainer`: its address, such as "
+        "`docker://hub.my-institute.org/dds:0.1.0`, or the path of a `.sif` file. `Containerfile` "
+        "builds it.",
+        "",
+        allowed="address or path, or empty for none",
+    )
     published_logs: str = key(
         "Folder with other authors' certification logs, under any names, at least one of those "
         "that `config/literature/logs.csv` links. Tables show what they give beside what is "

@@ -13,7 +13,7 @@ from study.config import Config
 from study.errors import StudyError
 from study.inputs import Inputs
 from study.load import load_study
-from study.paths import Paths
+from study.paths import Paths, find_settings
 from study.study import Study
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def open_results(study: str, folder: str) -> Results:
     base = Path.cwd() if Path(folder).is_dir() else _PROJECT
     try:
         with chdir(base):
-            loaded = load_study(Config(study=study), _PROJECT)
+            loaded = load_study(Config(study=study), find_settings(_PROJECT), _PROJECT)
     except StudyError as error:
         raise ResultsError(str(error)) from error
     results = Results(loaded, Paths(loaded, results=str(base / folder)))

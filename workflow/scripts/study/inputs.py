@@ -49,14 +49,23 @@ class Inputs:
     paths : Paths
         Where its files lie.
     project : Path
-        The folder of this project, with literature, notebooks and the paper's template.
+        The folder of this project, with notebooks and the paper's template.
     logs : list of str
         The logs of published rows that are at hand, from `find_published_logs`.
+    settings : Path, optional
+        The folder whose ``config`` counts, if that is not this project's.
     """
 
-    def __init__(self, study: Study, paths: Paths, project: Path, logs: list[str]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        paths: Paths,
+        project: Path,
+        logs: list[str],
+        settings: Path | None = None,
+    ) -> None:
         self._study, self._paths, self._project = study, paths, project
-        self._logs = logs
+        self._logs, self._settings = logs, settings or project
 
     # Images and models
 
@@ -129,15 +138,15 @@ class Inputs:
     def published_to_check(self) -> list[str]:
         """Return the published values, where checks compare with some."""
         compares = any(check.is_with_paper for check in self._study.checks)
-        return [str(self._project / PUBLISHED)] if compares else []
+        return [str(self._settings / PUBLISHED)] if compares else []
 
     def published(self, table: str) -> dict[str, str | list[str]]:
         """Return published values, and where their logs are, for a table that shows some."""
         if not self._study.tables[table].shows_published:
             return {}
         return {
-            "published": str(self._project / PUBLISHED),
-            "links": str(self._project / LINKS),
+            "published": str(self._settings / PUBLISHED),
+            "links": str(self._settings / LINKS),
             "logs": self._logs,
         }
 
@@ -148,7 +157,7 @@ class Inputs:
 
     def rates(self) -> str:
         """Return the measured rates of GPUs, which costs are estimated by."""
-        return str(self._project / RATES)
+        return str(self._settings / RATES)
 
     def figure(self, name: str) -> list[str]:
         """Return what a figure is drawn from: its pictures, or certificates."""

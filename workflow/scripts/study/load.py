@@ -45,7 +45,7 @@ def load_config(written: Any, **instead: Any) -> Config:
     return conform(written, Config, CONFIG)
 
 
-def load_study(config: Config, root: Path) -> Study:
+def load_study(config: Config, root: Path, project: Path | None = None) -> Study:
     """Read, check and complete the study that the configuration names.
 
     Parameters
@@ -53,8 +53,10 @@ def load_study(config: Config, root: Path) -> Study:
     config : Config
         What to build.
     root : Path
-        The folder that holds ``config``, ``notebooks`` and ``workflow``. The path of
-        a study file of the user's own is relative to the working directory.
+        The folder that holds ``config``. The path of a study file of the user's own is
+        relative to the working directory.
+    project : Path, optional
+        The folder that holds ``notebooks`` and ``workflow``, if that is another one.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def load_study(config: Config, root: Path) -> Study:
     keys = conform(written, StudyKeys, at)
     models, places = _load_models(own, at / "models", root)
     study = Study(**{**dict(keys), "name": path.stem, "models": models})
-    check_study(study, places, root, at)
+    check_study(study, places, root, project or root, at)
     needed = needed_models(study)
     kept = {name: model for name, model in models.items() if name in needed}
     return study.model_copy(update={"models": kept})

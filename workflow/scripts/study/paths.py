@@ -15,8 +15,25 @@ LINKS = PUBLISHED.with_name("logs.csv")
 #: How fast networks were on GPUs, in the same folder; config/README.md describes the columns.
 RATES = Path("config", "rates.csv")
 
+#: What tells the folder of a configuration from others that are called ``config``.
+_SETTINGS = (Path("config", "models.yaml"), Path("config", "studies"))
+
 #: Compiled networks, of all studies; not a result, and made again where it is missing.
 PROGRAMS = Path("results", ".programs")
+
+
+def find_settings(project: Path) -> Path:
+    """Return the folder whose ``config`` counts: its studies, models and published numbers.
+
+    That is the working directory where somebody keeps a copy of them, as `snakedeploy` makes
+    one to be edited, and otherwise this project.
+
+    Parameters
+    ----------
+    project : Path
+        This project's folder.
+    """
+    return Path() if all(path.exists() for path in _SETTINGS) else project
 
 
 class Paths:
