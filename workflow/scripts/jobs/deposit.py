@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from dds.data.archives import Archive, open_archive
 from dds.differences import first_difference
 from dds.files import atomic_path
 from study import depends
+from study.errors import suggestion
 from study.study import Study
 
 if TYPE_CHECKING:
@@ -56,9 +55,10 @@ class Deposit:
         (self._top,) = tops
         lines = archive.read(f"{self._top}{SUMS}").decode("utf-8", "replace").splitlines()
         self._sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        described = self.read(STUDY)
         try:
-            self.study = Study.from_json(json.loads(self.read(STUDY)))
-        except (ValidationError, ValueError) as error:
+            self.study = Study.from_json(json.loads(described))
+        except ValueError as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{archive.path}: {STUDY} cannot be used: {reason}") from error
 
@@ -97,7 +97,12 @@ class Deposit:
         try:
             found = depends.taken(self.study, result)
         except KeyError as error:
-            raise ValueError(f"{path}: its study {self.study.name} has no {error}") from error
+            kinds = {"counts": "experiment", "models": "model", "figures": "figure"}
+            kind = kinds[result.partition("/")[0]]
+            there = suggestion(error.args[0], getattr(self.study, f"{kind}s"))
+            raise ValueError(
+                f"{path}: its study {self.study.name} has no {kind} {error.args[0]}; {there}"
+            ) from error
         except OSError as error:  # code of the user's own that is not here
             raise ValueError(f"{path}: {result} depends on {error.filename}") from error
         if other := first_difference(json.loads(json.dumps(found)), wanted):
