@@ -21,7 +21,7 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
       --no-install-recommends $(1) > /dev/null; }
 
 .PHONY: help demo test test-conda test-slurm mutants browser lint format reference lock bench decisions costs plan \
-    status report archive clean
+    status report archive rebuild clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,9 @@ help: ## list the targets
 # .venv may be a link to a larger disk. `make clean` is how one starts over.
 # TORCH_INDEX=address takes PyTorch from its index of builds for CPUs, and no CUDA libraries.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# TORCH=none leaves out what runs networks, which nothing needs that starts from votes.
 CUDA := ^(cuda-|nvidia-c|nvidia-n[cv]|triton)
+NETWORKS := ^(torch|timm|transformers|guided-diffusion)
 $(READY): envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 	    echo "make: needs Python 3.11 to 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
@@ -41,6 +43,9 @@ $(READY): envs/requirements.lock
 ifdef TORCH_INDEX
 	@awk '/^[^ ]/ { unwanted = /$(CUDA)/ } !unwanted' $< > $(VENV)/requirements.lock
 	@$(INSTALL) --index-url $(TORCH_INDEX) --no-deps $$(grep -oE '^torch(vision)?==[0-9.]+' $<)
+	@$(INSTALL) --require-hashes --no-deps --requirement $(VENV)/requirements.lock
+else ifeq ($(TORCH),none)
+	@awk '/^[^ ]/ { unwanted = /$(CUDA)/ || /$(NETWORKS)/ } !unwanted' $< > $(VENV)/requirements.lock
 	@$(INSTALL) --require-hashes --no-deps --requirement $(VENV)/requirements.lock
 else
 	@$(INSTALL) --require-hashes --requirement $<
@@ -118,6 +123,9 @@ report: $(READY) ## build the HTML report of a finished study
 
 archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
 	@$(BIN)/python tools/archive.py $(STUDY)
+
+rebuild: $(READY) ## rebuild a study from a deposit, without a GPU (DEPOSIT=paper.tar.gz STUDY=paper TORCH=none)
+	@$(BIN)/snakemake all --cores $(CORES) --config $(if $(STUDY),study=$(STUDY)) deposit=$(DEPOSIT)
 
 clean: ## remove the environment, caches and compiled networks; results stay
 	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .mutants results/.programs

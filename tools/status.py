@@ -269,6 +269,7 @@ def report(study: Study, results: Path) -> list[str]:
     rows = [
         read_row(name, settings, sigma, results, records)
         for name, settings in study.experiments.items()
+        if name in study.sampled
         for sigma in settings.sigmas
     ]
     shards = [(row, shard) for row in rows for shard in row.shards]

@@ -22,7 +22,8 @@ class Config(Keys):
     )
     deposit: str = key(
         "A deposit that experiments take their votes from instead of drawing samples, but for "
-        "those that name one themselves: an archive that `make archive` wrote, or its folder.",
+        "those that name one themselves: an archive that `make archive` wrote, or its folder "
+        "([deposits](../docs/deposits.md)).",
         "",
         allowed="path or address, or empty for none",
     )
