@@ -38,7 +38,8 @@ $(READY): envs/requirements.lock
 	    echo "make: needs Python 3.11 to 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
 	         "choose another: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "installing into $(VENV)/, once:" $(if $(TORCH_INDEX),"2.3 GB on disk", \
-	    "6.7 GB on disk, 4.1 of it CUDA libraries (README says how to do without)")
+	    $(if $(filter none,$(TORCH)),"1.3 GB on disk", \
+	    "6.7 GB on disk, 4.1 of it CUDA libraries (README says how to do without)"))
 	@$(PYTHON) -m venv "$(VENV)"
 ifdef TORCH_INDEX
 	@awk '/^[^ ]/ { unwanted = /$(CUDA)/ } !unwanted' $< > $(VENV)/requirements.lock
