@@ -21,7 +21,7 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
       --no-install-recommends $(1) > /dev/null; }
 
 .PHONY: help demo test test-conda test-slurm mutants browser lint format reference lock bench decisions costs plan \
-    status report docs archive wheel clean
+    status report docs archive rebuild wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,17 +30,23 @@ help: ## list the targets
 # .venv may be a link to a larger disk. `make clean` is how one starts over.
 # TORCH_INDEX=address takes PyTorch from its index of builds for CPUs, and no CUDA libraries.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# TORCH=none leaves out what runs networks, which nothing needs that starts from votes.
 CUDA := ^(cuda-|nvidia-c|nvidia-n[cv]|triton)
+NETWORKS := ^(torch|timm|transformers|guided-diffusion)
 $(READY): envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 	    echo "make: needs Python 3.11 to 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
 	         "choose another: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "installing into $(VENV)/, once:" $(if $(TORCH_INDEX),"2.3 GB on disk", \
-	    "6.7 GB on disk, 4.1 of it CUDA libraries (README says how to do without)")
+	    $(if $(filter none,$(TORCH)),"1.3 GB on disk", \
+	    "6.7 GB on disk, 4.1 of it CUDA libraries (README says how to do without)"))
 	@$(PYTHON) -m venv "$(VENV)"
 ifdef TORCH_INDEX
 	@awk '/^[^ ]/ { unwanted = /$(CUDA)/ } !unwanted' $< > $(VENV)/requirements.lock
 	@$(INSTALL) --index-url $(TORCH_INDEX) --no-deps $$(grep -oE '^torch(vision)?==[0-9.]+' $<)
+	@$(INSTALL) --require-hashes --no-deps --requirement $(VENV)/requirements.lock
+else ifeq ($(TORCH),none)
+	@awk '/^[^ ]/ { unwanted = /$(CUDA)/ || /$(NETWORKS)/ } !unwanted' $< > $(VENV)/requirements.lock
 	@$(INSTALL) --require-hashes --no-deps --requirement $(VENV)/requirements.lock
 else
 	@$(INSTALL) --require-hashes --requirement $<
@@ -142,6 +148,9 @@ archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
 
 wheel: $(READY) ## build the library's wheel and sdist, in dist/
 	@$(BIN)/python tools/distribution.py
+
+rebuild: $(READY) ## rebuild a study from a deposit, without a GPU (DEPOSIT=paper.tar.gz STUDY=paper TORCH=none)
+	@$(BIN)/snakemake all --cores $(CORES) --config $(if $(STUDY),study=$(STUDY)) deposit=$(DEPOSIT)
 
 clean: ## remove the environment, caches, compiled networks and the site; results stay
 	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis .mutants results/.programs site

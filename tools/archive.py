@@ -2,9 +2,11 @@
 
 Everything that the study should have must be there, be what its job wrote, and be of this
 study; otherwise one line says what is not. The archive holds a folder with SHA256SUMS in it,
-which `sha256sum --check` reads, and study.json, the study with every default filled in. Weights
-and data stay out: their hashes are in the records, and they have licences of their own. So do the
-queries of addresses that files are downloaded from (``?token=...``), which may hold secrets.
+which `sha256sum --check` reads, and study.json, the study with every default filled in and the
+registry's entries of its models. From it the study is rebuilt without a GPU (docs/deposits.md).
+Weights and data stay out: their hashes are in the records, and they have licences of their own.
+So do the queries of addresses that files are downloaded from (``?token=...``), which may hold
+secrets.
 """
 
 from __future__ import annotations
@@ -39,9 +41,10 @@ RECIPE = ("Makefile", "Snakefile", "pyproject.toml", "LICENSE", "CITATION.cff", 
           "config", "docs", "envs", "notebooks", "profiles", "slurm", "tools", "workflow",
           "results/README.md")  # fmt: skip
 
-#: Weights and data, by the endings of their files and by the keys of a study file they stand at.
+#: Weights, data and other deposits, by the endings of their files and by the keys of a study file
+#: that they stand at.
 LEFT_OUT = {".pt", ".pth", ".safetensors", ".bin", ".npz"}
-LEFT_OUT_KEYS = {"files", "weights"}
+LEFT_OUT_KEYS = {"files", "votes", "weights"}
 
 
 def finished(study: Study) -> list[Path]:
@@ -149,9 +152,15 @@ def main() -> None:
     os.chdir(ROOT)
     study = open_study(arguments.study)
     made = finished(study)
-    used = [source for path in made for source in sources(path) if source.is_file()]
+    deposits = {deposit.file for deposit in study.deposits}
+    used = [source for path in made for source in sources(path) if str(source) not in deposits]
     name = arguments.study or load_config(read_yaml(CONFIG, str(CONFIG))).study
-    wanted = [*recipe(), *files_of(name), *(p for p in used if p.suffix not in LEFT_OUT), *made]
+    wanted = [
+        *recipe(),
+        *files_of(name),
+        *(p for p in used if p.is_file() and p.suffix not in LEFT_OUT),
+        *made,
+    ]
     logs = sorted(path for path in Path("results", study.name, "logs").rglob("*.log"))
     files = {_inside(path): path for path in (*wanted, *logs)}
     archive = Path("dist", f"{study.name}.tar.gz")

@@ -267,9 +267,9 @@ def report(study: Study, results: Path) -> list[str]:
     """Return the lines to show."""
     records = {record.log: record for record in read_running(results / "logs")}
     rows = [
-        read_row(name, settings, sigma, results, records)
-        for name, settings in study.experiments.items()
-        for sigma in settings.sigmas
+        read_row(name, study.experiments[name], sigma, results, records)
+        for name in study.sampled
+        for sigma in study.experiments[name].sigmas
     ]
     shards = [(row, shard) for row in rows for shard in row.shards]
     # A job that holds a lock and keeps no record, as a script that is run alone, is one, too.

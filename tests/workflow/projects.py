@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import site
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import yaml
@@ -54,11 +56,26 @@ def hostile_account(folder: Path) -> dict[str, str]:
     }
 
 
+def python_without(packages: list[str], folder: Path) -> str:
+    """Make a Python that has what this one has, but for some packages, and return where."""
+    venv.create(folder, symlinks=True)
+    (own,) = folder.glob("lib/python*/site-packages")
+    (own / "others.pth").write_text("\n".join(site.getsitepackages()))
+    (own / "sitecustomize.py").write_text(
+        "from importlib.machinery import PathFinder\n"
+        "find = PathFinder.find_spec\n"
+        f"lacking = {packages}\n"
+        "PathFinder.find_spec = classmethod(lambda cls, name, *rest: "
+        "None if name.split('.')[0] in lacking else find(name, *rest))\n"
+    )
+    return str(folder / "bin" / "python")
+
+
 class Project:
     """A copy of the project's files, and how to run Snakemake in it."""
 
     def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
-        self.folder = folder
+        self.folder, self.python = folder, sys.executable
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():
@@ -85,12 +102,12 @@ class Project:
         (self.folder / "small.yaml").write_text(yaml.safe_dump(self.study, sort_keys=False))
 
     def snakemake(
-        self, *arguments: str, study: str = "small.yaml", check: bool = True
+        self, *arguments: str, study: str = "small.yaml", check: bool = True, **config: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake on a study."""
+        """Run Snakemake on a study, with keys that win over those of config.yaml."""
         result = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments,
-             "--config", f"study={study}"],
+            [self.python, "-m", "snakemake", "--cores", "2", *arguments,
+             "--config", f"study={study}", *(f"{key}={value}" for key, value in config.items())],
             cwd=self.folder, capture_output=True, text=True, check=False, env=self.environment,
         )  # fmt: skip
         assert not check or result.returncode == 0, result.stdout + result.stderr

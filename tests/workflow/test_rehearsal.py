@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +20,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from projects import ROOT, Project
+from projects import ROOT, Project, python_without
 from safetensors.torch import save
 from samples import CIFAR10, cifar10_archive, imagenet_flat, imagenet_folders
 
@@ -303,3 +305,63 @@ def test_accuracies_are_measured_beside_the_published_ones(rehearsal):
         "small_cifar10_wide_resnet_finetuned/sigma_0.5": (20, None),
         "small_imagenet_beit": (20, 0.886),
     }
+
+
+#: Packages that run networks, which no job needs that starts from votes.
+OF_NETWORKS = ["torch", "torchvision", "timm", "transformers", "safetensors", "guided_diffusion"]
+
+
+@pytest.fixture(scope="module")
+def deposited(rehearsal, publishers, tmp_path_factory):
+    """The rehearsal as somebody else has it who has no torch: rebuilt from its deposit."""
+    archive = [sys.executable, "tools/archive.py", "rehearsal.yaml"]
+    subprocess.run(archive, cwd=rehearsal.folder, check=True)
+    project = Project(tmp_path_factory.mktemp("elsewhere"))
+    project.python = python_without(OF_NETWORKS, tmp_path_factory.mktemp("python"))
+    # Notebooks decide no vote, so that another study may show the deposited ones in some.
+    project.study = rehearsal.study | {"notebooks": ["one_image", "figures"]}
+    project.results = project.folder / "results" / "rehearsal"
+    (project.folder / "rehearsal.yaml").write_text(yaml.safe_dump(project.study, sort_keys=False))
+    project.deposit = rehearsal.folder / "dist" / "rehearsal.tar.gz"
+    before = len(publishers.requests)
+    project.snakemake("all", study="rehearsal.yaml", deposit=str(project.deposit))
+    assert len(publishers.requests) == before
+    return project
+
+
+def test_from_a_deposit_every_artefact_is_rebuilt_without_torch(rehearsal, deposited):
+    folders = ("certificates", "tables", "figures", "costs")
+    made = {path for folder in folders for path in rehearsal.results.glob(f"{folder}/*")}
+    made |= {*rehearsal.results.glob("counts/*.*"), *rehearsal.results.glob("**/*.accuracy.json")}
+    made |= {rehearsal.results / name for name in ("paper.pdf", "provenance.html", "checks.json")}
+    assert len(made) >= 50
+    for path in made:
+        there = deposited.results / path.relative_to(rehearsal.results)
+        if path.suffix == ".json" and path.parent.name in ("tables", "figures"):
+            ours, theirs = (json.loads(file.read_text()) for file in (path, there))
+            assert ours["entry"] == theirs["entry"]  # what else it says is of the job
+            assert ours["experiments"] == theirs["experiments"]
+        else:
+            assert there.read_bytes() == path.read_bytes(), path
+    assert not [*deposited.results.glob("**/*.npz"), *deposited.results.glob("**/*.pt")]
+
+
+def test_notebooks_show_what_a_deposit_has(deposited):
+    for name in deposited.study["notebooks"]:
+        text = (deposited.results / "notebooks" / f"{name}.ipynb").read_text()
+        assert text.count('"image/png"') >= 2
+
+
+def test_a_deposit_of_another_study_ends_in_one_line_that_names_the_difference(deposited):
+    study = yaml.safe_load(yaml.safe_dump(deposited.study))
+    study["experiments"]["imagenet"]["n"] = 200
+    (deposited.folder / "other.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    target, deposit = "results/other/counts/imagenet.parquet", str(deposited.deposit)
+    run = deposited.snakemake(target, study="other.yaml", deposit=deposit, check=False)
+    assert run.returncode != 0
+    assert "Traceback" not in run.stderr
+    assert (
+        f"take_counts: {deposit}: counts/imagenet was made with another votes.n: 100, not 200"
+        in run.stderr
+    )
+    assert not (deposited.folder / target).exists()

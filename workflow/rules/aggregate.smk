@@ -13,6 +13,8 @@ rule merge_counts:
         provenance=f"{RESULTS}/counts/{{experiment}}.json",
     log:
         f"{RESULTS}/logs/merge_counts/{{experiment}}.log",
+    wildcard_constraints:
+        experiment=one_of(STUDY.sampled),
     conda:
         "../../envs/analysis.yaml"
     threads: 1

@@ -53,6 +53,7 @@ from snakemake.logging import logger
 # half the time.
 sys.modules.setdefault("rfc3987_syntax", None)
 
+from dds.origins import digest, identity
 from jobs.containers import ready_containers
 from jobs.gpus import share_gpus
 from jobs.records import heed_records
@@ -60,7 +61,7 @@ from jobs.site import give_resources
 from jobs.slurm import outlive_faults
 from jobs.terminal import Terminal
 from study import depends
-from study.checks import check_files_exist, check_folders
+from study.checks import check_deposits_exist, check_files_exist, check_folders
 from study.errors import StudyError
 from study.inputs import Inputs, find_published_logs
 from study.load import load_config, load_study
@@ -95,6 +96,8 @@ onstart:
         for job in workflow.dag.needrun_jobs():
             if dataset := job.params.get("dataset"):
                 check_files_exist(dataset, STUDY)
+            if job.params.get("wanted"):
+                check_deposits_exist(STUDY)
     except StudyError as error:
         sys.exit(f"error: {error}")
     if workflow.local_exec and CONFIG.device != "cpu":
@@ -127,6 +130,7 @@ def one_of(names):
 
 def weights_pattern(models):
     """Return a wildcard constraint: the names of the models' weights."""
+    models = list(models)
     shared = [name for name in models if not STUDY.models[name].is_per_sigma]
     per_sigma = [name for name in models if STUDY.models[name].is_per_sigma]
     return rf"{one_of(shared)}|({one_of(per_sigma)})/sigma_[0-9.e+-]+"
@@ -141,6 +145,22 @@ def sigma_of(wildcards):
     """Return the noise level that weights are for, or None where it is all."""
     _, _, sigma = wildcards.weights.partition("/")
     return float(sigma.removeprefix("sigma_")) if sigma else None
+
+
+def gpu_pattern(*, is_deposited):
+    """Return a wildcard constraint: any GPU, where costs are taken from a deposit or are not."""
+    return r"[a-z0-9-]+" if is_deposited == bool(STUDY.deposit_of_costs) else one_of([])
+
+
+def taking(result, deposit):
+    """Return the parameters of a rule that takes a result from a deposit, by its wildcards."""
+    return {
+        "result": result,
+        "wanted": lambda wildcards: Printed(depends.taken(STUDY, result(wildcards))),
+        # Snakemake compares no parameter that is derived from inputs: where a deposit lies does
+        # not make it another one.
+        "files": lambda wildcards, input: {"deposit": PATHS.deposit(deposit(wildcards))},
+    }
 
 
 wildcard_constraints:

@@ -45,7 +45,7 @@ rule render_figure:
     log:
         f"{RESULTS}/logs/render_figure/{{figure}}.log",
     wildcard_constraints:
-        figure=one_of(STUDY.figures),
+        figure=one_of(name for name in STUDY.figures if not STUDY.deposit_of_figure(name)),
     conda:
         "../../envs/analysis.yaml"
     threads: 1

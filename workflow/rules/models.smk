@@ -39,7 +39,9 @@ rule measure_accuracy:
     log:
         f"{RESULTS}/logs/measure_accuracy/{{weights}}.log",
     wildcard_constraints:
-        weights=weights_pattern(STUDY.measured_models),
+        weights=weights_pattern(
+            model for model in STUDY.measured_models if not STUDY.deposit_of_model(model)
+        ),
     conda:
         "../../envs/torch.yaml"
     threads: 1

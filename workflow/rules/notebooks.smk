@@ -9,7 +9,7 @@ rule run_notebook:
         tables=[PATHS.table(table, "csv") for table in STUDY.tables],
         counts=[PATHS.counts(experiment) for experiment in STUDY.experiments],
         certificates=INPUTS.certificates(STUDY.experiments),
-        pictures=[PATHS.pictures(figure) for figure in STUDY.pictures],
+        pictures=INPUTS.pictures(),
     output:
         PATHS.executed_notebook("{notebook}"),
     log:

@@ -13,7 +13,7 @@ rule estimate_costs:
     log:
         f"{RESULTS}/logs/estimate_costs/{{gpu}}.log",
     wildcard_constraints:
-        gpu=r"[a-z0-9-]+",
+        gpu=gpu_pattern(is_deposited=False),
     conda:
         "../../envs/torch.yaml"
     threads: 1

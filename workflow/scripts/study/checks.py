@@ -18,6 +18,7 @@ from dds.data.sources import SOURCES
 from dds.data.splits import most_at_random, most_images
 from dds.networks.families import CONTRACT, FAMILIES
 from dds.networks.schedules import build_schedule
+from dds.origins import DataFile
 from dds.seeds import MOST_STEPS
 from dds.statistics.plans import PLANS
 from dds.statistics.reach import largest_radius, samples_needed
@@ -102,9 +103,25 @@ def check_files_exist(dataset: str, study: Study) -> None:
     """
     at = Place(f"study {study.name}", ("datasets", dataset, "files"))
     for name, file in study.datasets[dataset].origins.items():
-        if file.file is not None and not exists(file.file):
-            obtain = f"; {file.obtain}" if file.obtain is not None else ""
-            raise StudyError(f"{at / name / 'file'}: there is no {show(file.file)}{obtain}")
+        _check_exists(file, at / name)
+
+
+def _check_exists(file: DataFile, at: Place) -> None:
+    if file.file is not None and not exists(file.file):
+        obtain = f"; {file.obtain}" if file.obtain is not None else ""
+        raise StudyError(f"{at / 'file'}: there is no {show(file.file)}{obtain}")
+
+
+def check_deposits_exist(study: Study) -> None:
+    """Check that the deposits of the user's own that votes are taken from are there.
+
+    Raises
+    ------
+    StudyError
+        Naming, in one line, what was looked for, where, and how to get it.
+    """
+    for name, deposit in study.deposited.items():
+        _check_exists(deposit, Place(f"study {study.name}", ("experiments", name, "votes")))
 
 
 def check_folders() -> None:
@@ -257,7 +274,7 @@ def _check_model(name: str, study: Study, at: Place) -> None:
         _check_normalisation(model, at / "input")
     else:
         _check_schedule_exists(model, at / "schedule" / "steps")
-    _check_files_of(model, at)
+    _check_files_of(model, at, weights_are_used=not study.deposit_of_model(name))
     _check_arguments(model, at / "arguments")
     for origin in ("train", "finetune"):
         recipe, here = getattr(model.weights, origin), at / "weights" / origin
@@ -301,10 +318,10 @@ def _check_arguments(model: Model, at: Place) -> None:
         raise StudyError(f"{at}: {error}") from error
 
 
-def _check_files_of(model: Model, at: Place) -> None:
+def _check_files_of(model: Model, at: Place, *, weights_are_used: bool) -> None:
     """Check that the files of the user's own that a model is made from are there, and Python."""
     file = model.weights.file
-    if file is not None and not isfile(file):
+    if weights_are_used and file is not None and not isfile(file):
         raise StudyError(f"{at / 'weights' / 'file'}: there is no file {show(file)}")
     if code := re.fullmatch(r"(.+\.py)(?::(\w+))?", model.network):
         _check_python(code[1], code[2], at / "network")

@@ -20,6 +20,13 @@ class Config(Keys):
         paper="4",
         allowed="name or path",
     )
+    deposit: str = key(
+        "A deposit that experiments take their votes from instead of drawing samples, but for "
+        "those that name one themselves: an archive that `make archive` wrote, or its folder "
+        "([deposits](../docs/deposits.md)).",
+        "",
+        allowed="path or address, or empty for none",
+    )
     device: Literal["auto", "cpu", "cuda"] = key(
         "Where networks run; `auto` takes a GPU where there is one.", "auto"
     )

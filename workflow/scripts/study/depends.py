@@ -67,7 +67,7 @@ _OF_VOTES = (
 _OF_SAMPLING = ("dataset", "split", "images", "sigmas", "n0", "n", "alpha", "plan")
 
 #: What of its experiments nothing shows.
-_NOT_SHOWN = {"experiments": {"__all__": {"batch_size"}}}
+_NOT_SHOWN = {"experiments": {"__all__": {"batch_size", "votes"}}}
 
 
 def data(study: Study, dataset: str) -> dict[str, Any]:
@@ -288,6 +288,68 @@ def checks(study: Study) -> dict[str, Any]:
         "made_from": _made_from(study, *shown_of, *_artefacts(study)),
         "code": _code("check_results", *_kinds(study)),
     }
+
+
+def taken(study: Study, result: str) -> dict[str, Any]:
+    """Return what a result must share with that of a deposit, to be taken from there.
+
+    Unlike what the result depends on, it says what its votes are made from, too: images and
+    weights, which are not there. Where files of the user's own lie does not count.
+
+    Parameters
+    ----------
+    study : Study
+        The study, or that of the deposit.
+    result : str
+        Such as ``"counts/denoised"``, ``"models/digits_cnn/sigma_0.5.accuracy"``,
+        ``"figures/pictures"`` or ``"costs/a100-paper"``.
+
+    Raises
+    ------
+    KeyError
+        With the experiment, model or figure that the study lacks.
+    """
+    folder, name = result.split("/")[:2]
+    if folder == "counts":
+        settings = study.experiments[name]
+        found = {key: getattr(settings, key) for key in ("images", "sigmas")}
+        return found | {"votes": votes(study, name), **_made_with(study, [name])}
+    if folder == "models":
+        model = name.removesuffix(".accuracy")
+        found = {"accuracy": accuracy(study, model)}
+        return found | _made_with(study, study.users(model)[:1], [model])
+    if folder == "figures":
+        entry = study.figures[name]
+        found = {"entry": _dump(entry, without={"caption"}, defaults=True)}
+        return found | {"pictures": pictures(study, name), **_made_with(study, entry.experiments)}
+    return costs(study)["study"]
+
+
+def _made_with(
+    study: Study, experiments: Iterable[str], models: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Return which images and weights results of experiments, or of some models, are made with."""
+    settings = [study.experiments[name] for name in experiments]
+    models = models or dict.fromkeys(name for one in settings for name in one.models)
+    recipes = [study.models[name].weights.recipe for name in models]
+    datasets = [one.dataset for one in settings] + [one.dataset for one in recipes if one]
+    return {
+        "datasets": {name: _without_places(data(study, name)) for name in datasets},
+        "weights": {name: _weights(study, name) for name in models},
+    }
+
+
+def _without_places(depends: dict[str, Any]) -> dict[str, Any]:
+    """Return what images depend on, whatever files of the user's own are called."""
+    files = depends["files"].items()
+    return depends | {"files": {name: file for name, file in files if "://" in file}}
+
+
+def _weights(study: Study, name: str) -> dict[str, Any]:
+    origin = study.models[name].weights.origin
+    if origin == "file":
+        return {"origin": origin}
+    return download(study, name) if origin == "download" else weights(study, name, None)
 
 
 def shown(study: Study) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from dds.keys import Count, Fraction, Images, Keys, Names, Samples, Sigmas, Whole, key
 from dds.kinds import Kinds
 from dds.names import sigma_name
+from dds.origins import DataFile
 from dds.seeds import MOST_SAMPLES, MOST_STEPS
 from dds.statistics.plans import PLANS
 from dds.statistics.reach import largest_radius, samples_needed
@@ -113,6 +114,14 @@ class Experiment(Kinded):
         "Noisy images in a batch, where `deterministic` is false. `auto` searches the smallest "
         "that is about as fast as any. Halved when a GPU runs out of memory.",
         100,
+    )
+
+    votes: DataFile | None = key(
+        "A deposit to take the votes from instead of drawing samples: an archive that "
+        "`make archive` wrote, or its folder, of a study whose experiment of this name is the "
+        "same ([deposits](../docs/deposits.md)).",
+        None,
+        allowed="mapping with `file` or `url`, as for the files of a dataset",
     )
 
     @classmethod

@@ -49,20 +49,33 @@ class Results:
         """Return a table's numbers, as `paper.tables.read_table` does."""
         return read_table(self.paths.table(name, "csv"))
 
-    def figure(self, name: str) -> dict[str, Any]:
-        """Return what a figure is drawn from, as `paper.figures.read_data` does."""
-        return read_data(self._inputs.figure(name))
+    def figure(self, name: str) -> dict[str, Any] | None:
+        """Return what a figure is drawn from, as `paper.figures.read_data` does.
+
+        None for images that are not there, because the figure is taken from a deposit.
+        """
+        files = self._inputs.figure(name)
+        return read_data(files) if all(Path(file).is_file() for file in files) else None
+
+    def drawn(self, name: str) -> bytes:
+        """Return a figure as the study has drawn it: a PNG."""
+        return Path(self.paths.figure(name, "png")).read_bytes()
 
     @property
     def missing(self) -> list[str]:
         """The files that are shown, or that what is shown is made from, and are not there."""
         files = [
             *(self.paths.table(name, "csv") for name in self.study.tables),
-            *map(self.paths.pictures, self.study.pictures),
+            *map(self._pictures, self.study.pictures),
             *map(self.paths.counts, self.study.experiments),
             *map(self.paths.certificates, self.study.experiments),
         ]
         return [file for file in files if not Path(file).is_file()]
+
+    def _pictures(self, name: str) -> str:
+        """Return the images of a figure or, where they are not there but it is, the figure."""
+        figure, images = self.paths.figure(name, "png"), self.paths.pictures(name)
+        return figure if Path(figure).is_file() and not Path(images).is_file() else images
 
     @property
     def _inputs(self) -> Inputs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dds.origins import DataFile
 from paper.linked_logs import find_linked_logs
 from study.config import Config
 from study.errors import CONFIG, StudyError
@@ -103,8 +104,7 @@ class Inputs:
 
     def measured_images(self, model: str) -> str:
         """Return the images that a classifier's accuracy is measured on: its first experiment's."""
-        users = [name for name, e in self._study.experiments.items() if model in e.classifiers]
-        return self.images(users[0])
+        return self.images(self._study.users(model)[0])
 
     def accuracies(self) -> list[str]:
         """Return the measured accuracies of the study's classifiers, each once."""
@@ -117,6 +117,11 @@ class Inputs:
             for sigma in experiment.sigmas
         ]
         return list(dict.fromkeys(paths))
+
+    def deposit(self, deposit: DataFile) -> list[str]:
+        """Return a deposit, which is no input where it is a folder, or missing; see `dataset`."""
+        path = self._paths.deposit(deposit)
+        return [path] if deposit.url or Path(path).is_file() else []
 
     # Votes and certificates
 
@@ -165,6 +170,15 @@ class Inputs:
         if entry.shows_pictures:
             return [self._paths.pictures(name)]
         return self.certificates(entry.experiments)
+
+    def pictures(self) -> list[str]:
+        """Return the images that notebooks show, or the figures of them that are deposited."""
+        return [
+            self._paths.figure(name, "png")
+            if self._study.deposit_of_figure(name)
+            else self._paths.pictures(name)
+            for name in self._study.pictures
+        ]
 
     def notebook(self, name: str) -> Path:
         """Return the notebook that is executed."""

@@ -8,6 +8,7 @@ from os.path import isfile  # false, not an error, for names that no file can ha
 from pathlib import Path
 from typing import Any
 
+from dds.origins import DataFile
 from dds.statistics.plans import PLANS
 from study.checks import check_name, check_study, needed_models
 from study.config import Config
@@ -78,12 +79,25 @@ def load_study(config: Config, root: Path, project: Path | None = None) -> Study
         written = {key: value for key, value in written.items() if key != "models"}
         written |= _resolved(written, "experiments", at)
     keys = conform(written, StudyKeys, at)
+    if config.deposit:
+        keys = _taking_votes(keys, config.deposit)
     models, places = _load_models(own, at / "models", root)
     study = Study(**{**dict(keys), "name": path.stem, "models": models})
     check_study(study, places, root, project or root, at)
     needed = needed_models(study)
     kept = {name: model for name, model in models.items() if name in needed}
     return study.model_copy(update={"models": kept})
+
+
+def _taking_votes(keys: StudyKeys, deposit: str) -> StudyKeys:
+    """Return a study whose experiments take their votes from a deposit, if they name none."""
+    origin = "url" if "://" in deposit else "file"
+    votes = conform({origin: deposit}, DataFile, CONFIG / "deposit")
+    experiments = {
+        name: entry if entry.votes else entry.model_copy(update={"votes": votes})
+        for name, entry in keys.experiments.items()
+    }
+    return keys.model_copy(update={"experiments": experiments})
 
 
 def study_files(study: str, root: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dds.names import shard_names, sigma_name
-from dds.origins import file_name
+from dds.origins import DataFile, digest, file_name
 from study.study import Study
 
 #: Published numbers, and the logs behind some of them, in this project's folder;
@@ -86,6 +86,12 @@ class Paths:
     def accuracy(self, model: str, sigma: float | None = None) -> str:
         """Return where a classifier's measured accuracy on clean images lies."""
         return f"{self.results}/models/{self.weights_name(model, sigma)}.accuracy.json"
+
+    def deposit(self, deposit: DataFile) -> str:
+        """Return where a deposit that votes are taken from lies."""
+        if deposit.file is not None:
+            return deposit.file
+        return f"{self.results}/deposits/{digest(deposit.url)}/{file_name(deposit.url)}"
 
     def shards(self, experiment: str) -> list[str]:
         """Return the counts of all shards of an experiment."""

@@ -30,7 +30,7 @@ def results(study: Study, project: Path) -> dict[str, dict[str, Any]]:
 def _made(study: Study, paths: Paths, project: Path) -> Iterator[tuple[list[str], dict[str, Any]]]:
     """Yield what each job makes, and what that depends on."""
     for name in study.experiments:
-        for shard in paths.shards(name):
+        for shard in paths.shards(name) if name in study.sampled else ():
             beside = str(Path(shard).with_suffix(".json"))
             yield [shard, beside], depends.votes(study, name)
         yield [paths.counts(name), paths.summary(name)], depends.merged(study, name)
@@ -57,7 +57,9 @@ def _models(
         for name in study.experiments[experiment].models:
             model = study.models[name]
             its = sigma if model.is_per_sigma else None
-            if model.weights.download:
+            if study.deposit_of_model(name):
+                pass  # its weights were never here
+            elif model.weights.download:
                 yield [paths.origin(name)], depends.download(study, name)
             elif not model.weights.file:
                 yield [paths.origin(name, its)], depends.weights(study, name, its)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SerializeAsAny
 
 from dds.keys import Keys, Line, Text, Whole, each_once, key
+from dds.origins import DataFile
 from study.artefacts import Check, Figure, Table
 from study.datasets import Dataset
 from study.entries import Name
@@ -80,6 +81,45 @@ class Study(StudyKeys):
             for name, model in self.models.items()
             if getattr(model, "expected_accuracy", None) is not None
         ]
+
+    @property
+    def deposited(self) -> dict[str, DataFile]:
+        """The experiments whose votes are taken from deposits, with those."""
+        entries = self.experiments.items()
+        return {name: entry.votes for name, entry in entries if entry.votes is not None}
+
+    @property
+    def sampled(self) -> list[str]:
+        """The experiments whose votes are drawn."""
+        return [name for name, entry in self.experiments.items() if entry.votes is None]
+
+    def users(self, model: str) -> list[str]:
+        """Return the experiments that a model takes part in."""
+        return [name for name, entry in self.experiments.items() if model in entry.models]
+
+    def deposit_of_model(self, model: str) -> DataFile | None:
+        """Return where what is known of a model is taken from; None where its weights are used."""
+        deposits = [self.experiments[name].votes for name in self.users(model)]
+        return deposits[0] if deposits and None not in deposits else None
+
+    def deposit_of_figure(self, figure: str) -> DataFile | None:
+        """Return where a figure of pictures is taken from; None for one that is drawn."""
+        entry = self.figures[figure]
+        return self.experiments[entry.experiment].votes if entry.shows_pictures else None
+
+    @property
+    def deposit_of_costs(self) -> DataFile | None:
+        """The deposit of the whole study, with its estimated costs; None where there is none."""
+        first, *others = (entry.votes for entry in self.experiments.values())
+        return first if all(other == first for other in others) else None
+
+    @property
+    def deposits(self) -> list[DataFile]:
+        """The deposits that the study takes votes from, each once."""
+        found: list[DataFile] = []
+        for deposit in self.deposited.values():
+            found += [] if deposit in found else [deposit]
+        return found
 
     @property
     def pictures(self) -> list[str]:
