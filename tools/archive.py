@@ -39,7 +39,7 @@ CONFIG = Path("config", "config.yaml")
 #: What rebuilds any study.
 RECIPE = ("Makefile", "Snakefile", "pyproject.toml", "LICENSE", "CITATION.cff", "README.md",
           "config", "docs", "envs", "notebooks", "profiles", "slurm", "tools", "workflow",
-          "results/README.md")  # fmt: skip
+          "Containerfile", "results/README.md")  # fmt: skip
 
 #: Weights, data and other deposits, by the endings of their files and by the keys of a study file
 #: that they stand at.

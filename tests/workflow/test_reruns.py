@@ -161,7 +161,7 @@ EDITS: dict[str, Callable[[Finished], None]] = {
         "download": {"sha256": "0" * 64, "bytes": 9, "mirrors": ["https://b.example/f.pt"]}}}}),
     "`url_overrides`, `device`": lambda p: p.change_yaml("config/config.yaml", {
         "url_overrides": {"https://models.example/": "https://hub.example/"}, "device": "cpu",
-        "checkpoint_seconds": 5}),
+        "checkpoint_seconds": 5, "container": "docker://hub.example/dds:1"}),
     "`batch_size`": experiments("fetched", batch_size=50),
     "a bound": lambda p: p.append("workflow/scripts/dds/statistics/bounds.py", "\nMENDED = 1\n"),
     "the layout of tables": lambda p: p.append("workflow/scripts/paper/sheets.py", "\nWIDE = 1\n"),

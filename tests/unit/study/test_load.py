@@ -214,6 +214,7 @@ def test_the_configuration_is_completed():
         "study": "digits",
         "device": "cpu",
         "checkpoint_seconds": 60,
+        "container": "",
         "published_logs": "",
         "url_overrides": {},
     }
