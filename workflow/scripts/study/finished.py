@@ -106,7 +106,8 @@ def open_results(study: str, folder: str) -> Results:
     base = Path.cwd() if Path(folder).is_dir() else _PROJECT
     try:
         with chdir(base):
-            loaded = load_study(Config(study=study), _PROJECT)
+            # The results are there, so that weights and images need not be.
+            loaded = load_study(Config(study=study, deposit=folder), _PROJECT)
     except StudyError as error:
         raise ResultsError(str(error)) from error
     results = Results(loaded, Paths(loaded, results=str(base / folder)))
