@@ -26,7 +26,7 @@ from dds.differences import fingerprint
 from dds.keys import Keys
 from dds.kinds import Kinds, is_file
 from dds.networks.families import FAMILIES
-from dds.origins import DataFile, identity
+from dds.origins import DataFile, identity, public
 from dds.protocol import (
     DATA_PROTOCOL,
     INTEGER_NOISE_PROTOCOL,
@@ -38,7 +38,6 @@ from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.artefacts import parts
 from study.code import SCRIPTS, code_of
-from study.references import read_references
 from study.study import Study
 
 #: What of a model, beside the weights themselves, decides what it computes.
@@ -230,6 +229,8 @@ def sampling(study: Study, experiments: Iterable[str]) -> dict[str, dict[str, An
 
 def table(study: Study, name: str) -> dict[str, Any]:
     """Return what a table depends on, beside literature and the content of what it shows."""
+    from study.references import read_references  # in YAML, which not every environment can read
+
     entry = study.tables[name]
     gpu = getattr(entry, "gpu", None)
     cited = {part.cite for _, part in parts(entry) if getattr(part, "cite", None)}
@@ -294,7 +295,8 @@ def taken(study: Study, result: str) -> dict[str, Any]:
     """Return what a result must share with that of a deposit, to be taken from there.
 
     Unlike what the result depends on, it says what its votes are made from, too: images and
-    weights, which are not there. Where files of the user's own lie does not count.
+    weights, which are not there. Where files of the user's own lie does not count, nor do
+    queries of addresses, which no deposit tells.
 
     Parameters
     ----------
@@ -342,14 +344,17 @@ def _made_with(
 def _without_places(depends: dict[str, Any]) -> dict[str, Any]:
     """Return what images depend on, whatever files of the user's own are called."""
     files = depends["files"].items()
-    return depends | {"files": {name: file for name, file in files if "://" in file}}
+    return depends | {"files": {name: public(file) for name, file in files if "://" in file}}
 
 
 def _weights(study: Study, name: str) -> dict[str, Any]:
     origin = study.models[name].weights.origin
     if origin == "file":
         return {"origin": origin}
-    return download(study, name) if origin == "download" else weights(study, name, None)
+    if origin == "download":
+        found = download(study, name)
+        return found | {key: public(found[key]) for key in ("url", "labels") if key in found}
+    return weights(study, name, None)
 
 
 def shown(study: Study) -> dict[str, Any]:

@@ -106,7 +106,9 @@ def open_results(study: str, folder: str) -> Results:
     base = Path.cwd() if Path(folder).is_dir() else _PROJECT
     try:
         with chdir(base):
-            loaded = load_study(Config(study=study), find_settings(_PROJECT), _PROJECT)
+            # The results are there, so that weights and images need not be.
+            settings = Config(study=study, deposit=folder)
+            loaded = load_study(settings, find_settings(_PROJECT), _PROJECT)
     except StudyError as error:
         raise ResultsError(str(error)) from error
     results = Results(loaded, Paths(loaded, results=str(base / folder)))
