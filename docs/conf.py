@@ -44,6 +44,7 @@ MENU = {
         "results/README",
         "slurm/README",
         "docs/reruns",
+        "docs/deposits",
         "docs/troubleshooting",
     ],
     "Library": ["docs/library", "docs/api"],
