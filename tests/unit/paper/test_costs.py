@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+import costs
 from dds.networks.description import ClassifierKeys, DenoiserKeys
 from dds.statistics.plans import make_plan
 from paper.costs import (
@@ -184,6 +185,18 @@ def test_the_plan_that_is_asked_for_is_among_those_estimated(study, plan):
     assert tuple(one.expected) == ESTIMATED_PLANS
     assert one.expected["fixed"] == pytest.approx(one.gpu_hours)
     assert one.expected["sequential"] < one.expected["curtailed"] < one.expected["fixed"]
+
+
+def test_another_plan_that_is_asked_for_has_a_column(study):
+    radius, fixed = study(plan="radius"), study()
+    (asked,), (other,) = estimate(radius, GPU), estimate(fixed, GPU)
+    assert tuple(asked.expected) == (*ESTIMATED_PLANS, "radius")
+    assert asked.expected["sequential"] < asked.expected["radius"] < asked.expected["fixed"]
+    header, first, second, total = costs.table(radius, [asked, other]).splitlines()[1:]
+    assert header.split()[-1] == "radius"
+    assert first.count("*") == second.count("*") == 1
+    assert first.split()[-2].endswith("*")
+    assert len(total) < len(header)
 
 
 @pytest.mark.parametrize(

@@ -301,10 +301,10 @@ def test_published_numbers_are_shown_whatever_is_reached(project, radius):
 def test_imagenet_has_no_more_images_than_it_has(project):
     path = project / "config/studies/paper.yaml"
     study = yaml.safe_load(path.read_text())
-    study["experiments"]["imagenet"]["images"] = 501
+    study["experiments"]["imagenet"]["images"] = 1001
     path.write_text(yaml.safe_dump(study))
     message = refusal(read, {"study": "paper"}, project)
-    assert message.endswith("images: 501 is out of range; split test of dataset imagenet has 500 "
+    assert message.endswith("images: 1001 is out of range; split test of dataset imagenet has 1000 "
                             "images")  # fmt: skip
 
 
