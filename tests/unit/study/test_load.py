@@ -212,6 +212,7 @@ def test_the_configuration_is_completed():
     config = load_config({"device": "cpu"})
     assert config.model_dump() == {
         "study": "digits",
+        "deposit": "",
         "device": "cpu",
         "checkpoint_seconds": 60,
         "container": "",
@@ -505,7 +506,7 @@ def test_a_study_file_with_an_unusable_name_is_refused(project, tmp_path, name, 
         ({"study": "digts"}, "study: there is no config/studies/digts.yaml; did you mean digits?"),
         ({"study": "mine.yaml"}, "study: there is no file mine.yaml"),
         ({"study": 3}, "study: 3 is not text"),
-        ({"devise": "cpu"}, "devise: unknown key; did you mean device? allowed: study, device"),
+        ({"devise": "cpu"}, "devise: unknown key; did you mean device? allowed: study, deposit"),
         ({"device": "gpu"}, "device: gpu is not allowed; allowed: auto, cpu, cuda"),
         ({"checkpoint_seconds": 0}, "checkpoint_seconds: 0 is out of range; must be above 0"),
     ],

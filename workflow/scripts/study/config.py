@@ -23,7 +23,7 @@ class Config(Keys):
     deposit: str = key(
         "A deposit that experiments take their votes from instead of drawing samples, but for "
         "those that name one themselves: an archive that `make archive` wrote, or its folder "
-        "([deposits](../docs/deposits.md)).",
+        "(`docs/deposits.md`).",
         "",
         allowed="path or address, or empty for none",
     )

@@ -119,7 +119,7 @@ class Experiment(Kinded):
     votes: DataFile | None = key(
         "A deposit to take the votes from instead of drawing samples: an archive that "
         "`make archive` wrote, or its folder, of a study whose experiment of this name is the "
-        "same ([deposits](../docs/deposits.md)).",
+        "same (`docs/deposits.md`).",
         None,
         allowed="mapping with `file` or `url`, as for the files of a dataset",
     )
