@@ -114,11 +114,10 @@ def add_menu(app: Sphinx, docname: str, source: list[str]) -> None:
             source[0] += "\n".join(["\n\n```{toctree}", *lines, "```\n"])
 
 
-def drop_remote_images(app: Sphinx, doctree: nodes.document) -> None:
-    """Put words for images of other hosts, such as badges, which change and need a network."""
-    for image in list(doctree.findall(nodes.image)):
-        if "://" in image["uri"]:
-            image.replace_self(nodes.Text(image.get("alt", "")))
+def leave_badges_out(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Leave badges out: they are pictures of a host's, of what it knows when one looks."""
+    lines = source[0].splitlines(keepends=True)
+    source[0] = "".join(line for line in lines if not line.startswith("[!["))
 
 
 def link_sources(app: Sphinx, doctree: nodes.document) -> None:
@@ -189,9 +188,8 @@ def name_index(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Connect the functions above; Sphinx calls this."""
     app.connect("source-read", add_menu)
-    # Both before Sphinx collects images and downloads.
-    app.connect("doctree-read", drop_remote_images, priority=100)
-    app.connect("doctree-read", link_sources, priority=100)
+    app.connect("source-read", leave_badges_out)
+    app.connect("doctree-read", link_sources, priority=100)  # before Sphinx collects downloads
     app.connect("autodoc-process-signature", class_signature)
     app.connect("html-collect-pages", source_pages)
     app.connect("build-finished", name_index)
