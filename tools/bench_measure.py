@@ -22,7 +22,7 @@ from torch import nn
 
 from bench_plain import OfficialCertifier, PlainCertifier, as_published
 from bench_rows import CEILINGS, DATA, PLAIN, Data, Row, Settings
-from bench_timing import Stopwatch, arithmetic, peak_memory, repeat, reset_peak_memory, tf32
+from bench_timing import Stopwatch, arithmetic, peak_memory, repeat, reset_peak_memory
 from project import ROOT
 
 # isort: split
@@ -30,7 +30,7 @@ from dds.networks.denoisers import NoDenoiser
 from dds.networks.registry import build_classifier, build_denoiser
 from dds.networks.training import Recipe, denoised, train_classifier, train_denoiser
 from dds.progress import Interrupted
-from dds.sampling.kernels import matmul_rate
+from dds.sampling.kernels import matmul_rate, tf32
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.statistics.plans.fixed import Fixed
 from jobs.device import device_name, prepare_device

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,23 +38,6 @@ def repeat(run: Callable[[], object], settings: Settings, device: torch.device) 
 
 def _enough(settings: Settings, times: int, seconds: float) -> bool:
     return seconds >= _LONG or (times >= settings.repeats and seconds >= settings.seconds)
-
-
-@contextlib.contextmanager
-def tf32(products: bool, convolutions: bool) -> Iterator[None]:
-    """Let float32 matrix products and convolutions be computed in TF32, or not.
-
-    PyTorch comes with the first off and the second on. Both are restored at the end.
-    """
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
-    try:
-        for backend, allowed in zip(backends, (products, convolutions), strict=True):
-            backend.allow_tf32 = allowed
-        yield
-    finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
 
 
 def arithmetic(precision: str, device: torch.device) -> str:

@@ -13,6 +13,7 @@ import bench_measure
 import bench_start
 import bench_timing
 from bench_rows import PLAIN, Row, Settings, choose, every_row
+from dds.sampling.kernels import tf32
 
 PAIR = ("digits_unet", "digits_vit")
 
@@ -166,7 +167,7 @@ def test_workers_answer_and_are_replaced_when_they_fail_hang_or_die():
 def test_tf32_is_as_a_plain_way_says_and_restored(way):
     backends = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [backend.allow_tf32 for backend in backends]
-    with suppress(KeyError), bench_timing.tf32(*PLAIN[way]):
+    with suppress(KeyError), tf32(*PLAIN[way]):
         assert tuple(backend.allow_tf32 for backend in backends) == PLAIN[way]
         raise KeyError
     assert [backend.allow_tf32 for backend in backends] == before
@@ -183,7 +184,7 @@ def test_tf32_is_as_a_plain_way_says_and_restored(way):
     ],
 )
 def test_a_record_says_what_its_row_was_computed_in(precision, way, device, expected):
-    with bench_timing.tf32(*PLAIN[way]):
+    with tf32(*PLAIN[way]):
         assert bench_timing.arithmetic(precision, torch.device(device)) == expected
 
 

@@ -7,8 +7,7 @@ and then the class of a sample, and of enough samples a certificate.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 
 from dds.networks.denoisers import Denoiser
-from dds.sampling.kernels import PRECISIONS
+from dds.sampling.kernels import PRECISIONS, tf32
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Segment
 from dds.seeds import SELECTION
@@ -195,7 +194,8 @@ class Samples:
                 classes[:, segment.row, start : start + segment.length] = here
                 column += segment.length
 
-        with _tf32(variant.tf32):
+        convolutions, products = variant.tf32 != NO_TF32, variant.tf32 == EVERYWHERE
+        with tf32(products, convolutions):
             smoothed.count_votes(
                 self.images,
                 self.labels.tolist(),
@@ -283,15 +283,3 @@ class Samples:
 def _share(changed: int, whole: int) -> dict[str, float]:
     low, high = binomial_interval(changed, whole)
     return {"changed": changed, "share": changed / whole, "low": low, "high": high}
-
-
-@contextmanager
-def _tf32(where: str) -> Iterator[None]:
-    """Have a GPU compute in TF32 what is said, and nothing else."""
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, products.allow_tf32
-    try:
-        convolutions.allow_tf32, products.allow_tf32 = where != NO_TF32, where == EVERYWHERE
-        yield
-    finally:
-        convolutions.allow_tf32, products.allow_tf32 = before

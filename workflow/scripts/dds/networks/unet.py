@@ -85,7 +85,8 @@ def guided_diffusion_unet(
     torch.Size([5, 2, 8, 8])
     """
     with needed():
-        from dds.networks._guided_diffusion import UNetModel, make_faster
+        from dds.networks._guided_diffusion import FASTER, UNetModel
+    from dds.networks.parts import become
 
     unet = UNetModel(
         image_size=image_size // patch_size,
@@ -101,7 +102,7 @@ def guided_diffusion_unet(
         use_scale_shift_norm=use_scale_shift_norm,
         resblock_updown=resblock_updown,
     )
-    unet = make_faster(unet)
+    unet = become(unet, FASTER)
     return unet if patch_size == 1 else _Patched(unet, patch_size)
 
 

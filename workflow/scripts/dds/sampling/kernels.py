@@ -180,6 +180,28 @@ def fastest_batch_size(run: Callable[[int], None]) -> int:
     return min(size for size, rate in rates.items() if rate >= enough)
 
 
+@contextmanager
+def tf32(products: bool, convolutions: bool) -> Iterator[None]:
+    """Let a GPU compute float32 matrix products and convolutions in TF32, or not.
+
+    PyTorch comes with the first off and the second on. Both are restored at the end.
+
+    Parameters
+    ----------
+    products, convolutions : bool
+        What may be computed so.
+    """
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend, allowed in zip(backends, (products, convolutions), strict=True):
+            backend.allow_tf32 = allowed
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
+
+
 def wait_for(device: str | torch.device) -> None:
     """Wait until the device has done all that is queued on it."""
     if torch.device(device).type == "cuda":

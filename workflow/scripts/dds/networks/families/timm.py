@@ -75,7 +75,8 @@ def build(arguments: Keys, *, classes: int, channels: int) -> nn.Module:
     """
     import timm
 
-    from dds.networks._timm import make_faster
+    from dds.networks._timm import FASTER
+    from dds.networks.parts import become
     from dds.networks.patches import as_products
 
     check(arguments)
@@ -87,4 +88,4 @@ def build(arguments: Keys, *, classes: int, channels: int) -> nn.Module:
         )
     except Exception as error:  # timm and its many networks raise whatever they like
         raise ValueError(f"timm cannot build {name}: {error}") from error
-    return as_products(make_faster(network))
+    return as_products(become(network, FASTER))

@@ -6,8 +6,40 @@ No array library here: the workflow checks looks where Snakemake alone is instal
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dds.seeds import BLOCK
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Looking:
+    """What plans share that look at the counts of an image now and then.
+
+    A plan has ``looks``, the numbers of samples to look at, rising, the last one ``n``; and tells
+    with ``_is_decided(drawn, successes)`` whether an image stops at the look after `drawn` samples,
+    of which its selected class has `successes`.
+    """
+
+    def goal(self, label: int | None, selection: np.ndarray, estimation: np.ndarray) -> int:
+        """Return how many estimation samples to have drawn before asking again.
+
+        See `dds.statistics.plans.Plan.goal`; the answer is always a look, or 0.
+        """
+        selected = int(selection.argmax())
+        if label is not None and label != selected:
+            return 0
+        drawn = int(estimation.sum())
+        if drawn in self.looks and self._is_decided(drawn, int(estimation[selected])):
+            return drawn
+        return next((look for look in self.looks if look > drawn), self.n)
+
+    def computed(self, drawn: np.ndarray) -> np.ndarray:
+        """Tell which images, by the samples drawn of them, have a certificate."""
+        import numpy as np
+
+        return np.asarray(drawn) > 0
 
 
 def growing_looks(n: int, growth: float) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dds import keys as typed
 from dds.keys import key
 from dds.statistics.plans._checks import check_samples, check_stops
-from dds.statistics.plans._looks import growing_looks
+from dds.statistics.plans._looks import Looking, growing_looks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ def make(keys: Keys, *, n0: int, n: int, alpha: float, sigma: float) -> Radius:
 
 
 @dataclass(frozen=True)
-class Radius:
+class Radius(Looking):
     """Look at the counts now and then, and stop once the certified radius is nearly final.
 
     At look k the lower bound is that of a sequence of bounds that all hold together with
@@ -125,25 +125,6 @@ class Radius:
         """Numbers of samples to look at: n, n / 1.1, n / 1.1^2, ... in whole blocks."""
         return growing_looks(self.n, _GROWTH)
 
-    def goal(self, label: int | None, selection: np.ndarray, estimation: np.ndarray) -> int:
-        """Return how many estimation samples to have drawn before asking again.
-
-        See `dds.statistics.plans.Plan.goal`; the answer is always a look, or 0.
-        """
-        selected = int(selection.argmax())
-        if label is not None and label != selected:
-            return 0
-        drawn = int(estimation.sum())
-        if drawn in self.looks and self._is_near(drawn, int(estimation[selected])):
-            return drawn
-        return next((look for look in self.looks if look > drawn), self.n)
-
-    def computed(self, drawn: np.ndarray) -> np.ndarray:
-        """Tell which images, by the samples drawn of them, have a certificate."""
-        import numpy as np
-
-        return np.asarray(drawn) > 0
-
     def lower_bound(self, successes: np.ndarray, drawn: np.ndarray, alpha: float) -> np.ndarray:
         """Return the least probability that the look after `drawn` samples does not reject.
 
@@ -181,7 +162,7 @@ class Radius:
             "within": self.within,
         }
 
-    def _is_near(self, drawn: int, successes: int) -> bool:
+    def _is_decided(self, drawn: int, successes: int) -> bool:
         from dds.statistics.bounds import certified_radius, clopper_pearson_lower
 
         if drawn == self.n:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dds import keys as typed
 from dds.keys import key
 from dds.statistics.plans._checks import check_samples, check_stops
-from dds.statistics.plans._looks import growing_looks
+from dds.statistics.plans._looks import Looking, growing_looks
 from dds.statistics.plans._radii import given_radii, radii_at
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def make(keys: Keys, *, n0: int, n: int, alpha: float, sigma: float) -> Sequenti
 
 
 @dataclass(frozen=True)
-class Sequential:
+class Sequential(Looking):
     """Look at the counts now and then, and stop once an image's place in a grid is clear.
 
     A group-sequential test of each radius of the grid, all of them at once. A radius is
@@ -146,25 +146,6 @@ class Sequential:
     def lowest_radius(self) -> float:
         """The smallest radius that the plan decides."""
         return self.decided_radii[0]
-
-    def goal(self, label: int | None, selection: np.ndarray, estimation: np.ndarray) -> int:
-        """Return how many estimation samples to have drawn before asking again.
-
-        See `dds.statistics.plans.Plan.goal`; the answer is always a look, or 0.
-        """
-        selected = int(selection.argmax())
-        if label is not None and label != selected:
-            return 0
-        drawn = int(estimation.sum())
-        if drawn in self.looks and self._is_decided(drawn, int(estimation[selected])):
-            return drawn
-        return next((look for look in self.looks if look > drawn), self.n)
-
-    def computed(self, drawn: np.ndarray) -> np.ndarray:
-        """Tell which images, by the samples drawn of them, have a certificate."""
-        import numpy as np
-
-        return np.asarray(drawn) > 0
 
     def lower_bound(self, successes: np.ndarray, drawn: np.ndarray, alpha: float) -> np.ndarray:
         """Return the probability that the highest radius needs whose mark the successes reach.

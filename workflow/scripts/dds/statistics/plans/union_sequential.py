@@ -12,7 +12,7 @@ from pydantic import Field
 from dds import keys as typed
 from dds.keys import key
 from dds.statistics.plans._checks import check_samples, check_stops
-from dds.statistics.plans._looks import check_looks, growing_looks
+from dds.statistics.plans._looks import Looking, check_looks, growing_looks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +71,7 @@ def make(keys: Keys, *, n0: int, n: int, alpha: float, sigma: float) -> UnionSeq
 
 
 @dataclass(frozen=True)
-class UnionSequential:
+class UnionSequential(Looking):
     """Look at the counts now and then, each time at a share of alpha.
 
     Counts drawn by this plan stay readable, and a study can go on with it; for other counts
@@ -159,25 +159,6 @@ class UnionSequential:
     def decided_radii(self) -> tuple[float, ...]:
         """The only radii that the plan decides: those of the grid."""
         return self.radii
-
-    def goal(self, label: int | None, selection: np.ndarray, estimation: np.ndarray) -> int:
-        """Return how many estimation samples to have drawn before asking again.
-
-        See `dds.statistics.plans.Plan.goal`; the answer is always a look, or 0.
-        """
-        selected = int(selection.argmax())
-        if label is not None and label != selected:
-            return 0
-        drawn = int(estimation.sum())
-        if drawn in self.looks and self._is_decided(drawn, int(estimation[selected])):
-            return drawn
-        return next((look for look in self.looks if look > drawn), self.n)
-
-    def computed(self, drawn: np.ndarray) -> np.ndarray:
-        """Tell which images, by the samples drawn of them, have a certificate."""
-        import numpy as np
-
-        return np.asarray(drawn) > 0
 
     def alpha_at(self, drawn: np.ndarray, alpha: float) -> np.ndarray:
         """Return the part of `alpha` that the look after `drawn` samples has.
