@@ -10,7 +10,7 @@ import math
 import warnings
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dds.networks.group_norm import group_norm
@@ -114,4 +114,9 @@ def _waves(time: Tensor, channels: int) -> Tensor:
     return functional.pad(torch.cat([angle.cos(), angle.sin()], dim=1), (0, channels % 2))
 
 
-FASTER = {GroupNorm32: Norm, ResBlock: Residual, AttentionBlock: Attention, UNetModel: UNet}
+FASTER: dict[type[nn.Module], type[nn.Module]] = {
+    GroupNorm32: Norm,
+    ResBlock: Residual,
+    AttentionBlock: Attention,
+    UNetModel: UNet,
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from timm.models.beit import Attention
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 # Of the memory that a row of a mask begins at, in numbers: fused attention asks for it.
@@ -27,4 +27,4 @@ class BeitAttention(Attention):
         return functional.pad(bias, (0, -tokens % _ALIGNMENT))[..., :tokens]
 
 
-FASTER = {Attention: BeitAttention}
+FASTER: dict[type[nn.Module], type[nn.Module]] = {Attention: BeitAttention}
