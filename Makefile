@@ -32,7 +32,7 @@ help: ## list the targets
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # TORCH=none leaves out what runs networks, which nothing needs that starts from votes.
 CUDA := ^(cuda-|nvidia-c|nvidia-n[cv]|triton)
-NETWORKS := ^(torch|timm|transformers|guided-diffusion)
+NETWORKS := ^(torch|timm|transformers|diffusers|guided-diffusion)
 $(READY): envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 	    echo "make: needs Python 3.11 to 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
