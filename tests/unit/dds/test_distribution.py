@@ -66,7 +66,7 @@ def test_the_library_is_used_from_a_wheel(installed):
     assert answer.returncode == 0, answer.stderr
     needed = answer.stdout.splitlines()
     assert {re.split(r"\W", line)[0] for line in needed if "extra ==" not in line} == {
-        "numpy", "pandas", "pyarrow", "pydantic", "scipy", "tqdm",
+        "click", "numpy", "pandas", "pyarrow", "pydantic", "scipy", "tqdm",
     }  # fmt: skip
     assert not [line for line in needed if "==" in line.split(";")[0]]  # ranges, no exact versions
 
