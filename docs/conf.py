@@ -98,8 +98,9 @@ numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"
 DEFAULT_LINKS.clear()  # which lead to the documentation of Python and NumPy, on other hosts
 numpydoc_xref_aliases = {
-    "Certificate": "dds.Certificate",
+    "Certificates": "dds.Certificates",
     "Denoiser": "dds.networks.denoisers.Denoiser",
+    "Predictions": "dds.Predictions",
     "Plan": "dds.statistics.plans.Plan",
     "Schedule": "dds.networks.schedules.Schedule",
     "Timestep": "dds.networks.schedules.Timestep",

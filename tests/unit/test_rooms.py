@@ -41,7 +41,9 @@ ROOMS = {
     ),
     "reach": ("dds.statistics.reach", "ground", set()),
     "plans": ("dds.statistics.plans*", "ground bounds", {"numpy", "scipy", "pydantic"}),
-    "certificates": ("dds.statistics.certificates", "ground bounds plans", NUMBERS),
+    "certificates": (
+        "dds.statistics.certificates dds.statistics.predictions", "ground bounds plans", NUMBERS,
+    ),
     "accuracy": ("dds.statistics.accuracy", "ground bounds certificates", NUMBERS),
     "data": ("dds.data.*", "ground", NUMBERS | {"PIL", "sklearn", "pydantic"}),
     "description": (
@@ -49,16 +51,16 @@ ROOMS = {
         {"pydantic"},
     ),
     "networks": (
-        "dds.networks.*", "ground description", NETWORKS | {"numpy", "pydantic"},
+        "dds.networks.*", "ground description", NETWORKS | {"numpy", "pydantic", "PIL"},
     ),
     "votes": ("dds.sampling.votes", "ground bounds plans", {"numpy"}),
     "counts": ("dds.sampling.counts", "ground plans votes", NUMBERS | {"pyarrow"}),
     "sampling": ("dds.sampling.*", "ground networks plans votes", {"numpy", "torch"}),
     "logs": ("dds.logs", "ground certificates accuracy", NUMBERS | {"pyarrow"}),
     "door": (
-        "dds.api dds.__main__ dds.decisions",
-        "ground bounds plans certificates accuracy networks sampling votes logs",
-        NUMBERS | {"torch"},
+        "dds.front dds.front.* dds.__main__ dds.decisions",
+        "ground bounds reach plans certificates accuracy networks sampling votes counts logs",
+        NUMBERS | {"torch", "matplotlib"},
     ),
     "links": ("paper.linked_logs", "ground", set()),
     "literature": ("paper.literature", "ground accuracy logs links", NUMBERS),

@@ -11,7 +11,7 @@ from scipy.stats import binomtest, norm
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-import dds.api
+import dds
 from dds import ABSTAIN, DiffusionDenoiser, certify, cosine_schedule
 from dds.networks.lending import lent
 
@@ -105,7 +105,7 @@ def test_the_denoiser_comes_before_the_classifier():
         (IMAGES, {"n": 10**9}, "n must be whole, at least 1 and at most 26,214,400"),
         (IMAGES, {"n0": 10**12}, "n0 must be whole, at least 1 and at most 26,214,400"),
         (255 * IMAGES, {}, "image 0 has values outside"),
-        ((255 * IMAGES).astype(np.uint8), {}, "must be floats in .*, not uint8"),
+        ((255 * IMAGES).astype(np.int64), {}, "must be floats in .*, not int64"),
         (IMAGES, {"ids": [1]}, "1 ids do not fit 3 images"),
         (IMAGES, {"alpha": 1.0}, "alpha must lie between 0 and 1"),
         (IMAGES, {"n": 0}, "n must be whole, at least 1"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest, norm
 
-from dds import Certificate
+from dds import Certificates
 
 TEXT = (Path(__file__).parents[3] / "docs" / "library.md").read_text(encoding="utf-8")
 
@@ -19,7 +19,7 @@ def test_examples_run_in_order(tmp_path, monkeypatch, capsys):
     for block in blocks:
         exec(compile(block, "docs/library.md", "exec"), names)
     certificate = names["certificate"]
-    assert isinstance(certificate, Certificate)
+    assert isinstance(certificate, Certificates)
     assert certificate.estimation.sum() == 1000
     test = binomtest(980, 1000, alternative="greater")
     p_lower = test.proportion_ci(confidence_level=0.999).low

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import dds
 from dds import (
-    Certificate,
+    Certificates,
     Classifier,
     DiffusionDenoiser,
     NoDenoiser,
@@ -42,7 +42,7 @@ classifier = Classifier(nn.Flatten(), mean=[0.5], std=[0.5])
 denoiser = DiffusionDenoiser(nn.Identity(), cosine_schedule(4000), steps=1)
 for before in (None, denoiser, NoDenoiser(), Blur()):
     certificate = certify(image, classifier, before, 0.25, n=1000, ids=[3], device="cuda:0")
-    assert_type(certificate, Certificate)
+    assert_type(certificate, Certificates)
     assert_type(certificate.sigma, float)
 certify([[[0.2, 0.9]]], classifier, None, 0.25)
 certify(image.numpy(), classifier, None, 0.25, device=torch.device("cpu"))
