@@ -6,24 +6,28 @@ functions, so that help and mistakes are told at once.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import click
 
+from dds.commands.certify import certify, predict
 from dds.commands.exchange import export_log, import_logs
 from dds.commands.plan import plan
-from dds.commands.results import accuracy
-from dds.commands.running import refuse
+from dds.commands.results import accuracy, plot
+from dds.commands.running import WIDTH, refuse
 from dds.version import __version__
 
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
 
-@click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(no_args_is_help=False, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="dds", message="%(prog)s %(version)s")
 def commands() -> None:
     """Certified robustness by diffusion denoised smoothing, with models as they are."""
 
 
-for _command in (plan, accuracy, import_logs, export_log):
+for _command in (certify, predict, plan, accuracy, plot, import_logs, export_log):
     commands.add_command(_command)
 
 
@@ -38,9 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         By default those of the process.
     """
+    given = None if arguments is None else list(arguments)
     try:
-        given = None if arguments is None else list(arguments)
-        return commands.main(given, standalone_mode=False) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return commands.main(given, standalone_mode=False) or 0
     except click.UsageError as error:
         command = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         return refuse(error.format_message().rstrip(".") + command)
@@ -53,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (ValueError, ArithmeticError, ModuleNotFoundError) as error:
         return refuse(str(error))
+
+
+def _warn(message: Warning | str, *where: object) -> None:
+    """Say a warning in one line, without where in the code it comes from."""
+    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 __all__ = ["commands", "main"]

@@ -9,7 +9,7 @@ import click
 from dds.commands.running import PATH, Command, left_out, log_sigma_option
 
 
-@click.command("import-logs", cls=Command)
+@click.command("import-logs", cls=Command, example="import-logs logs certificates.parquet")
 @click.argument("folder", type=PATH)
 @click.argument("output", type=PATH)
 @log_sigma_option()
@@ -18,10 +18,6 @@ def import_logs(folder: Path, output: Path, sigma: float | None) -> int:
 
     FOLDER holds logs in Cohen et al.'s format; OUTPUT is the file of certificates to write
     (.parquet). A damaged log is reported and left out, and the exit status is then 1.
-
-    \b
-    Example:
-      python -m dds import-logs logs certificates.parquet
     """
     from dds.commands.results import read_folder
     from dds.logs import write_certificates
@@ -33,7 +29,7 @@ def import_logs(folder: Path, output: Path, sigma: float | None) -> int:
     return left_out(refused)
 
 
-@click.command("export-log", cls=Command)
+@click.command("export-log", cls=Command, example="export-log certificates.parquet logs")
 @click.argument("certificates", type=PATH)
 @click.argument("folder", type=PATH)
 def export_log(certificates: Path, folder: Path) -> None:
@@ -41,19 +37,20 @@ def export_log(certificates: Path, folder: Path) -> None:
 
     CERTIFICATES is a file of certificates or of results (.parquet); FOLDER gets a log for each
     classifier and noise level, in Cohen et al.'s format.
-
-    \b
-    Example:
-      python -m dds export-log certificates.parquet logs
     """
-    from dds.logs import read_certificates, write_logs
+    from dds.commands.results import read_any_certificates
+    from dds.logs import write_logs
     from dds.statistics.accuracy import leaves_undecided
 
-    found = read_certificates(certificates)
+    found = read_any_certificates(certificates)
     if leaves_undecided(found):
         raise ValueError(
             f"{certificates}: its sampling plan left radii undecided, which a log cannot "
             "say; export certificates of a plan that decides all, such as fixed"
+        )
+    if found["correct"].isna().any():
+        raise ValueError(
+            f"{certificates}: the classes of its images are not known, as a log has them"
         )
     for path in write_logs(found, folder):
         click.echo(path)

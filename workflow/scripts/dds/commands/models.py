@@ -6,13 +6,14 @@ function of the user's own returns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dds.commands.running import PATH
+from dds.commands.running import PATH, added
 from dds.kinds import is_file, load_file
 
 if TYPE_CHECKING:
@@ -27,76 +28,84 @@ _LIBRARIES = ("timm:", "hf:")
 _LONGEST_CHAIN = 50
 
 
-class Named(NamedTuple):
-    """A classifier.
-
-    Attributes
-    ----------
-    network : Module
-        Maps images in [0,1] to logits.
-    classes : tuple of str or None
-        Names of its classes in their order; None where it does not know them.
-    """
-
-    network: nn.Module
-    classes: tuple[str, ...] | None
-
-
-def model_options(*, required: bool = True) -> Any:
+def model_options(*, required: bool = True) -> Callable[[Any], Any]:
     """Return a decorator that adds the options which name a classifier and a denoiser."""
-
-    def add(command: Any) -> Any:
-        for option in reversed(
-            [
-                click.option(
-                    "--classifier",
-                    required=required,
-                    metavar="MODEL",
-                    help="An entry of --models, timm:NAME, hf:OWNER/NAME or hf:FOLDER, or "
-                    "FILE.py:FUNCTION, which returns a module from images in [0,1] to logits.",
-                ),
-                click.option(
-                    "--denoiser",
-                    metavar="MODEL",
-                    help="An entry of --models, hf:OWNER/NAME or a folder in the format of "
-                    "diffusers, or FILE.py:FUNCTION, which returns a denoiser; without it noisy "
-                    "images are classified as they are.",
-                ),
-                click.option(
-                    "--classifier-weights",
-                    type=PATH,
-                    metavar="FILE",
-                    help="Weights of a classifier of --models; by default those of its entry, "
-                    "which are downloaded once.",
-                ),
-                click.option(
-                    "--denoiser-weights",
-                    type=PATH,
-                    metavar="FILE",
-                    help="Weights of a denoiser of --models.",
-                ),
-                click.option(
-                    "--models",
-                    type=PATH,
-                    metavar="FILE",
-                    help=f"The file of models (YAML); by default {_REGISTRY}.",
-                ),
-            ]
-        ):
-            command = option(command)
-        return command
-
-    return add
+    return added(
+        click.option(
+            "--classifier",
+            required=required,
+            metavar="MODEL",
+            help="timm:NAME, hf:OWNER/NAME, a folder of save_pretrained, an entry of --models, or "
+            "FILE.py:FUNCTION, which returns a module from images in [0,1] to logits.",
+        ),
+        click.option(
+            "--denoiser",
+            metavar="MODEL",
+            help="hf:OWNER/NAME or a folder in diffusers' format, an entry of --models, or "
+            "FILE.py:FUNCTION, which returns a denoiser; without one, noisy images are "
+            "classified as they are.",
+        ),
+        click.option(
+            "--classifier-weights",
+            type=PATH,
+            metavar="FILE",
+            help="Weights of an entry of --models, in place of its own.",
+        ),
+        click.option(
+            "--denoiser-weights", type=PATH, metavar="FILE", help="The same for the denoiser."
+        ),
+        click.option(
+            "--models",
+            type=PATH,
+            metavar="FILE",
+            help=f"A file of models (YAML); by default {_REGISTRY}, where it is there.",
+        ),
+    )
 
 
-def find_classifier(name: str, weights: Path | None = None, models: Path | None = None) -> Named:
+#: Options of how networks run.
+running_options = added(
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=100,
+        show_default=True,
+        metavar="N",
+        help="Noisy images that the networks see at a time.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "bfloat16"]),
+        default="float32",
+        show_default=True,
+        help="Of matrix products and convolutions.",
+    ),
+    click.option(
+        "--device",
+        multiple=True,
+        help="Where networks run, as cuda, cuda:1 or cpu; several share the images. By default a "
+        "GPU, if there is one.",
+    ),
+)
+
+
+def default_device() -> str:
+    """Return where networks run if nothing is said: on a GPU, if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def find_classifier(
+    name: str, weights: Path | None = None, models: Path | None = None
+) -> nn.Module:
     """Return the classifier that a user means.
 
     Parameters
     ----------
     name : str
-        An entry of the file of models, ``timm:NAME``, ``hf:OWNER/NAME``, ``hf:FOLDER`` or
-        ``FILE.py:FUNCTION``.
+        ``timm:NAME``, ``hf:OWNER/NAME``, a folder of ``save_pretrained``, an entry of the file of
+        models, or ``FILE.py:FUNCTION``.
     weights : Path, optional
         Weights of an entry, in place of its own.
     models : Path, optional
@@ -104,7 +113,9 @@ def find_classifier(name: str, weights: Path | None = None, models: Path | None 
 
     Returns
     -------
-    Named
+    Module
+        From images in [0,1] to logits; its ``classes``, where it has them, are the names of its
+        classes in their order.
 
     Raises
     ------
@@ -118,19 +129,22 @@ def find_classifier(name: str, weights: Path | None = None, models: Path | None 
         (network,) = own
         if not isinstance(network, nn.Module):
             raise ValueError(f"{name} returned {type(network).__name__}, not a torch.nn.Module")
-        return Named(network, None)
-    if name.startswith(_LIBRARIES):
+        from dds.networks.hub_classifiers import as_classifier
+
+        return as_classifier(network)
+    if name.startswith(_LIBRARIES) or Path(name).is_dir():
         from dds.networks.hub_classifiers import hub_classifier
 
         _check_no_weights(name, weights)
-        network = hub_classifier(name)
-        return Named(network, network.classes)
+        return hub_classifier(name)
     entry = _entry(name, "classifier", models)
     from dds.networks.registry import load_classifier
 
-    names = tuple(_class_names(entry["classes"]))
+    names = _class_names(entry["classes"])
     path, place = _weights(name, entry, "classifier", weights)
-    return Named(load_classifier({**entry, "classes": list(names)}, path, **place), names)
+    classifier = load_classifier({**entry, "classes": names}, path, **place)
+    classifier.classes = tuple(names)
+    return classifier
 
 
 def find_denoiser(
@@ -141,7 +155,8 @@ def find_denoiser(
     Parameters
     ----------
     name : str or None
-        An entry of the file of models, ``hf:OWNER/NAME``, a folder, or ``FILE.py:FUNCTION``.
+        ``hf:OWNER/NAME``, a folder in diffusers' format, an entry of the file of models, or
+        ``FILE.py:FUNCTION``.
     weights, models
         As in `find_classifier`.
 
@@ -203,16 +218,20 @@ def _entry(name: str, role: str, models: Path | None) -> dict[str, Any]:
     file = models or _REGISTRY
     if models is None and not file.exists():
         raise ValueError(
-            f"{role} {name} is neither FILE.py:FUNCTION nor a model of a library "
-            f"(hf:OWNER/NAME), and there is no {file} here; name a file of models by --models"
+            f"{role} {name} is no folder, and there is no {file} here to look it up in; write "
+            f"{'timm:NAME, ' * (role == 'classifier')}hf:OWNER/NAME, a folder or "
+            "FILE.py:FUNCTION, or name a file of models by --models"
         )
     entries = _read_models(file)
-    kinds = {other: _resolved(other, entries, file).get("kind") for other in entries}
-    if kinds.get(name) != role:
-        known = ", ".join(sorted(other for other, kind in kinds.items() if kind == role))
-        what = f"is a {kinds[name]}" if name in kinds else "is not there"
-        raise ValueError(f"{role} {name} {what}: {file} has {known or 'none'}")
-    return _resolved(name, entries, file)
+    kind = _resolved(name, entries, file).get("kind") if name in entries else None
+    if kind == role:
+        return _resolved(name, entries, file)
+    known = []
+    for other in sorted(entries):
+        with suppress(ValueError):  # of entries that nobody asked for
+            known += [other] * (_resolved(other, entries, file).get("kind") == role)
+    what = f"is a {kind}" if kind else "is not there"
+    raise ValueError(f"{role} {name} {what}: {file} has {', '.join(known) or 'none'}")
 
 
 def _read_models(file: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -241,7 +260,7 @@ def _resolved(name: str, entries: Mapping[str, Mapping[str, Any]], file: Path) -
     raise ValueError(f"{file}: {name}.like: goes round in a circle")
 
 
-def _class_names(classes: Any) -> Sequence[str]:
+def _class_names(classes: Any) -> list[str]:
     """Return names of classes, which an entry may keep in a file, one a line."""
     return read_classes(Path(classes)) if isinstance(classes, str) else classes
 

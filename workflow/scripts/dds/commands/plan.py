@@ -6,11 +6,26 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dds.commands.running import PATH, Command, print_table, radii_option
+from dds.commands.models import (
+    default_device,
+    find_classifier,
+    find_denoiser,
+    model_options,
+    running_options,
+)
+from dds.commands.running import (
+    PATH,
+    Command,
+    channels_option,
+    print_table,
+    radii_option,
+    size_option,
+)
 from dds.statistics.reach import largest_radius, samples_needed
 
 if TYPE_CHECKING:
@@ -20,11 +35,16 @@ if TYPE_CHECKING:
 
 #: Shares of its samples in which an image gets its class, for which samples are told.
 _SHARES = (0.5, 0.7, 0.9, 0.99, 0.999)
+#: Batches that a rate is measured on, after a first one that is slower.
+_BATCHES = 5
 #: Courses that are simulated of an image, and of images of earlier results.
 _COURSES, _IMAGES = 20, 500
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    example="plan --sigma 0.5 --n 10000 --radii 0.5 1 1.5 --images 500 --rate 800",
+)
 @click.option("--sigma", type=float, required=True, help="Noise level in [0,1] pixel units.")
 @click.option("--n0", type=int, default=100, show_default=True, help="Samples that pick a class.")
 @click.option(
@@ -35,12 +55,20 @@ _COURSES, _IMAGES = 20, 500
 )
 @radii_option(help="Radii of interest in [0,1] pixel units.")
 @click.option("--images", type=click.IntRange(min=1), default=1, help="How many images.")
-@click.option("--rate", type=float, help="Samples a second, which `certify` shows while it runs.")
+@click.option(
+    "--rate",
+    type=float,
+    help="Samples a second, for the time; with --classifier and --size it is measured.",
+)
 @click.option(
     "--like",
     type=PATH,
     help="Results, certificates or a log of images like yours, for the samples to expect.",
 )
+@model_options(required=False)
+@size_option
+@channels_option
+@running_options
 def plan(
     sigma: float,
     n0: int,
@@ -50,17 +78,16 @@ def plan(
     images: int,
     rate: float | None,
     like: Path | None,
+    **measured: Any,
 ) -> None:
     """Tell which radii can be reached, and what it takes.
 
     Prints the largest radius that n samples can certify, the fewest samples that each radius
     needs, and how many samples an image takes on average under each sampling plan.
-
-    \b
-    Example:
-      python -m dds plan --sigma 0.5 --n 10000 --radii 0.5 1 1.5 --images 500 --rate 800
     """
     _check(sigma, n0, n, alpha, radii, rate)
+    if rate is None and measured["classifier"] is not None:
+        rate = _measure(sigma, **measured)
     reached = largest_radius(n, alpha, sigma)
     click.echo(f"sigma {sigma:g}, n0 = {n0:,}, n = {n:,}, alpha = {alpha:g}")
     if reached is None:
@@ -74,6 +101,49 @@ def plan(
     )
     click.echo()
     _print_samples(_plans(sigma, n0, n, alpha, radii), images, rate, like)
+
+
+def _measure(
+    sigma: float,
+    classifier: str,
+    denoiser: str | None,
+    classifier_weights: Path | None,
+    denoiser_weights: Path | None,
+    models: Path | None,
+    size: int | None,
+    channels: str,
+    batch_size: int,
+    precision: str,
+    device: Sequence[str],
+) -> float:
+    """Measure how many samples a second networks take on one device, and print it."""
+    import numpy as np
+
+    from dds.front.asked import count_classes
+    from dds.networks.denoisers import NoDenoiser
+    from dds.sampling.smoothing import SmoothedClassifier
+    from dds.statistics.plans.fixed import Fixed
+
+    if size is None:
+        raise ValueError(
+            "--classifier is for measuring the rate, which needs --size, or give --rate"
+        )
+    network = find_classifier(classifier, classifier_weights, models)
+    before = find_denoiser(denoiser, denoiser_weights, models) or NoDenoiser()
+    image = np.full((1, int(channels), size, size), 0.5, np.float32)
+    classes = count_classes(network, image, "cpu")
+    on = (list(device) or [default_device()])[0]
+    smoothed = SmoothedClassifier(
+        {"classifier": network}, before, sigma, Fixed(batch_size, _BATCHES * batch_size), 0,
+        batch_size=batch_size, precision=precision, device=on,
+    )  # fmt: skip
+    times = []
+    smoothed.count_votes(
+        image, [None], [0], classes=classes, after_batch=lambda votes: times.append(monotonic())
+    )
+    rate = batch_size * (len(times) - 1) / (times[-1] - times[0])
+    click.echo(f"Measured on {on}: {rate:,.4g} samples a second")
+    return rate
 
 
 def _check(
@@ -111,9 +181,7 @@ def _of_radius(radius: float, sigma: float, n: int, alpha: float) -> tuple[str, 
     return f"{radius:g}", f"{fewest:,}", f"{hits:,}", f"{100 * hits / n:.2f}%"
 
 
-def _plans(
-    sigma: float, n0: int, n: int, alpha: float, radii: Sequence[float]
-) -> dict[str, Plan]:
+def _plans(sigma: float, n0: int, n: int, alpha: float, radii: Sequence[float]) -> dict[str, Plan]:
     """Return the sampling plans, by name; those that look at radii get these."""
     from dds.statistics.plans import PLANS, make_plan
 
@@ -136,7 +204,7 @@ def _print_samples(
             rows.append([f"  {images:,} images", *map(_duration, total)])
     print_table(header, rows)
     click.echo(
-        "Columns: images like those of the results, all right."
+        "Column: images like those that the results certify with the right class."
         if like
         else "Columns: how often an image gets its class under noise."
     )
@@ -172,5 +240,5 @@ def _mean_samples(plan: Plan, shares: np.ndarray) -> float:
 def _duration(seconds: float) -> str:
     for most, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
         if seconds < most:
-            return f"{seconds / size:.{unit == 'h'}f} {unit}"
+            return f"{seconds / size:.{int(unit == 'h')}f} {unit}"
     return f"{seconds / 86_400:.1f} days"

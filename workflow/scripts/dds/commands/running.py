@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,34 @@ import click
 
 #: A file or folder, as click hands it over.
 PATH = click.Path(path_type=Path)
+#: A height or width.
+PIXELS = click.IntRange(min=1, max=10_000)
+#: Widest lines of help.
+WIDTH = 100
 #: Radii that tables of results are for, where none are given, in [0,1] pixel units.
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class Command(click.Command):
-    """A command whose repeatable options take several values at once: ``--radii 0 0.25 0.5``."""
+    """A command whose help ends in an example, and whose repeatable options take several values.
+
+    ``--radii 0 0.25 0.5`` is ``--radii 0 --radii 0.25 --radii 0.5``.
+
+    Parameters
+    ----------
+    example : str
+        What to type, without ``python -m dds``; it may have several lines.
+    """
+
+    def __init__(self, *arguments: Any, example: str, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example, line by line as it is."""
+        with formatter.section("Example"):
+            for line in f"python -m dds {self.example}".splitlines():
+                formatter.write(f"  {line}\n")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse arguments, once an option stands before each of its values."""
@@ -45,10 +67,38 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def added(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a decorator that adds several arguments and options, in this order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
 def radii_option(**settings: Any) -> Any:
     """Return the option ``--radii R ...``."""
     settings = {"help": "Radii in [0,1] pixel units, at least 0.", "default": RADII} | settings
     return click.option("--radii", type=float, multiple=True, metavar="R ...", **settings)
+
+
+size_option = click.option(
+    "--size",
+    type=PIXELS,
+    metavar="PIXELS",
+    help="Height and width of images: the shorter side is resized to it, and the centre is kept. "
+    "By default images stay as they are.",
+)
+
+channels_option = click.option(
+    "--channels",
+    type=click.Choice(["3", "1"]),
+    default="3",
+    show_default=True,
+    help="3 for colour, 1 for grey.",
+)
 
 
 def log_sigma_option() -> Any:

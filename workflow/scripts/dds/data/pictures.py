@@ -53,6 +53,10 @@ class Pictures:
     folders: list[str] | None
     all_folders: list[str]
 
+    def pixels(self) -> np.ndarray:
+        """Return the images in [0,1], float32."""
+        return self.images.astype(np.float32) / 255
+
     def labels(self, classes: Sequence[str] | None = None) -> list[int] | None:
         """Return the class of each image.
 
@@ -126,8 +130,10 @@ def read_pictures(
         If there is nothing at `path`.
     ValueError
         If it holds no images, folders of several sets of them, damaged ones, ones of several
-        sizes without `size`, or fewer than `images`.
+        sizes without `size`, or fewer than `images`; or if both `images` and `every` are given.
     """
+    if images is not None and every is not None:
+        raise ValueError("images are chosen either by images or by every, not by both")
     with open_archive(path) as archive:
         folder_of = _folders(archive, plain_name(inside) if inside else "")
         names = sorted(folder_of, key=lambda name: (folder_of[name] or "", name))
