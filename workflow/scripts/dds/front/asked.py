@@ -146,7 +146,7 @@ class Asked:
         hashes: dict[str, Any] = {}
         if digests:
             hashes = {
-                "images": hashlib.sha256(self.pixels).hexdigest(),
+                "images": hashlib.sha256(self.pixels.data).hexdigest(),
                 "classifier": network_digest(self.classifier),
                 "denoiser": network_digest(self.denoiser),
             }

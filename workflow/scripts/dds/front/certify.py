@@ -170,7 +170,7 @@ def _settings(
 ) -> dict[str, Any]:
     """Return what `dds.make_plan` reads."""
     check_alpha(alpha)
-    own = {"plan": plan} if isinstance(plan, str) else dict(plan)
+    own: dict[str, Any] = {"plan": plan} if isinstance(plan, str) else dict(plan)
     if "plan" not in own:
         raise ValueError(f"plan has the keys {', '.join(own) or 'none'}; it must have plan, a name")
     if radii is not None:

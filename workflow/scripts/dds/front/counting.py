@@ -98,7 +98,7 @@ class _Counting:
 
     def _count(self, part: int, smoothed: SmoothedClassifier) -> None:
         asked, rows = self._asked, self._parts[part]
-        ids, device = asked.ids[rows], smoothed.runner.device
+        ids, device = asked.ids[rows], torch.device(smoothed.runner.device)
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             smoothed.count_votes(
                 asked.pixels[rows],
@@ -110,8 +110,11 @@ class _Counting:
             )
 
     def _after_batch(self, part: int, counted: Votes) -> None:
+        done = bool(counted.finished.all())
         with self._lock:
-            self._saved.note(part, counted, at_once=self._is_stopped or counted.finished.all())
+            self._saved.note(
+                part, counted, at_once=self._is_stopped or bool(counted.finished.all())
+            )
             if self._bar is not None and self._forecast is not None:
                 self._bar.advance(
                     self._votes.samples - self._bar.done,

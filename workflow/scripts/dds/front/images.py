@@ -110,7 +110,8 @@ def _is_pillow(image: Any) -> bool:
 
 
 def _class_names(dataset: Any) -> tuple[str, ...] | None:
-    dataset = getattr(dataset, "dataset", dataset)  # a loader's, or a subset's
+    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset  # a loader's, or a subset's
     classes = getattr(dataset, "classes", None)
     return tuple(map(str, classes)) if isinstance(classes, list | tuple) else None
 
@@ -218,7 +219,7 @@ def _as_floats(array: np.ndarray) -> np.ndarray:
                 "images are bytes that are all 0 or 1, of which it is not clear whether 1 is white "
                 "or nearly black; give floats in [0,1]"
             )
-        return array.astype(np.float32) / np.float32(255)
+        return np.ascontiguousarray(array).astype(np.float32) / np.float32(255)
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(
             f"images must be floats in [0,1] or bytes (uint8), not {array.dtype}; divide numbers "
@@ -254,7 +255,7 @@ def _check_range(pixels: np.ndarray) -> None:
 
 
 def _cure(low: float, high: float) -> str:
-    if low >= 0 and 1.5 < high <= 255:
+    if low >= 0 and 1.5 < high < 256:
         return "divide pixels from 0 to 255 by 255"
     if low >= -1 and high <= 1:
         return "bring images in [-1,1] to [0,1] by (images + 1) / 2"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -74,7 +74,7 @@ class Certificates:
         cls,
         selection: np.ndarray,
         estimation: np.ndarray,
-        ids: Sequence[int],
+        ids: ArrayLike,
         labels: np.ndarray | None,
         facts: Mapping[str, Any],
     ) -> Self:
@@ -82,12 +82,9 @@ class Certificates:
         sigma, alpha = facts["sigma"], facts["alpha"]
         counts = counts_frame(ids, labels, sigma, selection, estimation)
         rows = compute_certificates(counts, facts["plan"], alpha)
-        columns = [rows[name].to_numpy() for name in ("prediction", "radius", "p_lower")]
-        arrays = [*columns, selection, estimation, np.asarray(ids), labels]
-        if facts["is_one"]:
-            arrays = [None if array is None else array[0] for array in arrays]
-        *found, image, label = arrays
-        return cls(*found, sigma, alpha, image, label, facts)
+        found = {name: rows[name].to_numpy() for name in ("prediction", "radius", "p_lower")}
+        found |= {"selection": selection, "estimation": estimation, "image": np.asarray(ids)}
+        return cls(**_rows(found, labels, facts), sigma=sigma, alpha=alpha, facts=facts)
 
     def __len__(self) -> int:
         return 1 if self.facts["is_one"] else len(self.image)
@@ -283,16 +280,19 @@ class Predictions:
     def of_counts(
         cls,
         counts: np.ndarray,
-        ids: Sequence[int],
+        ids: ArrayLike,
         labels: np.ndarray | None,
         facts: Mapping[str, Any],
     ) -> Self:
         """Compute predictions of the class counts of images, (images, classes)."""
-        arrays = [*predict_counts(counts, facts["alpha"]), counts, np.asarray(ids), labels]
-        if facts["is_one"]:
-            arrays = [None if array is None else array[0] for array in arrays]
-        *found, image, label = arrays
-        return cls(*found, facts["sigma"], facts["alpha"], image, label, facts)
+        prediction, p_value = predict_counts(counts, facts["alpha"])
+        found = {"prediction": prediction, "p_value": p_value, "counts": counts}
+        return cls(
+            **_rows(found | {"image": np.asarray(ids)}, labels, facts),
+            sigma=facts["sigma"],
+            alpha=facts["alpha"],
+            facts=facts,
+        )
 
     def __len__(self) -> int:
         return 1 if self.facts["is_one"] else len(self.image)
@@ -384,6 +384,16 @@ def _read(
         None if facts["labels"] is None else labels,
         facts,
     )
+
+
+def _rows(
+    columns: Mapping[str, np.ndarray], labels: np.ndarray | None, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return columns and labels as they are, or of one image without the first dimension."""
+    whole = dict(columns) | {"label": labels}
+    if not facts["is_one"]:
+        return whole
+    return {name: None if values is None else values[0] for name, values in whole.items()}
 
 
 def _check_finished(path: str | Path, finished: ArrayLike, call: str) -> None:

@@ -7,12 +7,13 @@ on. A call that is asked the same takes it up; one that is asked something else 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from dds.differences import first_difference
 from dds.sampling.counts import read_counts, stack, write_counts
@@ -42,8 +43,10 @@ class SavedVotes:
         The file; None keeps nothing.
     facts : mapping
         All that the votes depend on, as JSON can hold it.
-    ids, labels : sequence of int, or None
-        Number and true class of each image.
+    ids : sequence of int
+        Number of each image.
+    labels : ndarray of int, shape (images,), or None
+        Its true class.
     sigma : float
         Noise level in [0,1] pixel units.
     parts : sequence of slice
@@ -55,7 +58,7 @@ class SavedVotes:
         path: str | Path | None,
         facts: Mapping[str, Any],
         ids: Sequence[int],
-        labels: Sequence[int] | None,
+        labels: np.ndarray | None,
         sigma: float,
         parts: Sequence[slice],
     ) -> None:
@@ -77,7 +80,7 @@ class SavedVotes:
         if self.path is None or not self.path.exists():
             return votes
         counts, found = read_counts(self.path)
-        self._check_asked(found)
+        self._check(found, [key for key in self._facts if key not in _OF_THE_MACHINE])
         rows = len(counts) == len(self._ids)
         if not rows or {*map(len, counts["selection"])} != {classes}:
             raise ValueError(f"{self.path} is damaged; remove it to start over")
@@ -89,7 +92,7 @@ class SavedVotes:
                 label, votes.selection[row, 0], votes.estimation[row, 0]
             )
         if not votes.finished.all():
-            self._check_machine(found)
+            self._check(found, _OF_THE_MACHINE)
         return votes
 
     def start(self, votes: Votes) -> None:
@@ -127,19 +130,12 @@ class SavedVotes:
     def _in_order(self) -> list[tuple[float, Votes]]:
         return [self._noted[part] for part in range(len(self._parts))]
 
-    def _check_asked(self, found: Mapping[str, Any]) -> None:
-        same = {key: found.get(key) for key in self._facts if key not in _OF_THE_MACHINE}
-        wanted = {key: value for key, value in self._facts.items() if key not in _OF_THE_MACHINE}
-        self._refuse(same, wanted)
-
-    def _check_machine(self, found: Mapping[str, Any]) -> None:
-        self._refuse(
-            {key: found.get(key) for key in _OF_THE_MACHINE},
-            {key: self._facts[key] for key in _OF_THE_MACHINE},
-        )
-
-    def _refuse(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        if other := first_difference(found, wanted):
+    def _check(self, facts: Mapping[str, Any], keys: Iterable[str]) -> None:
+        """Refuse facts that differ from those of this call under some keys."""
+        found, wanted = ({key: one.get(key) for key in keys} for one in (facts, self._facts))
+        # The kind of plan comes first: the keys that it has follow from it.
+        kinds = ({"plan": (one.get("plan") or {}).get("plan")} for one in (found, wanted))
+        if other := first_difference(*kinds) or first_difference(found, wanted):
             said = f": {other.first}, not {other.second}" if other.place not in _HASHES else ""
             raise ValueError(
                 f"{self.path} holds votes with other {other.place}{said}; name another file in "
@@ -153,8 +149,8 @@ def part_of(votes: Votes, rows: slice) -> Votes:
 
 
 def counts_frame(
-    ids: Sequence[int],
-    labels: Sequence[int] | None,
+    ids: ArrayLike,
+    labels: np.ndarray | None,
     sigma: float,
     selection: np.ndarray,
     estimation: np.ndarray,
@@ -164,7 +160,7 @@ def counts_frame(
     return pd.DataFrame(
         {
             "image": np.asarray(ids),
-            "label": -1 if labels is None else np.asarray(labels),
+            "label": -1 if labels is None else labels,
             "sigma": sigma,
             "classifier": classifier,
             "selection": list(selection),

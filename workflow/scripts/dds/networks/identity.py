@@ -63,7 +63,7 @@ def _description(value: Any) -> Iterator[bytes]:
         yield from _description(_numbers(value.detach().cpu()))
     elif isinstance(value, np.ndarray):
         yield f"array {value.dtype} {value.shape}".encode()
-        yield np.ascontiguousarray(value).data.cast("B") if value.size else b""
+        yield value.tobytes()
     elif isinstance(value, str | int | float | bool | type(None)):
         yield f"{type(value).__name__} {value!r}".encode()
     elif isinstance(value, Mapping):
