@@ -6,14 +6,16 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 from PIL import Image
 
 import dds
-from dds.commands import main
+from dds.commands import commands, main
 from dds.commands.models import find_classifier
+from dds.statistics.bounds import largest_radius, successes_needed
 
 PAGE = Path(__file__).parents[3] / "docs" / "command_line.md"
 
@@ -186,6 +188,34 @@ def test_warnings_take_one_line(here, capsys):
     status, _, err = run(capsys, CERTIFY.replace("0.25", "3") + " --classes classes.txt")
     assert status == 0
     assert [line.split(":")[0] for line in err] == ["warning"]
+
+
+def test_the_example_of_each_command_works_when_typed(here, capsys):
+    Path("classes.txt").unlink()
+    names = ["certify", "predict", "plan", "accuracy", "plot", "export-log", "import-logs"]
+    assert sorted(names) == sorted(commands.commands)
+    for name in names:
+        example = commands.commands[name].example.replace("\\\n", " ")
+        status, out, err = run(capsys, example)
+        assert (status, err) == (0, []), example
+        _, helped, _ = run(capsys, f"{name} --help")
+        assert helped[-1].strip() in " ".join(f"python -m dds {example}".split())
+
+
+def test_the_plan_tells_what_can_be_reached_and_what_it_takes(here, capsys):
+    _, out, _ = run(capsys, "plan --sigma 0.25 --n 1000 --radii 0.25 1 --rate 110 --images 10")
+    assert out[1] == f"Largest radius: {np.floor(1e3 * largest_radius(1000, 0.001, 0.25)) / 1e3}"
+    rows = {line.split()[0]: line.split()[1:] for line in out if line}
+    assert rows["0.25"] == ["40", f"{successes_needed(0.25, 0.25, 1000, 0.001)}", "87.70%"]
+    assert "out of reach; --n 218105 reaches it" in " ".join(rows["1"])
+    assert rows["fixed"] == ["1,100"] * 5
+    assert [line.split() for line in out if "10 images" in line][1] == [
+        "10", "images", *["2", "min"] * 5,
+    ]  # fmt: skip
+    columns = {"idx": range(4), "label": 1, "predict": 1, "radius": [0.5, 0.5, 0.5, 0.0]}
+    pd.DataFrame(columns | {"correct": 1}).to_csv("log.tsv", sep="\t", index=False)
+    _, out, _ = run(capsys, "plan --sigma 0.25 --n 1000 --radii 0.9 --like log.tsv")
+    assert next(line for line in out if line.startswith("sequential")).split()[1] == "200"
 
 
 # -- models by name ------------------------------------------------------------------------------

@@ -87,14 +87,14 @@ _sampling_options = added(
 )
 
 _EXAMPLE = """\
-{command} photos --size 32 --sigma 0.25 \\
+{command} photos --size 32 --sigma 0.25 --n 1000 \\
     --classifier model.py:classifier --denoiser model.py:denoiser"""
 
 
 @click.command(cls=Command, example=_EXAMPLE.format(command="certify"))
-@_picture_options
 @model_options()
 @_sampling_options
+@_picture_options
 @click.option(
     "--n0", type=int, default=100, show_default=True, help="Samples that select an image's class."
 )
@@ -151,9 +151,9 @@ def certify(
 
 
 @click.command(cls=Command, example=_EXAMPLE.format(command="predict"))
-@_picture_options
 @model_options()
 @_sampling_options
+@_picture_options
 @click.option("--n", type=int, default=1000, show_default=True, help="Samples of an image.")
 @running_options
 def predict(n: int, **options: Any) -> None:

@@ -82,8 +82,10 @@ def plan(
 ) -> None:
     """Tell which radii can be reached, and what it takes.
 
-    Prints the largest radius that n samples can certify, the fewest samples that each radius
-    needs, and how many samples an image takes on average under each sampling plan.
+    Prints the largest radius that n samples can certify; the fewest samples that each radius
+    needs, and how many of n must be of one class; and how many samples an image takes on average
+    under each sampling plan: one that gets its class in 50, 70, ... percent of them, or images
+    like those that --like has certified with the right class.
     """
     _check(sigma, n0, n, alpha, radii, rate)
     if rate is None and measured["classifier"] is not None:
@@ -100,7 +102,7 @@ def plan(
         [_of_radius(radius, sigma, n, alpha) for radius in sorted(set(radii))],
     )
     click.echo()
-    _print_samples(_plans(sigma, n0, n, alpha, radii), images, rate, like)
+    _print_samples(_plans(sigma, n0, n, alpha, radii), images, rate, _certainties(like, sigma))
 
 
 def _measure(
@@ -190,11 +192,9 @@ def _plans(sigma: float, n0: int, n: int, alpha: float, radii: Sequence[float]) 
 
 
 def _print_samples(
-    plans: dict[str, Plan], images: int, rate: float | None, like: Path | None
+    plans: dict[str, Plan], images: int, rate: float | None, columns: dict[str, np.ndarray]
 ) -> None:
     """Print the samples of an image by plan, and the time of all images."""
-    columns = _certainties(like)
-    header = ["samples of an image", *columns]
     rows = []
     for name, one in plans.items():
         drawn = [_mean_samples(one, shares) for shares in columns.values()]
@@ -202,29 +202,24 @@ def _print_samples(
         if rate is not None:
             total = (images * samples / rate for samples in drawn)
             rows.append([f"  {images:,} images", *map(_duration, total)])
-    print_table(header, rows)
-    click.echo(
-        "Column: images like those that the results certify with the right class."
-        if like
-        else "Columns: how often an image gets its class under noise."
-    )
+    print_table(["samples of an image", *columns], rows)
 
 
-def _certainties(like: Path | None) -> dict[str, np.ndarray]:
+def _certainties(like: Path | None, sigma: float) -> dict[str, np.ndarray]:
     """Return probabilities of images' classes to simulate, by what a column is called."""
     import numpy as np
 
     if like is None:
-        return {f"{100 * share:g}%": np.full(_COURSES, share) for share in _SHARES}
+        return {f"at {100 * share:g}%": np.full(_COURSES, share) for share in _SHARES}
     from dds.commands.results import read_results
 
     found, _ = read_results([like])
-    certified = found[found["correct"].astype(bool) & (found["radius"] > 0) & found["sigma"].gt(0)]
+    certified = found[found["correct"].fillna(False).astype(bool) & (found["radius"] > 0)]
     if certified.empty:
-        raise ValueError(f"{like}: holds no certificate with a sigma to learn from")
-    margins = (certified["radius"] / certified["sigma"]).to_numpy(float)
+        raise ValueError(f"{like}: has no image that is certified and of the right class")
+    margins = (certified["radius"] / certified["sigma"].fillna(sigma)).to_numpy(float)
     chosen = np.quantile(margins, (np.arange(_IMAGES) + 0.5) / _IMAGES)
-    return {like.name: np.array([NormalDist().cdf(margin) for margin in chosen])}
+    return {f"as in {like.name}": np.array([NormalDist().cdf(margin) for margin in chosen])}
 
 
 def _mean_samples(plan: Plan, shares: np.ndarray) -> float:
