@@ -134,8 +134,8 @@ class SavedVotes:
         """Refuse facts that differ from those of this call under some keys."""
         found, wanted = ({key: one.get(key) for key in keys} for one in (facts, self._facts))
         # The kind of plan comes first: the keys that it has follow from it.
-        kinds = ({"plan": (one.get("plan") or {}).get("plan")} for one in (found, wanted))
-        if other := first_difference(*kinds) or first_difference(found, wanted):
+        first, second = ({"plan": (one.get("plan") or {}).get("plan")} for one in (found, wanted))
+        if other := first_difference(first, second) or first_difference(found, wanted):
             said = f": {other.first}, not {other.second}" if other.place not in _HASHES else ""
             raise ValueError(
                 f"{self.path} holds votes with other {other.place}{said}; name another file in "
