@@ -59,7 +59,7 @@ class Fails(Brightness):
 
     def forward(self, images):
         self._seen += 1
-        if threading.current_thread() is not threading.main_thread() and self._seen == 5:
+        if threading.current_thread() is not threading.main_thread() and self._seen == 20:
             raise RuntimeError("the device is gone")
         return super().forward(images) + self.bias
 
