@@ -9,6 +9,7 @@ from contextlib import contextmanager
 EXTRAS = {
     "torch": "torch",
     "guided_diffusion": "models",
+    "matplotlib": "plot",
     "timm": "models",
     "transformers": "models",
 }

@@ -56,10 +56,10 @@ def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | No
     votes = saved.take_up(asked.plan, asked.classes)
     if votes.finished.all():
         return votes
-    saved.start(votes)
     with lent(asked.modules), _bar(asked, votes, progress) as bar:
         smoothed = _smoothed(asked, devices)
         check_denoising(smoothed[0], asked.pixels)
+        saved.start(votes)
         try:
             _Counting(asked, votes, parts, saved, bar).run(smoothed)
         finally:
