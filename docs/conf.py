@@ -47,7 +47,7 @@ MENU = {
         "docs/deposits",
         "docs/troubleshooting",
     ],
-    "Library": ["docs/library", "docs/api"],
+    "Library": ["docs/library", "docs/command_line", "docs/api"],
     "Method": ["docs/certification", "docs/measurements", "docs/mutants"],
     "Notebooks": found(f"{NOTEBOOKS}/*.ipynb"),
     "Project": [page for page in found("*.md") if page != "README"],

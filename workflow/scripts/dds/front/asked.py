@@ -103,7 +103,7 @@ class Asked:
         devices = _as_devices(device, classifier)
         ready = as_classifier(classifier, processor)
         denoiser = NoDenoiser() if denoiser is None else denoiser
-        count = _count_classes(ready, given.pixels[:1], devices[0])
+        count = count_classes(ready, given.pixels[:1], devices[0])
         names = getattr(ready, "classes", None)
         _check_classes(given, count, names)
         return cls(
@@ -222,7 +222,7 @@ def _as_ids(ids: Sequence[int] | None, images: int) -> Sequence[int]:
     return [int(number) for number in ids]
 
 
-def _count_classes(classifier: nn.Module, image: np.ndarray, device: torch.device) -> int:
+def count_classes(classifier: nn.Module, image: np.ndarray, device: torch.device) -> int:
     """Return how many logits a classifier has: it is tried, and given back as it came."""
     try:
         with lent([classifier]), explained([("the classifier", classifier)]):

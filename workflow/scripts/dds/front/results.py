@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from dds.extras import needed
+from dds.front.curves import draw_curve
 from dds.front.saved import counts_frame
 from dds.logs import write_log
 from dds.sampling.counts import read_counts, stack, write_counts
@@ -23,9 +24,6 @@ from dds.statistics.predictions import predict_counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-#: Radii at which a curve is drawn.
-_POINTS = 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,25 +172,7 @@ class Certificates:
             from matplotlib import pyplot
 
         ax = pyplot.subplots()[1] if ax is None else ax
-        frame = self.to_frame()
-        if self.label is None:
-            frame = frame.assign(correct=frame["prediction"] != ABSTAIN)
-        only = {text for text in frame["decided_radii"] if text}
-        top = max(1.05 * np.nan_to_num(frame["radius"].to_numpy(float)).max(), 0.1 * self.sigma)
-        radii = np.array(only.pop().split(), dtype=float) if only else np.linspace(0, top, _POINTS)
-        curve = certified_accuracy(frame, radii)
-        (line,) = ax.plot(
-            curve["radius"],
-            curve["accuracy"],
-            marker="o" if len(radii) < _POINTS else None,
-            label=label or f"sigma {self.sigma:g}",
-        )
-        ax.fill_between(
-            curve["radius"], curve["low"], curve["high"], color=line.get_color(), alpha=0.2, lw=0
-        )
-        ax.set_xlabel("l2 radius, pixels in [0,1]")
-        ax.set_ylabel("certified share" if self.label is None else "certified accuracy")
-        ax.set_ylim(0, 1)
+        draw_curve(self.to_frame(), ax, label=label or f"sigma {self.sigma:g}")
         return ax
 
     def to_log(self, path: str | Path) -> None:
