@@ -133,6 +133,17 @@ def test_a_file_of_something_else_is_refused_and_left(path):
     assert path.read_text() == "my notes"
 
 
+def test_a_call_that_failed_before_it_had_a_vote_stands_in_nothing_s_way(path):
+    with pytest.raises(KeyboardInterrupt):
+        certify(IMAGES, Interruptible(batches=0), None, **CALL, save_to=path)
+    certify(IMAGES, Interruptible(factor=2.0), None, **CALL, save_to=path)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(ValueError, match="is a folder; name a file in it"):
+        certify(IMAGES, NETWORK, None, **CALL, save_to=tmp_path)
+
+
 def test_a_place_that_cannot_be_written_to_is_found_before_the_work(tmp_path):
     network = Interruptible(batches=0)
     (tmp_path / "file").touch()

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from dds.sampling.checks import check_sigma, explained
 from dds.statistics.plans import Plan
 
 #: A device, or several that share the images.
-Devices = str | torch.device | Sequence[str | torch.device] | None
+Devices: TypeAlias = "str | torch.device | Sequence[str | torch.device] | None"
 
 #: Noise of more than twice the range of pixels leaves nothing to see, and is often in other units.
 _LARGE_SIGMA = 2.0

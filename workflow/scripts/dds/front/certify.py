@@ -14,7 +14,7 @@ from torch import nn
 from dds.front.asked import Asked, Devices, check_noise
 from dds.front.counting import count_votes
 from dds.front.images import ImagesLike
-from dds.front.results import Certificates
+from dds.front.results import Certificates, down
 from dds.networks.denoisers import Denoiser
 from dds.statistics.bounds import check_alpha, clopper_pearson_lower
 from dds.statistics.certificates import ABSTAIN
@@ -193,7 +193,7 @@ def _check_reach(settings: Mapping[str, Any], sigma: float, radii: Sequence[floa
     for radius in radii:
         if reached is None or radius > kept * reached:
             needed = samples_needed(radius / kept, alpha, sigma)
-            most = "no radius" if reached is None else f"no radius above {kept * reached:.3f}"
+            most = "no radius" if reached is None else f"no radius above {down(kept * reached)}"
             cure = f"take n = {needed:,} or more" if needed else "take a larger sigma"
             raise ValueError(
                 f"n = {n:,} samples certify {most} at sigma {sigma:g} and alpha {alpha:g}, and "

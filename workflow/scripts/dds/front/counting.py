@@ -16,6 +16,7 @@ from dds.front.asked import Asked
 from dds.front.saved import SavedVotes, part_of
 from dds.networks.lending import lent
 from dds.progress import Interrupted, Progress
+from dds.sampling.denoising_check import check_denoising
 from dds.sampling.forecast import Forecast
 from dds.sampling.kernels import choose_precision
 from dds.sampling.smoothing import SmoothedClassifier
@@ -55,9 +56,10 @@ def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | No
     votes = saved.take_up(asked.plan, asked.classes)
     if votes.finished.all():
         return votes
-    saved.start(votes)
     with lent(asked.modules), _bar(asked, votes, progress) as bar:
         smoothed = _smoothed(asked, devices)
+        check_denoising(smoothed[0], asked.pixels)
+        saved.start(votes)
         try:
             _Counting(asked, votes, parts, saved, bar).run(smoothed)
         finally:
@@ -110,11 +112,9 @@ class _Counting:
             )
 
     def _after_batch(self, part: int, counted: Votes) -> None:
-        done = bool(counted.finished.all())
+        ends = self._is_stopped or bool(counted.finished.all())
         with self._lock:
-            self._saved.note(
-                part, counted, at_once=self._is_stopped or bool(counted.finished.all())
-            )
+            self._saved.note(part, counted, at_once=ends)
             if self._bar is not None and self._forecast is not None:
                 self._bar.advance(
                     self._votes.samples - self._bar.done,

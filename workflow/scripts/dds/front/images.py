@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: Arrays, tensors, Pillow's images, lists of these, data sets and loaders.
-ImagesLike: TypeAlias = "ArrayLike | torch.Tensor | Image | Iterable[Any]"
+ImagesLike: TypeAlias = (
+    "ArrayLike | torch.Tensor | Image | torch.utils.data.Dataset[Any] | Iterable[Any]"
+)
 
 LAYOUTS = ("CHW", "HWC")
 

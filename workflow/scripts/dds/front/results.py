@@ -95,11 +95,11 @@ class Certificates:
             if self.prediction == ABSTAIN:
                 return f"<Certificates: abstains; {settings}>"
             named = _named(int(self.prediction), self.facts)
-            return f"<Certificates: class {named} within {_down(self.radius)}; {settings}>"
+            return f"<Certificates: class {named} within {down(self.radius)}; {settings}>"
         radii = self.radius[self.prediction != ABSTAIN]
         found = f"{len(radii)} certified"
         if len(radii):
-            low, middle, high = map(_down, (radii.min(), np.median(radii), radii.max()))
+            low, middle, high = map(down, (radii.min(), np.median(radii), radii.max()))
             found += f", radius {low} to {high} (median {middle})"
         if self.label is not None:
             found += f", {(self.prediction == self.label).mean():.1%} correct"
@@ -380,7 +380,7 @@ def _read(
     return (
         stack(counts["selection"]),
         stack(counts["estimation"]),
-        counts["image"].to_numpy(),
+        counts["image"].to_numpy(np.int64),
         None if facts["labels"] is None else labels,
         facts,
     )
@@ -411,6 +411,6 @@ def _named(number: int, facts: Mapping[str, Any]) -> str:
     return str(number) if names is None else f"{number} ({names[number]})"
 
 
-def _down(radius: float | np.ndarray) -> str:
+def down(radius: float | np.ndarray) -> str:
     """Return a radius in three decimals that promise no more than it does."""
     return f"{np.floor(1000 * float(radius)) / 1000:.3f}"

@@ -69,7 +69,7 @@ class SavedVotes:
         self._written = time.monotonic()
 
     def take_up(self, plan: Plan, classes: int) -> Votes:
-        """Return the votes in the file, or none where there is no file.
+        """Return the votes in the file, or none where there is no file, or none in it.
 
         Raises
         ------
@@ -79,7 +79,11 @@ class SavedVotes:
         votes = Votes.none(len(self._ids), 1, classes)
         if self.path is None or not self.path.exists():
             return votes
+        if self.path.is_dir():
+            raise ValueError(f"{self.path} is a folder; name a file in it, such as votes.parquet")
         counts, found = read_counts(self.path)
+        if not stack(counts["selection"]).any():  # of a call that failed before it had a vote
+            return votes
         self._check(found, [key for key in self._facts if key not in _OF_THE_MACHINE])
         rows = len(counts) == len(self._ids)
         if not rows or {*map(len, counts["selection"])} != {classes}:
@@ -134,8 +138,8 @@ class SavedVotes:
         """Refuse facts that differ from those of this call under some keys."""
         found, wanted = ({key: one.get(key) for key in keys} for one in (facts, self._facts))
         # The kind of plan comes first: the keys that it has follow from it.
-        kinds = ({"plan": (one.get("plan") or {}).get("plan")} for one in (found, wanted))
-        if other := first_difference(*kinds) or first_difference(found, wanted):
+        first, second = ({"plan": (one.get("plan") or {}).get("plan")} for one in (found, wanted))
+        if other := first_difference(first, second) or first_difference(found, wanted):
             said = f": {other.first}, not {other.second}" if other.place not in _HASHES else ""
             raise ValueError(
                 f"{self.path} holds votes with other {other.place}{said}; name another file in "
