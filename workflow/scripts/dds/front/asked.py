@@ -196,9 +196,11 @@ def _as_devices(device: Devices, classifier: nn.Module) -> list[torch.device]:
     if not several:
         raise ValueError("device is an empty list; name one device or more, or leave it out")
     try:
+        for one in several:
+            torch.empty(0, device=one)
         return [torch.device(one) for one in several]
-    except RuntimeError as error:
-        raise ValueError(f"device {device!r} is none: {str(error).splitlines()[0]}") from error
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"device {one!r} is none: {str(error).splitlines()[0]}") from error
 
 
 def _device_of(network: nn.Module) -> torch.device:
