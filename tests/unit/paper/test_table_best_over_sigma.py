@@ -22,6 +22,30 @@ def test_clean_accuracy_and_prior_work_are_shown():
     assert [row[3].bold for row in sheet.rows] == [False, True]
 
 
+def test_several_passes_are_marked_beside_other_marks():
+    ours = ROW | {"experiment": "e", "classifier": "cnn", "several_passes": True}
+    rows = [BEST["rows"][0] | {"several_passes": True}, ours]
+    sheet = sheet_of(table(BEST, radii=[0.5], rows=rows))
+    assert [row[0].mark for row in sheet.rows] == ["§", "†§"]
+    for sign in "†§":
+        assert sum(note.startswith(f"{sign} ") for note in sheet.notes) == 1
+
+
+def test_a_column_says_on_how_many_images_methods_were_measured(tmp_path):
+    cell = PUBLISHED[PUBLISHED["row"] == "RS"]
+    more = [cell.assign(radius=radius, images=images) for radius, images in [(0.5, 427), (1, 0)]]
+    more[1]["images"] = None
+    published = pd.concat([PUBLISHED, *more], ignore_index=True)
+    unknown = BEST["rows"][0] | {"published": {"table": "4a", "row": "sigma = 0.5"}}
+    rows = [*BEST["rows"], unknown]
+    published.loc[published["table"] == "4a", "images"] = None
+    entry = table(BEST, radii=[0.25, 0.5, 1.0], rows=rows, measured_on=True)
+    build_table(entry, CERTIFICATES, published).to_csv(tmp_path / "t.csv", index=False)
+    (sheet,) = lay_out(entry, read_table(tmp_path / "t.csv"))
+    assert sheet.columns[:4] == ["Method", "Off-the-shelf", "Extra data", "Images"]
+    assert [row[3].text for row in sheet.rows] == ["427 to 500", "4", ""]
+
+
 def test_methods_are_cited_and_prior_work_says_where_its_numbers_come_from():
     rows = [BEST["rows"][0] | {"cite": "cohen"}, BEST["rows"][1]]
     sheet = sheet_of(table(BEST, rows=rows))

@@ -44,6 +44,7 @@ _TEXT = (
     "experiment",
     "classifier",
     "cite",
+    "measured_on",
     "plan",
     "device",
     "precision",

@@ -12,7 +12,9 @@ from dds.keys import Text, key, refuse
 from paper.parts import RadiusColumns, select_certificates
 from paper.sheets import Cell, Sheet
 from paper.tables._cells import (
+    CLEAN_NOTE,
     CONSTANT,
+    SEVERAL,
     accuracy_cell,
     by_radius,
     finish,
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 _CIRCLES = {"none": "○", "half": "◐", "full": "●"}
 _NOTE = (
     "○ trained for noise, ◐ in part off the shelf, ● off the shelf. Each entry is the best "
-    "over σ, chosen on the same images, with that choice's clean accuracy in parentheses."
+    "over σ, chosen on the same images, with that choice's clean accuracy in parentheses. "
+    f"{CLEAN_NOTE}"
 )
 _LITERATURE = "Numbers of prior work are taken from the respective papers."
 
@@ -60,6 +63,11 @@ class Row(dds.keys.Keys):
     )
     extra_data: bool = key(
         "Whether the method was trained on more data than the dataset's.", False, paper="Table 1"
+    )
+    several_passes: bool = key(
+        "Whether one noisy sample takes several passes through a network, as majority votes over "
+        "several denoised images do.",
+        False,
     )
     cite: Text | None = key(
         "The method's reference.", None, allowed="a key of `workflow/report/references.yaml`"
@@ -92,6 +100,9 @@ class Keys(RadiusColumns):
         "The methods. A row needs an experiment and a classifier, or `published`, or all three.",
         paper="4.1",
     )
+    measured_on: bool = key(
+        "Whether a column says on how many images each method was measured.", False
+    )
 
 
 def build(
@@ -121,9 +132,19 @@ def build(
         part.insert(1, "label", row.label)
         part.insert(2, "off_the_shelf", row.off_the_shelf)
         part.insert(3, "extra_data", "yes" if row.extra_data else "no")
-        part.insert(4, "cite", row.cite)
+        part.insert(4, "several_passes", "yes" if row.several_passes else "no")
+        part.insert(5, "cite", row.cite)
+        if entry.measured_on:
+            part.insert(6, "measured_on", _images(part))
         parts.append(part)
     return compare(pd.concat(parts, ignore_index=True))
+
+
+def _images(numbers: pd.DataFrame) -> str | None:
+    """Return on how many images a row was measured: a number, or a range; None for unknown."""
+    column = "images" if "images" in numbers else "published_images"
+    counts = sorted({int(images) for images in numbers[column].dropna()})
+    return " to ".join(f"{count:,}" for count in sorted({*counts[:1], *counts[-1:]})) or None
 
 
 def _best(
@@ -149,14 +170,19 @@ def lay_out(table: pd.DataFrame) -> list[Sheet]:
         ours = "accuracy_percent" in numbers and numbers["accuracy_percent"].notna().any()
         constant = ours and numbers["nearly_constant"].eq(True).any()
         literature = literature or not ours
+        several = first.get("several_passes") == "yes"
         cite = "" if pd.isna(first.get("cite")) else first["cite"]
         head = [
-            Cell(first["label"], mark=CONSTANT if constant else "", cite=cite),
+            Cell(first["label"], mark=CONSTANT * bool(constant) + SEVERAL * several, cite=cite),
             Cell(_CIRCLES[first["off_the_shelf"]]),
             Cell("✓" if first["extra_data"] == "yes" else "×"),
         ]
+        if "measured_on" in table:
+            images = first["measured_on"]
+            head.append(Cell("" if pd.isna(images) else images))
         cell = accuracy_cell if ours else published_cell
         rows.append([*head, *map(cell, by_radius(numbers))])
-        rows += (beside_published if ours else beside_logs)(numbers, skipped=2)
-    columns = ["Method", "Off-the-shelf", "Extra data", *radius_heads(table)]
+        rows += (beside_published if ours else beside_logs)(numbers, skipped=len(head) - 1)
+    images = ["Images"] if "measured_on" in table else []
+    columns = ["Method", "Off-the-shelf", "Extra data", *images, *radius_heads(table)]
     return [finish(Sheet("", columns, rows, [_NOTE, *[_LITERATURE] * literature]))]
