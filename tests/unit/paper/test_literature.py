@@ -213,7 +213,8 @@ def linked(tmp_path):
     published = tmp_path / "published.csv"
     published.write_text(
         f"{HEADER}3,RS,none,no,,0.25,61.0,75.0,500,printed,a paper\n"
-        "3,RS,none,no,,0.5,43.0,75.0,500,printed,a paper\n3,RS,none,yes,,0.5,53.0,75.0,500,printed,a paper\n"
+        "3,RS,none,no,,0.5,43.0,75.0,500,printed,a paper\n"
+        "3,RS,none,yes,,0.5,53.0,75.0,500,printed,a paper\n"
     )
     return links, log, read_published(published)
 
