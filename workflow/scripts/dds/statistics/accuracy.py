@@ -26,8 +26,9 @@ def certified_accuracy(
     """Return the share of images certified at least at each radius, with its interval.
 
     An image counts at radius r when the smoothed classifier answers its label with
-    a certified radius of at least r. At radius 0 that is the clean accuracy: the
-    answer is right and it does not abstain.
+    a certified radius of at least r. At radius 0 that is what papers call clean
+    accuracy: the answer is right and certification does not abstain. The smoothed
+    classifier itself never abstains, so it is a lower bound on its accuracy.
 
     Parameters
     ----------
