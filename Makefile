@@ -21,7 +21,7 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
       --no-install-recommends $(1) > /dev/null; }
 
 .PHONY: help demo test test-conda test-slurm mutants browser lint format reference lock bench decisions costs plan \
-    status report docs archive rebuild wheel clean
+    status report docs archive leaderboard rebuild wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -145,6 +145,9 @@ docs: $(DOCS)/ready ## build the documentation as a site, in site/, with the not
 
 archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
 	@$(BIN)/python tools/archive.py $(STUDY)
+
+leaderboard: $(READY) ## put the logs and deposits below a folder on one page, in dist/ (FOLDER=logs RADII="0.25 0.5")
+	@$(BIN)/python tools/leaderboard.py $(if $(FOLDER),"$(FOLDER)") $(if $(RADII),--radii $(RADII))
 
 wheel: $(READY) ## build the library's wheel and sdist, in dist/
 	@$(BIN)/python tools/distribution.py
