@@ -108,16 +108,18 @@ def test_missing_images_end_a_run_before_it_starts(clone):
 
 
 def test_every_published_number_of_ours_stands_beside_a_result():
-    """No row or panel of Tables 1 to 5 is left out, and all of the right name."""
+    """No row or panel is left out, and all of the right name."""
+    today = {"table_today_cifar10": ("3", "cifar10"), "table_today_imagenet": ("1", "imagenet")}
     shown = set()
     for name, table in STUDY["tables"].items():
+        named = today.get(name, name[-1])
         for part in [*table.get("panels", []), *table.get("rows", [])]:
             published = part["published"]
             if isinstance(published, str):
-                assert published[0] == name[-1]
+                assert published[0] in named
                 shown.add((published, None, None))
             else:
-                assert published["table"] == name[-1]
+                assert published["table"] in named
                 shown.add((published["table"], published["row"], published.get("extra_data")))
     lines = (ROOT / "config/literature/published.csv").read_text().splitlines()[1:]
     cells = [line.split(",") for line in lines]
