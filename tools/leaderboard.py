@@ -75,16 +75,29 @@ def noted(notes: list[Note], file: str) -> dict[str, Any]:
     return said
 
 
-def from_logs(paths: list[Path], folder: Path, notes: list[Note]) -> Iterator[Standing]:
-    """Yield the logs that are whole, each content once."""
-    seen: dict[str, str] = {}
+class Contents:
+    """Contents that were read, to show each once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, str] = {}
+
+    def has(self, content: bytes, file: str) -> bool:
+        """Tell whether another file had a content, and say so."""
+        first = self._seen.setdefault(hashlib.sha256(content).hexdigest(), file)
+        if first != file:
+            complain(f"{file} has the content of {first}, which stands for both")
+        return first != file
+
+
+def from_logs(
+    paths: list[Path], folder: Path, notes: list[Note], contents: Contents
+) -> Iterator[Standing]:
+    """Yield the logs that are whole."""
     for path in paths:
         file = path.relative_to(folder).as_posix()
         said = noted(notes, file)
         try:
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            if seen.setdefault(content, file) != file:
-                complain(f"{path} has the content of {seen[content]}, which stands for both")
+            if contents.has(path.read_bytes(), file):
                 continue
             certificates = read_log(path, sigma=said.pop("sigma", None))
         except (OSError, ValueError) as error:
@@ -93,11 +106,16 @@ def from_logs(paths: list[Path], folder: Path, notes: list[Note]) -> Iterator[St
         yield Standing(certificates, file, **said)
 
 
-def from_deposit(deposit: Deposit, file: str, notes: list[Note]) -> Iterator[Standing]:
+def from_deposit(
+    deposit: Deposit, file: str, notes: list[Note], contents: Contents
+) -> Iterator[Standing]:
     """Yield every classifier at every noise level of a deposit."""
     study = deposit.description["name"]
     for name, experiment in deposit.description["experiments"].items():
-        certificates = read_certificates(deposit, f"results/{study}/certificates/{name}.parquet")
+        path = f"results/{study}/certificates/{name}.parquet"
+        if contents.has(deposit.read(path), f"{file}: {name}"):
+            continue
+        certificates = read_certificates(deposit, path)
         for (classifier, _), rows in certificates.groupby(["classifier", "sigma"]):
             behind = experiment.get("denoiser", "none")
             standing = Standing(
@@ -127,12 +145,15 @@ def read_certificates(deposit: Deposit, name: str) -> pd.DataFrame:
     return certificates
 
 
-def from_deposits(paths: list[Path], folder: Path, notes: list[Note]) -> Iterator[Standing]:
+def from_deposits(
+    paths: list[Path], folder: Path, notes: list[Note], contents: Contents
+) -> Iterator[Standing]:
     """Yield what stands in the deposits that are whole."""
     for path in paths:
         try:
             with open_deposit(path) as deposit:
-                yield from list(from_deposit(deposit, path.relative_to(folder).as_posix(), notes))
+                file = path.relative_to(folder).as_posix()
+                yield from list(from_deposit(deposit, file, notes, contents))
         except (KeyError, TypeError, AttributeError) as error:
             complain(f"{path}: {STUDY} is of no study: {error!r}")
         except (OSError, ValueError) as error:
@@ -156,8 +177,9 @@ def find_standings(folder: Path) -> list[Standing]:
         if not any(fnmatchcase(file, note.files) for file in files):
             place = f"{folder / NOTES}: [{index}].files"
             complain(f"{place}: {note.files} fits no log and no deposit")
-    deposits = from_deposits([*unpacked, *packed], folder, notes)
-    return [*from_logs(logs, folder, notes), *deposits]
+    contents = Contents()
+    deposits = from_deposits([*unpacked, *packed], folder, notes, contents)
+    return [*from_logs(logs, folder, notes, contents), *deposits]
 
 
 def main() -> None:

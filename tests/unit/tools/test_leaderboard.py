@@ -33,11 +33,11 @@ def write(folder, files):
         path.write_text(content)
 
 
-def deposit(folder, **experiment):
+def deposit(folder, radius="0.7", **experiment):
     """Write an unpacked deposit of one experiment, which only says what a leaderboard needs."""
     said = {"dataset": "digits", "denoiser": "unet", "n": 100, "alpha": 0.01} | experiment
     study = {"name": "mine", "experiments": {"main": said}, "of another release": True}
-    write(folder, {"study.json": json.dumps(study), "log.tsv": FLAGS.replace("0.6", "0.7")})
+    write(folder, {"study.json": json.dumps(study), "log.tsv": FLAGS.replace("0.6", radius)})
     certificates = folder / "results/mine/certificates/main.parquet"
     certificates.parent.mkdir(parents=True)
     write_certificates(read_log(folder / "log.tsv", "cnn", 0.5), certificates)
@@ -68,6 +68,8 @@ def test_both_kinds_of_logs_and_deposits_stand_beside_each_other(folder, monkeyp
     deposit(folder / "deposit")
     with tarfile.open(folder / "packed.tar.gz", "w:gz") as tar:
         tar.add(folder / "deposit", "mine")
+    shutil.rmtree(folder / "deposit")
+    deposit(folder / "deposit", radius="0.65")
     table, _ = run(folder, monkeypatch)
     assert capsys.readouterr().err == ""
     assert table.groupby("file").size().to_dict() == dict.fromkeys(
@@ -119,7 +121,9 @@ def test_a_note_that_fits_nothing_is_told(folder, monkeypatch, capsys):
 def test_what_is_damaged_is_one_line_and_the_rest_goes_on(folder, monkeypatch, capsys):
     deposit(folder / "torn")
     (folder / "torn/results/mine/certificates/main.parquet").write_bytes(b"torn")
-    deposit(folder / "odd", alpha=None)
+    deposit(folder / "whole")
+    deposit(folder / "whole again")
+    deposit(folder / "odd")
     write(
         folder / "odd",
         {"study.json": "[]", "SHA256SUMS": f"{sha256(b'[]').hexdigest()}  study.json"},
@@ -135,19 +139,20 @@ def test_what_is_damaged_is_one_line_and_the_rest_goes_on(folder, monkeypatch, c
         },
     )
     table, _ = run(folder, monkeypatch)
-    assert set(table["file"]) == {"good.tsv"}
+    assert set(table["file"]) == {"good.tsv", "whole: main"}
     lines = capsys.readouterr().err.splitlines()
     for name, reason in [
         ("bad.tsv, line 2", "radius is '0.6a', not a number"),
         ("empty.tsv", "no image"),
         ("same.tsv", "has the content of good.tsv"),
+        ("whole again: main", "has the content of whole: main"),
         ("torn", "is damaged"),
         ("odd", "is of no study"),
         ("cut.zip", "is damaged"),
     ]:
-        (line,) = [line for line in lines if f"{folder / name}" in line]
+        (line,) = [line for line in lines if f"/{name}" in line or f": {name} has" in line]
         assert reason in line
-    assert len(lines) == 6
+    assert len(lines) == 7
 
 
 @pytest.mark.parametrize(
