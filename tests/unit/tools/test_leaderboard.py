@@ -226,3 +226,11 @@ def test_a_browser_sorts_by_click_with_empty_cells_last(tmp_path):
         ["undecided", "some", "none"],
     ]
     assert set(marks) == {1}
+
+
+def test_its_page_in_the_documentation_names_every_key_and_column(folder, monkeypatch):
+    write(folder, {"log.tsv": FLAGS})
+    table, _ = run(folder, monkeypatch)
+    page = (tool.ROOT / "docs/leaderboard.md").read_text()
+    unnamed = [name for name in [*tool.Note.model_fields, *table] if f"`{name}`" not in page]
+    assert unnamed == []
