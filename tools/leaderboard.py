@@ -185,7 +185,9 @@ def find_standings(folder: Path) -> list[Standing]:
 def main() -> None:
     """Read the command line and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="where logs and deposits lie, at any depth")
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="where logs and deposits lie, at any depth"
+    )
     parser.add_argument("--radii", type=float, nargs="+", help="by default those of the literature")
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="by default dist")
     arguments = parser.parse_args()
