@@ -28,7 +28,7 @@ from study.artefacts import Artefact, Check, parts, sourced_parts
 from study.datasets import Dataset
 from study.errors import Place, StudyError, number, show, suggestion
 from study.experiments import Experiment
-from study.models import Classifier, Denoiser, Finetune, Model
+from study.models import Classifier, Denoiser, Finetune, Model, Recipe
 from study.paths import PUBLISHED
 from study.references import read_references
 from study.study import Study
@@ -195,7 +195,7 @@ def _radii_to_decide(
 def _check_tuned_for(name: str, experiment: Experiment, study: Study, at: Place) -> None:
     """Check that a classifier was tuned to images like those it gets, if it was tuned at all."""
     recipe = study.models[name].weights.finetune
-    if recipe is None:
+    if recipe is None or recipe.denoiser is None:
         return
     _check_schedule(recipe.denoiser, study, experiment.sigmas, at / "sigmas")
     if experiment.denoiser != "none" and recipe.timestep != experiment.timestep:
@@ -284,6 +284,7 @@ def _check_model(name: str, study: Study, at: Place) -> None:
         for split in ("train", "validation"):
             _check_split(split, recipe.dataset, study, here / "dataset")
         _check_fit(name, recipe.dataset, study, here / "dataset")
+        _check_recipe(model, recipe, here)
         if origin == "finetune":
             _check_finetuning(model, recipe, study, here)
 
@@ -364,8 +365,25 @@ def _names_in(module: ast.Module) -> list[str]:
     return names
 
 
+def _check_recipe(model: Model, recipe: Recipe, at: Place) -> None:
+    """Refuse what the networks of a family cannot be trained with; of the user's own, see the job.
+
+    A family says so in its ``RECIPE``, as `dds.networks.families` describes.
+    """
+    if model.network not in FAMILIES.names:
+        return
+    for name in ("layer_decay", "drop_path"):
+        able = [one for one in FAMILIES.names if name in getattr(FAMILIES[one], "RECIPE", ())]
+        if getattr(recipe, name, None) and model.network not in able:
+            raise StudyError(
+                f"{at / name}: is not for network {model.network}, which has no layers in order; "
+                f"allowed for: {', '.join(able)}, and for a network of your own"
+            )
+
+
 def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Place) -> None:
-    _check_kind(recipe.denoiser, "denoiser", study, at / "denoiser")
+    if recipe.denoiser is not None:
+        _check_kind(recipe.denoiser, "denoiser", study, at / "denoiser")
     _check_kind(recipe.from_, "classifier", study, at / "from")
     start = study.models[recipe.from_]
     if start.is_per_sigma:

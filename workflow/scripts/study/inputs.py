@@ -94,13 +94,11 @@ class Inputs:
         dataset = self._study.models[model].weights.recipe.dataset
         return {split: self._paths.pack(dataset, split) for split in ("train", "validation")}
 
-    def tuning_start(self, model: str) -> str:
-        """Return the weights that tuning a classifier starts from."""
-        return self._paths.weights(self._study.models[model].weights.recipe.from_)
-
-    def tuning_denoiser(self, model: str) -> str:
-        """Return the weights of the denoiser whose output a classifier is tuned to."""
-        return self._paths.weights(self._study.models[model].weights.recipe.denoiser)
+    def tuning(self, model: str) -> dict[str, str]:
+        """Return the weights that tuning a classifier starts from, and those of its denoiser."""
+        recipe = self._study.models[model].weights.recipe
+        models = {"start": recipe.from_, "denoiser": recipe.denoiser}
+        return {part: self._paths.weights(name) for part, name in models.items() if name}
 
     def measured_images(self, model: str) -> str:
         """Return the images that a classifier's accuracy is measured on: its first experiment's."""

@@ -30,6 +30,11 @@ _PATH_OF_A_FUNCTION = re.compile(r".+\.py(:\w+)?")
 #: No denoiser, and what certification calls its images.
 _RESERVED = ("none", "pack")
 _RATE = Annotated[float, Field(gt=0, le=100)]
+_SHARE = Annotated[float, Field(ge=0, lt=1)]
+
+#: Keys of a recipe that are no part of what is trained where they are left out: weights that were
+#: trained before there were such keys are still right.
+_LEFT_OUT_AT_DEFAULT = ("layer_decay", "label_smoothing")
 
 
 def _check_name(name: str) -> str:
@@ -98,7 +103,7 @@ class Recipe(Keys):
     )
     weight_decay: Annotated[float, Field(ge=0, le=100)] = key("Of the optimizer.", 0.0)
     optimizer: Literal["adamw", "sgd"] = key("AdamW, or SGD with Nesterov momentum 0.9.", "adamw")
-    ema: Annotated[float, Field(ge=0, lt=1)] = key(
+    ema: _SHARE = key(
         "Decay of a moving average of the weights, which training ends with; 0 for none.", 0.0
     )
     augmentation: Literal["none", "crop_flip"] = key(
@@ -111,22 +116,46 @@ class Recipe(Keys):
 
     def optimization(self) -> dict[str, Any]:
         """Return the keys of `dds.networks.training.Recipe`: all but where images come from."""
-        return {name: getattr(self, name) for name in Recipe.model_fields if name != "dataset"}
+        told = {name: getattr(self, name) for name in Recipe.model_fields if name != "dataset"}
+        for name in _LEFT_OUT_AT_DEFAULT:
+            value = getattr(self, name, None)
+            if value:
+                told[name] = value
+        return told
 
 
-class Train(Recipe):
-    """How to train a classifier from scratch."""
+class ClassifierRecipe(Recipe):
+    """How to train or tune a classifier."""
 
     noise: Literal["none", "gaussian"] = key(
-        "Classifiers: `gaussian` trains on noisy images (Cohen et al., 2019), one set of weights "
-        "for each sigma.",
+        "`gaussian` trains on noisy images (Cohen et al., 2019), one set of weights for each "
+        "sigma: for experiments without a denoiser.",
         "none",
         paper="Table 3",
     )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = key(
+        "The learning rate of each layer as a share of that of the layer above; biases, norms and "
+        "embeddings of positions are then spared the weight decay. For networks with layers in "
+        "order (`timm`, `transformers_vit`).",
+        None,
+    )
+    drop_path: _SHARE = key(
+        "Probability of skipping the last layer's residual branches, for an image, while training; "
+        "it grows linearly from 0 in the first layer. For `timm` and `transformers_vit`.",
+        0.0,
+    )
+    label_smoothing: _SHARE = key(
+        "How much of a label is spread evenly over all classes.",
+        0.0,
+    )
 
 
-class Finetune(Recipe):
-    """How to tune another classifier's weights to denoised images, once for each sigma."""
+class Train(ClassifierRecipe):
+    """How to train a classifier from scratch."""
+
+
+class Finetune(ClassifierRecipe):
+    """How to tune another classifier's weights to denoised or noisy images, once for each sigma."""
 
     from_: str = key(
         "The classifier to start from. It has the same network and classes, and one set of "
@@ -135,8 +164,10 @@ class Finetune(Recipe):
         allowed="a model of kind `classifier`",
         alias="from",
     )
-    denoiser: str = key(
-        "The denoiser whose output to tune to.",
+    denoiser: str | None = key(
+        "The denoiser whose output to tune to; required, but for `noise: gaussian`, which goes "
+        "without one.",
+        None,
         paper="4.1",
         allowed="a model of kind `denoiser`",
     )
@@ -146,6 +177,18 @@ class Finetune(Recipe):
         "nearest",
         paper="Figure 1",
     )
+
+    @model_validator(mode="after")
+    def _denoised_or_noisy(self) -> Self:
+        if self.noise == "none":
+            if self.denoiser is None:
+                raise refuse("needs denoiser, whose output to tune to, or noise: gaussian")
+            return self
+        for name in ("denoiser", "timestep"):
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                raise refuse_at(f"{value} does not go with noise: gaussian; leave one out", name)
+        return self
 
 
 class LabelledDownload(Download):
@@ -217,7 +260,8 @@ class ClassifierWeights(Weights):
 
     train: Train | None = key("Train the model from scratch.", None, paper="4")
     finetune: Finetune | None = key(
-        "Classifiers: tune another classifier's weights to denoised images, once for each sigma.",
+        "Classifiers: tune another classifier's weights to denoised or noisy images, once for each "
+        "sigma.",
         None,
         paper="4.1",
     )

@@ -1,0 +1,121 @@
+"""Classifiers that are trained for noise and certified without a denoiser."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dds.networks.training import Recipe as LibraryRecipe
+from study.depends import weights
+from study.errors import StudyError
+from study.inputs import Inputs
+from study.load import load_config, load_study
+from study.paths import Paths
+from study.study import Study
+
+ROOT = Path(__file__).parents[3]
+SIGMAS = [0.25, 0.5]
+EXPERIMENT = {
+    "dataset": "digits", "denoiser": "none", "classifiers": ["mine"], "sigmas": SIGMAS, "n0": 10,
+    "n": 100, "alpha": 0.01, "images": 10, "images_per_shard": 10, "plan": "fixed",
+}  # fmt: skip
+RECIPE = {
+    "from": "digits_vit", "noise": "gaussian", "dataset": "digits", "iterations": 10,
+    "batch_size": 4, "learning_rate": 0.001,
+}  # fmt: skip
+USUAL = {"layer_decay": 0.65, "drop_path": 0.1, "label_smoothing": 0.1}
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Load a study of one classifier of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def load(model, **changes):
+        study = {
+            "title": "Mine", "seed": 1, "models": {"mine": model},
+            "datasets": {"digits": {"source": "sklearn_digits", "splits":
+                                    {"train": 1097, "validation": 200, "test": 500}}},
+            "experiments": {"noisy": EXPERIMENT | changes},
+        }  # fmt: skip
+        Path("mine.yaml").write_text(yaml.safe_dump(study))
+        return load_study(load_config({"study": "mine.yaml"}), ROOT)
+
+    return load
+
+
+def tuned(like="digits_vit", **recipe):
+    recipe = {key: value for key, value in {**RECIPE, **recipe}.items() if value is not None}
+    return {"like": like, "weights": {"finetune": recipe}}
+
+
+def test_a_classifier_tuned_on_noise_has_weights_for_each_sigma_and_needs_no_denoiser(load):
+    study = load(tuned())
+    assert study.models["mine"].is_per_sigma
+    assert list(study.models) == ["digits_vit", "mine"]
+    paths = Paths(study)
+    inputs = Inputs(study, paths, ROOT, [])
+    assert inputs.tuning("mine") == {"start": "results/mine/models/digits_vit.pt"}
+    assert inputs.smoothed_models("noisy", 0.5) == {"mine": "results/mine/models/mine/sigma_0.5.pt"}
+    depends = weights(study, "mine", 0.5)
+    assert depends["sigma"] == 0.5
+    assert depends["start"]["description"]["network"] == "timm"
+    assert not depends.keys() & {"denoiser", "timestep"}
+    assert Study.from_json(study.to_json()) == study
+
+
+def test_the_recipe_is_part_of_what_the_weights_depend_on(load):
+    depends = weights(load(tuned(**USUAL)), "mine", 0.5)
+    recipe = LibraryRecipe(**depends["recipe"])
+    assert (recipe.layer_decay, recipe.label_smoothing) == (0.65, 0.1)
+    assert depends["drop_path"] == 0.1
+    arguments = depends["model"]["description"]["arguments"]
+    assert "drop_path_rate" not in arguments  # which is not in what is certified
+
+
+OLD = {
+    "iterations", "batch_size", "learning_rate", "weight_decay", "optimizer", "ema",
+    "augmentation", "precision",
+}  # fmt: skip
+
+
+def test_weights_of_recipes_without_these_keys_depend_on_what_they_did_before():
+    study = load_study(load_config({"study": "digits"}), ROOT)
+    for name in ("digits_unet", "digits_cnn", "digits_cnn_gaussian", "digits_vit_finetuned"):
+        depends = weights(study, name, 0.5)
+        assert depends["recipe"].keys() == OLD
+        parts = {"protocol", "seed", "sigma", "model", "recipe"}
+        if name == "digits_vit_finetuned":
+            parts |= {"start", "denoiser", "timestep"}
+        assert depends.keys() == parts
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (tuned(denoiser="digits_unet"), "denoiser: digits_unet does not go with noise: gaussian;"),
+        (tuned(timestep="exact"), "timestep: exact does not go with noise: gaussian; leave one"),
+        (tuned(noise=None), ": needs denoiser, whose output to tune to, or noise: gaussian"),
+        (tuned(layer_decay=0), "layer_decay: 0 is out of range; must be above 0 and at most 1"),
+        (tuned(drop_path=1.0), "drop_path: 1.0 is out of range; must be at least 0 and below 1"),
+        (tuned("digits_cnn", **{"from": "digits_cnn"}, layer_decay=0.65),
+         "layer_decay: is not for network wide_resnet, which has no layers in order; allowed for: "
+         "timm, transformers_vit, and for a network of your own"),
+        (tuned("digits_cnn", **{"from": "digits_cnn"}, drop_path=0.1),
+         "drop_path: is not for network wide_resnet, which has no"),
+    ],
+)  # fmt: skip
+def test_recipes_that_cannot_be_are_refused_in_one_line(load, model, reason):
+    with pytest.raises(
+        StudyError, match=f"^mine.yaml: models.mine.weights.finetune.?{re.escape(reason)}"
+    ) as error:
+        load(model)
+    assert "\n" not in str(error.value)
+
+
+def test_a_denoiser_is_not_trained_by_the_recipe_of_a_classifier(load):
+    recipe = {key: value for key, value in RECIPE.items() if key not in ("from", "noise")}
+    mine = {"like": "digits_unet", "weights": {"train": recipe | {"layer_decay": 0.65}}}
+    with pytest.raises(StudyError, match="weights.train.layer_decay: unknown key"):
+        load(mine, denoiser="mine", classifiers=["digits_cnn"])
