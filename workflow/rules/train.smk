@@ -73,5 +73,10 @@ rule finetune_classifier:
         runtime=240,
     params:
         depends=lambda wildcards: depends.weights(STUDY, model_of(wildcards), sigma_of(wildcards)),
+        # Whose weights must be there before anything runs. Snakemake compares no parameter that
+        # is derived from inputs.
+        models=lambda wildcards, input: list(
+            STUDY.models[model_of(wildcards)].weights.recipe.reads.values()
+        ),
     script:
         "../scripts/finetune_classifier.py"

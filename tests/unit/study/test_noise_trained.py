@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from dds.networks.training import Recipe as LibraryRecipe
-from study.depends import weights
+from study.checks import check_weights_exist
+from study.depends import model, weights
 from study.errors import StudyError
 from study.inputs import Inputs
 from study.load import load_config, load_study
@@ -32,9 +33,9 @@ def load(tmp_path, monkeypatch):
     """Load a study of one classifier of its own."""
     monkeypatch.chdir(tmp_path)
 
-    def load(model, **changes):
+    def load(mine, more=(), **changes):
         study = {
-            "title": "Mine", "seed": 1, "models": {"mine": model},
+            "title": "Mine", "seed": 1, "models": {"mine": mine, **dict(more)},
             "datasets": {"digits": {"source": "sklearn_digits", "splits":
                                     {"train": 1097, "validation": 200, "test": 500}}},
             "experiments": {"noisy": EXPERIMENT | changes},
@@ -92,7 +93,7 @@ def test_weights_of_recipes_without_these_keys_depend_on_what_they_did_before():
 
 
 @pytest.mark.parametrize(
-    ("model", "reason"),
+    ("mine", "reason"),
     [
         (tuned(denoiser="digits_unet"), "denoiser: digits_unet does not go with noise: gaussian;"),
         (tuned(timestep="exact"), "timestep: exact does not go with noise: gaussian; leave one"),
@@ -106,11 +107,11 @@ def test_weights_of_recipes_without_these_keys_depend_on_what_they_did_before():
          "drop_path: is not for network wide_resnet, which has no"),
     ],
 )  # fmt: skip
-def test_recipes_that_cannot_be_are_refused_in_one_line(load, model, reason):
+def test_recipes_that_cannot_be_are_refused_in_one_line(load, mine, reason):
     with pytest.raises(
         StudyError, match=f"^mine.yaml: models.mine.weights.finetune.?{re.escape(reason)}"
     ) as error:
-        load(model)
+        load(mine)
     assert "\n" not in str(error.value)
 
 
@@ -119,3 +120,39 @@ def test_a_denoiser_is_not_trained_by_the_recipe_of_a_classifier(load):
     mine = {"like": "digits_unet", "weights": {"train": recipe | {"layer_decay": 0.65}}}
     with pytest.raises(StudyError, match="weights.train.layer_decay: unknown key"):
         load(mine, denoiser="mine", classifiers=["digits_cnn"])
+
+
+OWN = {"like": "digits_vit", "weights": {"file": "w/vit_{sigma}.pth", "obtain": "ask the authors"}}
+
+
+def test_weights_of_ones_own_may_be_one_file_for_each_sigma(load):
+    study = load(OWN, sigmas=[0.25, 1.0])
+    assert study.models["mine"].is_per_sigma
+    paths = Paths(study)
+    assert paths.weights("mine", 0.25) == "w/vit_0.25.pth"
+    assert paths.accuracy("mine", 0.25) == "results/mine/models/mine/sigma_0.25.accuracy.json"
+    assert not load(OWN | {"weights": {"file": "w/vit.pth"}}).models["mine"].is_per_sigma
+    assert model(study, "mine") == model(load({"like": "digits_vit"}), "mine")
+
+
+def test_a_missing_file_of_a_sigma_is_no_input_and_ends_a_run_with_how_to_get_it(load):
+    study = load(OWN, sigmas=[0.25, 1.0])
+    inputs = Inputs(study, Paths(study), ROOT, [])
+    Path("w").mkdir()
+    for sigma, name in ((0.25, "0.25"), (1.0, "1")):
+        assert inputs.smoothed_models("noisy", sigma) == {}
+        with pytest.raises(StudyError) as error:
+            check_weights_exist("mine", study)
+        assert str(error.value) == (
+            f"study mine: models.mine.weights.file: there is no file w/vit_{name}.pth; "
+            "ask the authors"
+        )
+        Path(f"w/vit_{name}.pth").touch()
+        assert inputs.smoothed_models("noisy", sigma) == {"mine": f"w/vit_{name}.pth"}
+    check_weights_exist("mine", study)
+
+
+def test_only_weights_for_all_sigmas_are_tuned(load):
+    own = {"start": OWN, "mine": tuned(**{"from": "start"})}
+    with pytest.raises(StudyError, match="finetune.from: start has weights for each sigma; allow"):
+        load(own["mine"], more={"start": own["start"]})

@@ -87,7 +87,7 @@ def needed_models(study: Study) -> list[str]:
         for name in (experiment.denoiser, *experiment.classifiers)
     }
     recipes = [study.models[name].weights.finetune for name in used if name != "none"]
-    origins = [name for recipe in recipes if recipe for name in (recipe.from_, recipe.denoiser)]
+    origins = [name for recipe in recipes if recipe for name in recipe.reads.values()]
     return [name for name in study.models if name in used or name in origins]
 
 
@@ -106,10 +106,33 @@ def check_files_exist(dataset: str, study: Study) -> None:
         _check_exists(file, at / name)
 
 
+def check_weights_exist(model: str, study: Study) -> None:
+    """Check that the weights of the user's own that a model has are there, for every sigma.
+
+    Apart from `check_study`, so that a study can be planned where its weights are not.
+
+    Raises
+    ------
+    StudyError
+        Naming, in one line, what was looked for, where, and how to get it.
+    """
+    weights = study.models[model].weights
+    used = [study.experiments[name].sigmas for name in study.users(model)]
+    for sigma in sorted(set(chain(*used))) or [None]:
+        file = weights.file_for(sigma)
+        if file is not None and not isfile(file):
+            at = Place(f"study {study.name}", ("models", model, "weights", "file"))
+            raise _absent(f"file {show(file)}", weights.obtain, at)
+
+
 def _check_exists(file: DataFile, at: Place) -> None:
     if file.file is not None and not exists(file.file):
-        obtain = f"; {file.obtain}" if file.obtain is not None else ""
-        raise StudyError(f"{at / 'file'}: there is no {show(file.file)}{obtain}")
+        raise _absent(show(file.file), file.obtain, at / "file")
+
+
+def _absent(what: str, obtain: str | None, at: Place) -> StudyError:
+    """Return the error of something of the user's own that is not there, with how to get it."""
+    return StudyError(f"{at}: there is no {what}" + (f"; {obtain}" if obtain else ""))
 
 
 def check_deposits_exist(study: Study) -> None:
@@ -274,7 +297,7 @@ def _check_model(name: str, study: Study, at: Place) -> None:
         _check_normalisation(model, at / "input")
     else:
         _check_schedule_exists(model, at / "schedule" / "steps")
-    _check_files_of(model, at, weights_are_used=not study.deposit_of_model(name))
+    _check_code_of(model, at)
     _check_arguments(model, at / "arguments")
     for origin in ("train", "finetune"):
         recipe, here = getattr(model.weights, origin), at / "weights" / origin
@@ -319,11 +342,8 @@ def _check_arguments(model: Model, at: Place) -> None:
         raise StudyError(f"{at}: {error}") from error
 
 
-def _check_files_of(model: Model, at: Place, *, weights_are_used: bool) -> None:
-    """Check that the files of the user's own that a model is made from are there, and Python."""
-    file = model.weights.file
-    if weights_are_used and file is not None and not isfile(file):
-        raise StudyError(f"{at / 'weights' / 'file'}: there is no file {show(file)}")
+def _check_code_of(model: Model, at: Place) -> None:
+    """Check that the code of the user's own that builds a model is there, and Python."""
     if code := re.fullmatch(r"(.+\.py)(?::(\w+))?", model.network):
         _check_python(code[1], code[2], at / "network")
 

@@ -19,13 +19,21 @@ from pydantic import (
 
 from dds import keys
 from dds.keys import Count, Keys, Text, Whole, each_once, key, refuse
+from dds.names import sigma_name
 from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
 from dds.networks.families import FAMILIES
 from dds.origins import Download
 from study.errors import NAME, missing_key, refuse_at, show, suggestion
 from study.experiments import TimestepRule
 
-_BESIDE_A_CHECKPOINT = ("key", "strip_prefix")
+#: What stands beside a checkpoint: the origins that each key is for.
+_BESIDE_A_CHECKPOINT = {
+    "obtain": ("file",),
+    "key": ("file", "download"),
+    "strip_prefix": ("file", "download"),
+}
+#: In the path of a checkpoint, the noise level that it is for.
+_SIGMA = "{sigma}"
 _PATH_OF_A_FUNCTION = re.compile(r".+\.py(:\w+)?")
 #: No denoiser, and what certification calls its images.
 _RESERVED = ("none", "pack")
@@ -178,6 +186,12 @@ class Finetune(ClassifierRecipe):
         paper="Figure 1",
     )
 
+    @property
+    def reads(self) -> dict[str, str]:
+        """The models whose weights tuning reads, by what they are to it."""
+        models = {"start": self.from_, "denoiser": self.denoiser}
+        return {part: name for part, name in models.items() if name is not None}
+
     @model_validator(mode="after")
     def _denoised_or_noisy(self) -> Self:
         if self.noise == "none":
@@ -208,7 +222,15 @@ class Weights(Keys):
     ORIGINS: ClassVar[tuple[str, ...]] = ("train", "file", "download")
 
     train: Recipe | None = keys.key("Train the model from scratch.", None, paper="4")
-    file: Text | None = keys.key("A checkpoint of your own.", None, allowed="path")
+    file: Text | None = keys.key(
+        "A checkpoint of your own. A classifier that has one for each sigma has `{sigma}` in its "
+        "path, which stands for the noise level, such as 0.25 or 1.",
+        None,
+        allowed="path",
+    )
+    obtain: Text | None = keys.key(
+        "With `file`: how to get it, for the error when there is none.", None
+    )
     key: str | None = keys.key(
         "With `file` or `download`: where in the checkpoint the state dict lies, if several of its "
         "entries fit the network.",
@@ -227,11 +249,18 @@ class Weights(Keys):
     def _one_origin(self) -> Self:
         if sum(getattr(self, origin) is not None for origin in self.ORIGINS) != 1:
             raise refuse(f"needs exactly one of {', '.join(self.ORIGINS)}")
-        for name in _BESIDE_A_CHECKPOINT:
+        for name, origins in _BESIDE_A_CHECKPOINT.items():
             value = getattr(self, name)
-            if value is not None and self.origin not in ("file", "download"):
-                raise refuse_at(f"{show(value)} is for file and download alone; leave it out", name)
+            if value is not None and self.origin not in origins:
+                alone = " and ".join(origins)
+                raise refuse_at(f"{show(value)} is for {alone} alone; leave it out", name)
         return self
+
+    def file_for(self, sigma: float | None) -> str | None:
+        """Return the user's own checkpoint, of a noise level if it is not for all of them."""
+        if self.file is None or sigma is None:
+            return self.file
+        return self.file.replace(_SIGMA, sigma_name(sigma).removeprefix("sigma_"))
 
     @property
     def origin(self) -> str:
@@ -246,6 +275,16 @@ class Weights(Keys):
 
 class DenoiserWeights(Weights):
     """Where the weights of a denoiser come from: one of several origins."""
+
+    @model_validator(mode="after")
+    def _for_every_sigma(self) -> Self:
+        if self.file is not None and _SIGMA in self.file:
+            raise refuse_at(
+                f"{show(self.file)} is of one sigma, and a denoiser's weights are for all; "
+                f"leave out {_SIGMA}",
+                "file",
+            )
+        return self
 
     @property
     def finetune(self) -> None:
@@ -360,10 +399,10 @@ class Classifier(Published, ClassifierKeys, Model):
     @property
     def is_per_sigma(self) -> bool:
         """Whether the classifier has one set of weights for each sigma."""
-        trained = self.weights.train
-        return self.weights.finetune is not None or (
-            trained is not None and trained.noise == "gaussian"
-        )
+        made = self.weights
+        if made.file is not None:
+            return _SIGMA in made.file
+        return made.finetune is not None or (made.train is not None and made.train.noise != "none")
 
 
 class Denoiser(Published, DenoiserKeys, Model):
