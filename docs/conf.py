@@ -45,6 +45,7 @@ MENU = {
         "slurm/README",
         "docs/reruns",
         "docs/deposits",
+        "docs/noise_trained",
         "docs/troubleshooting",
     ],
     "Library": ["docs/library", "docs/api"],

@@ -205,9 +205,11 @@ def test_tuning_on_noise_reads_no_denoiser_and_tells_its_recipe(here):
                       "embed_dim": 16, "depth": 2, "num_heads": 2},
         "input": CNN["input"], "classes": CLASSES,
     }  # fmt: skip
-    save_weights(build_classifier(vit).network, here.folder / "vit.pt")
+    others = vit | {"classes": ["cat", "dog"]}
+    save_weights(build_classifier(others).network, here.folder / "vit.pt")
     recipe = FEW | {"layer_decay": 0.65, "label_smoothing": 0.1}
-    depends = training(recipe, model=model(vit), start=model(vit), sigma=0.25, drop_path=0.1)
+    depends = training(recipe, model=model(vit), start=model(others), sigma=0.25, drop_path=0.1,
+                       anew=["head"])  # fmt: skip
     job = {"name": "tuned", "rule": "finetune_classifier", "start": "vit.pt"}
     assert here.finish(depends, **job) == 0
     record = here.record("tuned")

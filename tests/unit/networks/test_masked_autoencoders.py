@@ -9,6 +9,7 @@ import yaml
 from torch.nn import functional
 
 from dds.networks.registry import build_classifier, load_classifier
+from dds.networks.weights import load_weights
 
 torch.set_num_threads(1)
 
@@ -18,15 +19,29 @@ REGISTRY = yaml.safe_load((ROOT / "config/models.yaml").read_text())
 PARAMETERS = {"imagenet_dmae_base": 86_567_656, "imagenet_dmae_large": 304_326_632,
               "cifar10_dmae_base": 85_806_346}  # fmt: skip
 SIZE, PATCH, WIDTH, HEADS, DEPTH, CLASSES = 32, 8, 24, 3, 2, 5
+SMALL = {"img_size": SIZE, "patch_size": PATCH, "embed_dim": WIDTH, "depth": DEPTH,
+         "num_heads": HEADS}  # fmt: skip
+#: What a pretrained autoencoder has not.
+ANEW = ["fc_norm", "head"]
 
 
-def entry_of(name, **small):
-    """Return an entry of the registry, of a network that is as small as asked for."""
+def entry_of(name):
+    """Return an entry of the registry."""
     entry = REGISTRY[name]
     entry = REGISTRY.get(entry.get("like"), {}) | entry
     if isinstance(entry["classes"], str):
         entry["classes"] = (ROOT / entry["classes"]).read_text().split()
-    return entry | {"arguments": entry["arguments"] | small}
+    return entry
+
+
+def small(name):
+    """Return an entry of the registry, of a small network."""
+    entry = entry_of(name)
+    return entry | {
+        "arguments": entry["arguments"] | SMALL,
+        "input": entry["input"] | {"size": SIZE},
+        "classes": list("abcde"),
+    }
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -114,14 +129,49 @@ def test_a_checkpoint_of_the_authors_layout_classifies_as_its_definition_says(
     generator = torch.Generator().manual_seed(0)
     state = {key: torch.randn(shape, generator=generator) / 3 for key, shape in shapes()}
     torch.save(checkpoint(state), tmp_path / "checkpoint-49.pth")
-    small = {"img_size": SIZE, "patch_size": PATCH, "embed_dim": WIDTH, "depth": DEPTH,
-             "num_heads": HEADS}  # fmt: skip
-    entry = entry_of(name, **small)
-    entry |= {"input": entry["input"] | {"size": SIZE}, "classes": list("abcde")}
-    classifier = load_classifier(entry, tmp_path / "checkpoint-49.pth").eval()
+    classifier = load_classifier(small(name), tmp_path / "checkpoint-49.pth").eval()
     images = torch.rand((4, 3, SIZE, SIZE), generator=generator)
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (mean, std))
     expected = logits(state, (images - mean) / std)
     with torch.inference_mode():
         torch.testing.assert_close(classifier(images), expected, rtol=1e-4, atol=1e-4)
     assert expected.std(dim=0).min() > 0.05  # images are told apart
+
+
+def pretrained(state):
+    """Return the weights of an autoencoder: an encoder that ends in a norm, and a decoder."""
+    encoder = {name: one for name, one in state.items() if name.split(".")[0] not in ANEW}
+    norm, token = {"norm.weight": torch.ones(WIDTH)}, {"mask_token": torch.zeros(1, 1, 16)}
+    return encoder | norm | token | {"decoder_blocks.0.norm1.weight": torch.ones(16)}
+
+
+@pytest.fixture
+def network():
+    return build_classifier(small("imagenet_dmae_base")).network
+
+
+def test_an_encoder_that_was_pretrained_gets_a_head_of_its_own(tmp_path, network):
+    state = {key: torch.randn(shape) for key, shape in shapes()}
+    before = {name: one.clone() for name, one in network.state_dict().items()}
+    torch.save({"model": pretrained(state), "epoch": 1100}, tmp_path / "w.pth")
+    load_weights(network, tmp_path / "w.pth", anew=ANEW)
+    for name, one in network.state_dict().items():
+        assert torch.equal(one, (before if name.split(".")[0] in ANEW else state)[name]), name
+
+
+@pytest.mark.parametrize(
+    ("anew", "lacking", "reason"),
+    [
+        ([], [], r"w.pth: does not fit the network: 4 names missing \(first: fc_norm.bias\), 3"),
+        (["head"], [], r"w.pth: .*: 2 names missing \(first: fc_norm.bias\), 0 unknown$"),
+        (ANEW, ["pos_embed"], r"w.pth: .*: 1 names missing \(first: pos_embed\), 0 unknown$"),
+        ([*ANEW, "heads"], [], "^anew: the network has no part heads; it has cls_token, pos_emb"),
+    ],
+)
+def test_what_neither_the_checkpoint_has_nor_starts_anew_is_missed(
+    tmp_path, network, anew, lacking, reason
+):
+    state = pretrained({key: torch.randn(shape) for key, shape in shapes()})
+    torch.save({name: state[name] for name in state.keys() - lacking}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=reason):
+        load_weights(network, tmp_path / "w.pth", anew=anew)

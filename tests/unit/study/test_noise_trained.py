@@ -100,6 +100,8 @@ def test_weights_of_recipes_without_these_keys_depend_on_what_they_did_before():
         (tuned(noise=None), ": needs denoiser, whose output to tune to, or noise: gaussian"),
         (tuned(layer_decay=0), "layer_decay: 0 is out of range; must be above 0 and at most 1"),
         (tuned(drop_path=1.0), "drop_path: 1.0 is out of range; must be at least 0 and below 1"),
+        (tuned(**{"from": "digits_cnn"}, anew=["head"]),
+         "from: digits_cnn has other network; only weights of the same network can be tuned"),
         (tuned("digits_cnn", **{"from": "digits_cnn"}, layer_decay=0.65),
          "layer_decay: is not for network wide_resnet, which has no layers in order; allowed for: "
          "timm, transformers_vit, and for a network of your own"),
@@ -120,6 +122,19 @@ def test_a_denoiser_is_not_trained_by_the_recipe_of_a_classifier(load):
     mine = {"like": "digits_unet", "weights": {"train": recipe | {"layer_decay": 0.65}}}
     with pytest.raises(StudyError, match="weights.train.layer_decay: unknown key"):
         load(mine, denoiser="mine", classifiers=["digits_cnn"])
+
+
+def test_a_network_of_other_classes_or_sizes_may_be_tuned_with_parts_of_it_anew(load):
+    start = {"like": "digits_vit", "classes": ["a", "b"]}
+    mine = tuned(**{"from": "start"})
+    reason = "finetune.from: start has other classes; only weights of the same network can be tu"
+    with pytest.raises(StudyError, match=reason):
+        load(mine, more={"start": start | {"weights": {"file": "w.pt"}}})
+    study = load(
+        tuned(**{"from": "start"}, anew=["head"]),
+        more={"start": start | {"weights": {"file": "w"}}},
+    )
+    assert weights(study, "mine", 0.5)["anew"] == ["head"]
 
 
 OWN = {"like": "digits_vit", "weights": {"file": "w/vit_{sigma}.pth", "obtain": "ask the authors"}}
@@ -156,3 +171,22 @@ def test_only_weights_for_all_sigmas_are_tuned(load):
     own = {"start": OWN, "mine": tuned(**{"from": "start"})}
     with pytest.raises(StudyError, match="finetune.from: start has weights for each sigma; allow"):
         load(own["mine"], more={"start": own["start"]})
+
+
+TEXT = (ROOT / "docs/noise_trained.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("example", "classifiers"),
+    zip(EXAMPLES, ["imagenet_dmae_large", "mine", "mine"], strict=True),
+    ids=["theirs", "mine", "tuned"],
+)
+def test_the_studies_of_the_page_load(tmp_path, example, classifiers):
+    path = tmp_path / "page.yaml"
+    path.write_text(example)
+    study = load_study(load_config({"study": str(path)}), ROOT)
+    (experiment,) = study.experiments.values()
+    assert experiment.denoiser == "none"
+    assert experiment.classifiers == [classifiers]
+    assert study.models[classifiers].is_per_sigma

@@ -411,7 +411,7 @@ def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Pla
             f"{at / 'from'}: {recipe.from_} has weights for each sigma; "
             "allowed is a classifier that has one set of weights"
         )
-    for key in ("network", "arguments", "classes"):
+    for key in ("network",) if recipe.anew else ("network", "arguments", "classes"):
         if getattr(model, key) != getattr(start, key):
             raise StudyError(
                 f"{at / 'from'}: {recipe.from_} has other {key}; only weights of the same "

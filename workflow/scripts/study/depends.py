@@ -136,6 +136,7 @@ def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
         depends["drop_path"] = recipe.drop_path
     if made.origin == "finetune":
         depends["start"] = model(study, recipe.from_)
+        depends |= {"anew": recipe.anew} if recipe.anew else {}
     if getattr(recipe, "denoiser", None):
         depends |= {"denoiser": model(study, recipe.denoiser), "timestep": recipe.timestep}
     return depends

@@ -166,11 +166,17 @@ class Finetune(ClassifierRecipe):
     """How to tune another classifier's weights to denoised or noisy images, once for each sigma."""
 
     from_: str = key(
-        "The classifier to start from. It has the same network and classes, and one set of "
-        "weights for all sigmas.",
+        "The classifier to start from. It has one set of weights for all sigmas, the same network "
+        "and, but for what starts `anew`, the same arguments and classes.",
         paper="4.1",
         allowed="a model of kind `classifier`",
         alias="from",
+    )
+    anew: list[Text] = key(
+        "Parts of the network that start untrained, by their names in a checkpoint, such as "
+        "`head`: for other classes than those of `from`, or weights from training without labels. "
+        "What the checkpoint of `from` has beyond the network is then passed over.",
+        [],
     )
     denoiser: str | None = key(
         "The denoiser whose output to tune to; required, but for `noise: gaussian`, which goes "
