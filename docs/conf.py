@@ -46,6 +46,7 @@ MENU = {
         "docs/reruns",
         "docs/deposits",
         "docs/leaderboard",
+        "docs/noise_trained",
         "docs/troubleshooting",
     ],
     "Library": ["docs/library", "docs/api"],

@@ -121,7 +121,7 @@ def model(study: Study, name: str) -> dict[str, Any]:
 def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
     """Return what trained or tuned weights depend on, beside the images they are trained on.
 
-    Tuned weights also depend on the weights they start from and those of the denoiser.
+    Tuned weights also depend on the weights they start from and those of the denoiser, if any.
     """
     made = study.models[name].weights
     recipe = made.recipe
@@ -132,12 +132,13 @@ def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
         "model": model(study, name),
         "recipe": recipe.optimization(),
     }
+    if getattr(recipe, "drop_path", 0):
+        depends["drop_path"] = recipe.drop_path
     if made.origin == "finetune":
-        depends |= {
-            "start": model(study, recipe.from_),
-            "denoiser": model(study, recipe.denoiser),
-            "timestep": recipe.timestep,
-        }
+        depends["start"] = model(study, recipe.from_)
+        depends |= {"anew": recipe.anew} if recipe.anew else {}
+    if getattr(recipe, "denoiser", None):
+        depends |= {"denoiser": model(study, recipe.denoiser), "timestep": recipe.timestep}
     return depends
 
 
