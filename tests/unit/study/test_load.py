@@ -755,6 +755,16 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
     assert message.startswith((f"{place}.{reason}", f"{place}: {reason}"))
 
 
+def test_sigma_may_be_chosen_on_validation_images(load):
+    study = load(
+        {
+            "experiments.validated": {"like": "denoised", "split": "validation"},
+            "tables.table_1.rows.1.chosen_on": {"experiment": "validated"},
+        }
+    )
+    assert study.tables["table_1"].experiments == ["denoised", "undefended", "validated"]
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -767,6 +777,28 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "did you mean cohen?"),
         ({"figures.figure_2.panels.1.classifier": "vit"},
          "figures.figure_2.panels[1].classifier: vit is no classifier of experiment denoised"),
+        ({"tables.table_cascade.panels.1.experiment": "plan_curtailed",
+          "tables.table_cascade.panels.1.classifier": "digits_cnn",
+          "tables.table_cascade.radii": [0.25]},
+         "tables.table_cascade.panels[1].experiment: plan_curtailed has plan curtailed; a cascade "
+         "needs plan fixed"),
+        ({"figures.figure_cascade.panels.0.experiment": "plan_sequential"},
+         "figures.figure_cascade.panels[0].experiment: plan_sequential has plan sequential; a"),
+        ({"experiments.denoised.sigmas": [0.5], "checks": REMOVED},
+         "tables.table_cascade.panels[0].experiment: denoised has one sigma; a cascade needs at "),
+        ({"tables.table_1.rows.1.chosen_on": {"experiment": "denoised"}},
+         "tables.table_1.rows[1].chosen_on.experiment: denoised may have images of denoised; sigma "
+         "must be chosen on a split that shares none with it"),
+        ({"tables.table_1.rows.2.chosen_on": {"experiment": "undefended"}},
+         "tables.table_1.rows[2].chosen_on.experiment: undefended and denoised have different "
+         "denoiser; they must share dataset, denoiser, steps, timestep, sigmas"),
+        ({"tables.table_1.rows.1.chosen_on": {"experiment": "denoise"}},
+         "tables.table_1.rows[1].chosen_on.experiment: denoise is no experiment; did you mean"),
+        ({"experiments.validated": {"like": "denoised", "split": "validation",
+                                    "classifiers": ["digits_cnn"]},
+          "tables.table_1.rows.2.chosen_on": {"experiment": "validated"}},
+         "tables.table_1.rows[2].chosen_on.experiment: digits_vit is no classifier of experiment "
+         "validated; allowed: digits_cnn"),
         ({"experiments.ablation_multi_step.n": 300},
          "tables.table_ablation.methods[1].experiment: ablation_multi_step and ablation_one_shot "
          "have different n; compared experiments must share dataset"),
