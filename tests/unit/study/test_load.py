@@ -169,7 +169,7 @@ def test_a_study_needs_no_more_than_seed_datasets_and_experiments(load):
 def test_a_sequential_experiment_gets_the_defaults_of_its_plan(load):
     radii = [0.0, 0.125, 0.25, 0.375, 0.5, 0.75]
     changes = {"experiments.denoised.plan": "sequential", "experiments.denoised.radii": radii}
-    changes["figures"] = {}  # a curve shows all radii
+    changes |= {"figures": {}, "tables": {}}  # a curve shows all radii, a cascade has plan fixed
     experiment = load(changes).experiments["denoised"]
     assert experiment.frugal is False
     experiment = load(changes | {"experiments.denoised.plan": "union_sequential"})
@@ -432,8 +432,9 @@ def test_a_study_may_change_another(project, tmp_path):
         "base.yaml": """
             like: digits
             experiments: {denoised: {n: 700, images: 60}}
-            tables: {table_1: null, table_2: null, table_3: null, table_costs: null}
-            figures: {figure_2: null}
+            tables: {table_1: null, table_2: null, table_3: null, table_costs: null,
+                     table_cascade: null}
+            figures: {figure_2: null, figure_cascade: null}
             """,
     })  # fmt: skip
     study, digits = read({"study": mine}, project), read({"study": "digits"}, project)
