@@ -249,6 +249,12 @@ def test_accuracies_of_a_cascade_are_those_of_one_classifier():
     assert most_frequent_share(cascade)["most_frequent_share"].notna().all()
 
 
+def test_an_abstention_is_never_correct_even_where_the_label_is_unknown():
+    cascade = compute_cascade(certificates()[1].assign(label=ABSTAIN))
+    assert (cascade["prediction"] == ABSTAIN).any()
+    assert not cascade["correct"].any()
+
+
 def test_a_smaller_alpha_certifies_less():
     rows = certificates()[1]
     cautious, bold = (compute_cascade(rows, alpha=alpha)["radius"] for alpha in (1e-6, None))
