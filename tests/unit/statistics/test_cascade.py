@@ -24,7 +24,7 @@ from dds.statistics.cascade import certify_cascade, compute_cascade
 from dds.statistics.certificates import ABSTAIN, certify_counts, compute_certificates
 from dds.statistics.plans.fixed import Fixed
 
-SIGMAS, ALPHA, N = (1.0, 0.5, 0.25), 0.05, 30
+SIGMAS, ALPHA, N = (1.0, 0.5, 0.25), 0.05, 24
 LEVELS = len(SIGMAS)
 
 #: Votes for class 0 at each level: every triple of counts, each as an image.
@@ -46,7 +46,7 @@ def scenarios(p0):
     1 passes, or is silent, up to that radius; or one of them does so far beyond it.
     """
     reach, sigmas = norm.ppf(p0), np.array(SIGMAS)
-    shown = norm.ppf(clopper_pearson_lower(np.arange(18, N + 1, 4), N, ALPHA / LEVELS))
+    shown = norm.ppf(clopper_pearson_lower(np.arange(16, N + 1, 4), N, ALPHA / LEVELS))
     radii = (sigmas[:, None] * (shown - reach)).ravel()
     for radius in radii[radii > 0] - 1e-9:
         one = np.array([radius / sigmas + reach, radius / sigmas - reach])
