@@ -42,6 +42,7 @@ ROOMS = {
     "reach": ("dds.statistics.reach", "ground", set()),
     "plans": ("dds.statistics.plans*", "ground bounds", {"numpy", "scipy", "pydantic"}),
     "certificates": ("dds.statistics.certificates", "ground bounds plans", NUMBERS),
+    "cascade": ("dds.statistics.cascade", "ground bounds certificates", NUMBERS),
     "accuracy": ("dds.statistics.accuracy", "ground bounds certificates", NUMBERS),
     "data": ("dds.data.*", "ground", NUMBERS | {"PIL", "sklearn", "pydantic"}),
     "description": (
@@ -64,7 +65,8 @@ ROOMS = {
     "literature": ("paper.literature", "ground accuracy logs links", NUMBERS),
     "paper": (
         "paper paper.*",
-        "ground bounds plans certificates accuracy data description networks counts literature",
+        "ground bounds plans certificates cascade accuracy data description networks counts "
+        "literature",
         NUMBERS | {"matplotlib", "seaborn", "pydantic", "torch"},
     ),
     "study": (

@@ -20,6 +20,8 @@ from dds.sampling.smoothing import SmoothedClassifier as SmoothedClassifier
 from dds.statistics.accuracy import certified_accuracy as certified_accuracy
 from dds.statistics.bounds import certified_radius as certified_radius
 from dds.statistics.bounds import clopper_pearson_lower as clopper_pearson_lower
+from dds.statistics.cascade import certify_cascade as certify_cascade
+from dds.statistics.cascade import compute_cascade as compute_cascade
 from dds.statistics.certificates import ABSTAIN as ABSTAIN
 from dds.statistics.plans import make_plan as make_plan
 from dds.version import __version__ as __version__

@@ -218,7 +218,8 @@ def most_frequent_share(certificates: pd.DataFrame) -> pd.DataFrame:
     abstains = certificates.get("prediction", certificates[answer]) == ABSTAIN
     abstains &= certificates.get("computed", True)
     answers = certificates[answer].where(~abstains)
-    share = answers.groupby([certificates["classifier"], certificates["sigma"]]).agg(
+    by = [certificates["classifier"], certificates["sigma"]]
+    share = answers.groupby(by, dropna=False).agg(
         lambda column: column.value_counts(normalize=True).max()
     )
     shares = share.rename("most_frequent_share").reset_index()

@@ -42,6 +42,7 @@ _TEXT = (
     "label",
     "method",
     "experiment",
+    "chosen_on",
     "classifier",
     "cite",
     "measured_on",
