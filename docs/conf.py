@@ -49,7 +49,7 @@ MENU = {
         "docs/noise_trained",
         "docs/troubleshooting",
     ],
-    "Library": ["docs/library", "docs/api"],
+    "Library": ["docs/library", "docs/command_line", "docs/api"],
     "Method": ["docs/certification", "docs/measurements", "docs/mutants"],
     "Notebooks": found(f"{NOTEBOOKS}/*.ipynb"),
     "Project": [page for page in found("*.md") if page != "README"],
@@ -100,8 +100,9 @@ numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"
 DEFAULT_LINKS.clear()  # which lead to the documentation of Python and NumPy, on other hosts
 numpydoc_xref_aliases = {
-    "Certificate": "dds.Certificate",
+    "Certificates": "dds.Certificates",
     "Denoiser": "dds.networks.denoisers.Denoiser",
+    "Predictions": "dds.Predictions",
     "Plan": "dds.statistics.plans.Plan",
     "Schedule": "dds.networks.schedules.Schedule",
     "Timestep": "dds.networks.schedules.Timestep",

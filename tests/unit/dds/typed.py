@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 import dds
 from dds import (
-    Certificate,
+    Certificates,
     Classifier,
     DiffusionDenoiser,
     NoDenoiser,
+    Predictions,
     SmoothedClassifier,
     build_classifier,
     build_denoiser,
@@ -19,7 +20,9 @@ from dds import (
     certify,
     clopper_pearson_lower,
     cosine_schedule,
+    hub_classifier,
     make_plan,
+    predict,
 )
 from dds.networks.denoisers import Normal
 
@@ -42,10 +45,20 @@ classifier = Classifier(nn.Flatten(), mean=[0.5], std=[0.5])
 denoiser = DiffusionDenoiser(nn.Identity(), cosine_schedule(4000), steps=1)
 for before in (None, denoiser, NoDenoiser(), Blur()):
     certificate = certify(image, classifier, before, 0.25, n=1000, ids=[3], device="cuda:0")
-    assert_type(certificate, Certificate)
+    assert_type(certificate, Certificates)
     assert_type(certificate.sigma, float)
 certify([[[0.2, 0.9]]], classifier, None, 0.25)
 certify(image.numpy(), classifier, None, 0.25, device=torch.device("cpu"))
+dataset = torch.utils.data.TensorDataset(torch.zeros(2, 1, 8, 8), torch.zeros(2))
+loader = torch.utils.data.DataLoader(dataset)
+certificates = certify(dataset, classifier, None, 0.25, plan={"plan": "radius", "within": 0.1})
+certificates = certify(loader, classifier, None, 0.25, device=["cuda:0", "cuda:1"], save_to="v")
+assert_type(Certificates.load("v"), Certificates)
+assert_type(len(certificates), int)
+certificates.certified_accuracy([0, 0.5], level=0.9)
+certificates.plot(label="ours").set_title("")
+certificates.to_log("sigma_0.25.tsv")
+assert_type(predict(image, hub_classifier("timm:resnet50"), None, 0.25, labels=3), Predictions)
 smoothed = SmoothedClassifier({"f": classifier}, Blur(), 0.25, make_plan({}, 0.25), seed=1)
 votes = smoothed.count_votes(np.zeros((1, 1, 8, 8)), [None], range(1), classes=10)
 assert_type(classifier(image), Tensor)  # type: ignore[assert-type] # PyTorch says Any of a call

@@ -1,7 +1,9 @@
 """The public names and where they lie; `dds/__init__.py` reads it, as do type checkers."""
 
-from dds.api import Certificate as Certificate
-from dds.api import certify as certify
+from dds.front.certify import certify as certify
+from dds.front.predict import predict as predict
+from dds.front.results import Certificates as Certificates
+from dds.front.results import Predictions as Predictions
 from dds.logs import read_log as read_log
 from dds.logs import read_logs as read_logs
 from dds.logs import write_log as write_log
@@ -9,6 +11,7 @@ from dds.logs import write_logs as write_logs
 from dds.networks.classifiers import Classifier as Classifier
 from dds.networks.denoisers import DiffusionDenoiser as DiffusionDenoiser
 from dds.networks.denoisers import NoDenoiser as NoDenoiser
+from dds.networks.hub_classifiers import hub_classifier as hub_classifier
 from dds.networks.registry import build_classifier as build_classifier
 from dds.networks.registry import build_denoiser as build_denoiser
 from dds.networks.schedules import cosine_schedule as cosine_schedule

@@ -7,7 +7,8 @@ timestep the network behind it works in stays behind that interface.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -224,6 +225,34 @@ class DiffusionDenoiser(nn.Module):
                 noise = torch.randn_like(x) if normal is None else normal(step)
                 x = _posterior_sample(x, clean, alpha_bar, alpha_bars[step], noise)
         return (clean + 1) / 2
+
+    def one_shot(self) -> DiffusionDenoiser:
+        """Return a denoiser with the same network that takes one step."""
+        return self._like(self.schedule)
+
+    def alternatives(self) -> Iterator[tuple[DiffusionDenoiser, str, str]]:
+        """Yield what else the network may have been meant as, for one-shot denoising.
+
+        Yields
+        ------
+        denoiser : DiffusionDenoiser
+            With the same network.
+        condition : str
+            What is otherwise, after "if".
+        cure : str
+            How to have it so.
+        """
+        told = self.schedule.rescale_timesteps
+        if self.schedule.steps != 1000:
+            other = replace(self.schedule, rescale_timesteps=not told)
+            yield (
+                self._like(other),
+                f"it is told {'t' if told else 't * 1000 / steps'}",
+                f"its schedule wants rescale_timesteps: {str(not told).lower()}",
+            )
+
+    def _like(self, schedule: Schedule) -> DiffusionDenoiser:
+        return DiffusionDenoiser(self.network, schedule, timestep=self.timestep)
 
     def _start(self, sigma: float) -> Timestep:
         """Return the timestep of a noise level, once it is known that each step has one."""
