@@ -100,6 +100,7 @@ DEFAULT_LINKS.clear()  # which lead to the documentation of Python and NumPy, on
 numpydoc_xref_aliases = {
     "Certificate": "dds.Certificate",
     "Denoiser": "dds.networks.denoisers.Denoiser",
+    "NoiseSchedule": "dds.networks.schedules.NoiseSchedule",
     "Plan": "dds.statistics.plans.Plan",
     "Schedule": "dds.networks.schedules.Schedule",
     "Timestep": "dds.networks.schedules.Timestep",

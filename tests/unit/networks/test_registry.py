@@ -156,7 +156,8 @@ def test_a_classifier_that_cannot_be_is_refused_in_one_line(entry, message):
         "a key that is missing": (without(UNET, "schedule"), "denoiser.schedule: is missing"),
         "a form of schedule": (
             UNET | {"schedule": {"name": "quadratic", "steps": 10}},
-            "denoiser.schedule.name: must be 'linear' or 'cosine'",
+            "denoiser.schedule.name: must be 'linear', 'cosine', 'scaled_linear', "
+            "'alphas_cumprod', 'sigma' or 'flow'",
         ),
         "images of other channels": (
             UNET | {"input": {"channels": 1, "size": 8}},

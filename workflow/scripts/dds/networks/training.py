@@ -25,6 +25,7 @@ from dds.networks.compiling import (
     undo_compilation,
 )
 from dds.networks.denoisers import Denoiser, DiffusionDenoiser
+from dds.networks.schedules import Schedule
 from dds.progress import Interrupted, Progress
 from dds.seeds import stream_seed
 
@@ -158,7 +159,8 @@ def train_denoiser(
     Interrupted
         If `resume` says to stop; the state is saved.
     ValueError
-        If the recipe names an optimiser or an augmentation that there is not.
+        If the recipe names an optimiser or an augmentation that there is not, or the denoiser
+        predicts anything but noise or has no timesteps.
 
     References
     ----------
@@ -181,7 +183,10 @@ def train_denoiser(
     >>> torch.equal(denoiser.network.weight, before)
     False
     """
-    alpha_bars = torch.tensor(denoiser.schedule.alpha_bar, dtype=torch.float32, device=device)
+    schedule = denoiser.schedule
+    if denoiser.predicts != "noise" or not isinstance(schedule, Schedule):
+        raise ValueError("only denoisers that predict noise at timesteps can be trained")
+    alpha_bars = torch.tensor(schedule.alpha_bar, dtype=torch.float32, device=device)
     data = torch.from_numpy(images).to(device)
 
     def loss(indices: Tensor, generator: Generator) -> Tensor:
@@ -190,7 +195,7 @@ def train_denoiser(
         noise = torch.randn(clean.shape, generator=generator, device=device)
         alpha_bar = alpha_bars[t].view(-1, 1, 1, 1)
         x = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
-        predicted = denoiser.network(x, denoiser.schedule.network_time(t.float()))[:, : x.shape[1]]
+        predicted = denoiser.network(x, schedule.network_time(t.float()))[:, : x.shape[1]]
         return functional.mse_loss(predicted, noise)
 
     _fit(denoiser.network, loss, len(data), recipe, seed, label, device, resume)
