@@ -89,7 +89,9 @@ nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
 
 # The library's networks are described and never run, so what they need is not installed.
-autodoc_mock_imports = ["guided_diffusion", "safetensors", "timm", "torch", "transformers"]
+autodoc_mock_imports = [
+    "diffusers", "guided_diffusion", "safetensors", "timm", "torch", "transformers",
+]  # fmt: skip
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's sections say types in words
 default_role = "py:obj"

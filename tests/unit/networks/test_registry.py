@@ -150,8 +150,8 @@ def test_a_classifier_that_cannot_be_is_refused_in_one_line(entry, message):
     {
         "a classifier's family": (
             UNET | {"network": "timm"},
-            "network timm is a classifier; allowed for a denoiser: guided_diffusion_unet, "
-            "FILE.py:FUNCTION, or FILE.py",
+            "network timm is a classifier; allowed for a denoiser: diffusers, "
+            "guided_diffusion_unet, FILE.py:FUNCTION, or FILE.py",
         ),
         "a key that is missing": (without(UNET, "schedule"), "denoiser.schedule: is missing"),
         "a form of schedule": (

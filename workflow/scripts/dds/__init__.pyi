@@ -9,6 +9,7 @@ from dds.logs import write_logs as write_logs
 from dds.networks.classifiers import Classifier as Classifier
 from dds.networks.denoisers import DiffusionDenoiser as DiffusionDenoiser
 from dds.networks.denoisers import NoDenoiser as NoDenoiser
+from dds.networks.hub_denoisers import hub_denoiser as hub_denoiser
 from dds.networks.registry import build_classifier as build_classifier
 from dds.networks.registry import build_denoiser as build_denoiser
 from dds.networks.schedules import FlowSchedule as FlowSchedule

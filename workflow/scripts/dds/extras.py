@@ -8,6 +8,7 @@ from contextlib import contextmanager
 #: The distribution's extra (pyproject.toml) that brings a package.
 EXTRAS = {
     "torch": "torch",
+    "diffusers": "models",
     "guided_diffusion": "models",
     "timm": "models",
     "transformers": "models",
