@@ -23,6 +23,7 @@ MODULES = {
 NUMBERS = {"numpy", "pandas", "scipy"}
 NETWORKS = {
     "torch", "triton", "torchvision", "timm", "transformers", "guided_diffusion", "safetensors",
+    "diffusers",
 }  # fmt: skip
 #: What reaches outside: no module of the library does.
 OUTSIDE = {"snakemake", "papermill", "yaml", "requests", "urllib", "http", "socket"}
@@ -48,7 +49,8 @@ ROOMS = {
     "accuracy": ("dds.statistics.accuracy", "ground bounds certificates", NUMBERS),
     "data": ("dds.data.*", "ground", NUMBERS | {"PIL", "sklearn", "pydantic"}),
     "description": (
-        "dds.networks.schedules dds.networks.description dds.networks.families", "ground",
+        "dds.networks.schedules dds.networks.description dds.networks.families dds.networks.hub",
+        "ground",
         {"pydantic"},
     ),
     "networks": (

@@ -17,7 +17,16 @@ for name in FAMILIES.names:
     assert FAMILIES[name].Keys.model_fields
 print(*{name.split(".")[0] for name in sys.modules})
 """
-HEAVY = {"torch", "timm", "transformers", "guided_diffusion", "numpy", "scipy", "pandas"}
+HEAVY = {
+    "torch",
+    "timm",
+    "diffusers",
+    "transformers",
+    "guided_diffusion",
+    "numpy",
+    "scipy",
+    "pandas",
+}
 
 
 def test_keys_are_read_where_only_pydantic_is_installed():

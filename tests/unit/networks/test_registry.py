@@ -150,13 +150,14 @@ def test_a_classifier_that_cannot_be_is_refused_in_one_line(entry, message):
     {
         "a classifier's family": (
             UNET | {"network": "timm"},
-            "network timm is a classifier; allowed for a denoiser: guided_diffusion_unet, "
-            "FILE.py:FUNCTION, or FILE.py",
+            "network timm is a classifier; allowed for a denoiser: diffusers, "
+            "guided_diffusion_unet, FILE.py:FUNCTION, or FILE.py",
         ),
         "a key that is missing": (without(UNET, "schedule"), "denoiser.schedule: is missing"),
         "a form of schedule": (
             UNET | {"schedule": {"name": "quadratic", "steps": 10}},
-            "denoiser.schedule.name: must be 'linear' or 'cosine'",
+            "denoiser.schedule.name: must be 'linear', 'cosine', 'scaled_linear', "
+            "'alphas_cumprod', 'sigma' or 'flow'",
         ),
         "images of other channels": (
             UNET | {"input": {"channels": 1, "size": 8}},

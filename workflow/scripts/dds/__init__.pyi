@@ -12,10 +12,14 @@ from dds.networks.classifiers import Classifier as Classifier
 from dds.networks.denoisers import DiffusionDenoiser as DiffusionDenoiser
 from dds.networks.denoisers import NoDenoiser as NoDenoiser
 from dds.networks.hub_classifiers import hub_classifier as hub_classifier
+from dds.networks.hub_denoisers import hub_denoiser as hub_denoiser
 from dds.networks.registry import build_classifier as build_classifier
 from dds.networks.registry import build_denoiser as build_denoiser
+from dds.networks.schedules import FlowSchedule as FlowSchedule
+from dds.networks.schedules import SigmaSchedule as SigmaSchedule
 from dds.networks.schedules import cosine_schedule as cosine_schedule
 from dds.networks.schedules import linear_schedule as linear_schedule
+from dds.networks.schedules import scaled_linear_schedule as scaled_linear_schedule
 from dds.networks.unet import guided_diffusion_unet as guided_diffusion_unet
 from dds.networks.weights import load_weights as load_weights
 from dds.networks.weights import save_weights as save_weights

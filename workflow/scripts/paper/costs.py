@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dds.names import shard_names
-from dds.networks.schedules import build_schedule
 
 if TYPE_CHECKING:
     import numpy as np
@@ -393,7 +392,7 @@ def _passes(
     if settings.denoiser != "none":
         entry, steps = study.models[settings.denoiser], settings.steps
         if steps == "all":  # from the timestep that matches sigma down to 0
-            steps = int(build_schedule(**entry.schedule.model_dump()).timestep(sigma).t) + 1
+            steps = entry.schedule.build().most_steps(sigma)
         passes[_Network(entry)] += steps * denoised
     return passes
 

@@ -17,7 +17,6 @@ from typing import Any
 from dds.data.sources import SOURCES
 from dds.data.splits import most_at_random, most_images
 from dds.networks.families import CONTRACT, FAMILIES
-from dds.networks.schedules import build_schedule
 from dds.origins import DataFile
 from dds.seeds import MOST_STEPS
 from dds.statistics.plans import PLANS
@@ -255,14 +254,19 @@ def _check_schedule(denoiser: str, study: Study, sigmas: Sequence[float], at: Pl
     """Check that a denoiser's noise schedule reaches every sigma."""
     for index, sigma in enumerate(sigmas):
         try:
-            _schedule(study.models[denoiser]).timestep(sigma)
+            study.models[denoiser].schedule.build().timestep(sigma)
         except ValueError as error:
             raise StudyError(f"{at / index}: denoiser {denoiser}: {error}") from error
 
 
 def _check_steps(experiment: Experiment, study: Study, at: Place) -> None:
     """Check that a chain of reverse steps has timesteps, and noise, for all of them."""
-    schedule = _schedule(study.models[experiment.denoiser])
+    schedule = study.models[experiment.denoiser].schedule.build()
+    if schedule.steps is None and experiment.steps == "all":
+        raise StudyError(
+            f"{at}: all is for schedules with timesteps; {experiment.denoiser} has none, so that "
+            "steps must be a number"
+        )
     for sigma in experiment.sigmas:
         there = schedule.most_steps(sigma, experiment.timestep)
         steps = there if experiment.steps == "all" else experiment.steps
@@ -280,14 +284,18 @@ def _check_steps(experiment: Experiment, study: Study, at: Place) -> None:
 
 def _check_schedule_exists(denoiser: Denoiser, at: Place) -> None:
     try:
-        _schedule(denoiser)
+        denoiser.schedule.build()
     except ValueError as error:
-        raise StudyError(f"{at}: {error}") from error
+        raise StudyError(f"{at / 'steps' if denoiser.schedule.steps else at}: {error}") from error
 
 
-def _schedule(denoiser: Denoiser) -> Any:
-    keys = denoiser.schedule
-    return build_schedule(keys.name, keys.steps, keys.rescale_timesteps)
+def _check_can_be_trained(denoiser: Denoiser, at: Place) -> None:
+    has_timesteps = denoiser.schedule.build().steps is not None
+    if denoiser.weights.train and not (denoiser.predicts == "noise" and has_timesteps):
+        raise StudyError(
+            f"{at}: is for denoisers that predict noise at the timesteps of a schedule; name the "
+            "weights by file or download"
+        )
 
 
 def _check_model(name: str, study: Study, at: Place) -> None:
@@ -296,7 +304,8 @@ def _check_model(name: str, study: Study, at: Place) -> None:
     if isinstance(model, Classifier):
         _check_normalisation(model, at / "input")
     else:
-        _check_schedule_exists(model, at / "schedule" / "steps")
+        _check_schedule_exists(model, at / "schedule")
+        _check_can_be_trained(model, at / "weights" / "train")
     _check_code_of(model, at)
     _check_arguments(model, at / "arguments")
     for origin in ("train", "finetune"):

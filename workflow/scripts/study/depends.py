@@ -41,7 +41,7 @@ from study.code import SCRIPTS, code_of
 from study.study import Study
 
 #: What of a model, beside the weights themselves, decides what it computes.
-_OF_A_NETWORK = {"network", "arguments", "input", "classes", "schedule"}
+_OF_A_NETWORK = {"network", "arguments", "input", "classes", "schedule", "predicts"}
 _OF_A_CHECKPOINT = ("key", "strip_prefix")
 
 #: What of an experiment its samples depend on, beside the keys of its plan. Which images there

@@ -412,7 +412,7 @@ class Classifier(Published, ClassifierKeys, Model):
 
 
 class Denoiser(Published, DenoiserKeys, Model):
-    """A diffusion model: a network that predicts the noise in an image."""
+    """A diffusion model: a network, what it predicts, and its noise schedule."""
 
     kind: Literal["denoiser"] = key("What the model is for.", paper="3")
     network: Annotated[str, AfterValidator(_check_network("denoiser"))] = key(

@@ -26,6 +26,7 @@ from dds.networks.compiling import (
 )
 from dds.networks.denoisers import Denoiser, DiffusionDenoiser
 from dds.networks.layers import layer_groups
+from dds.networks.schedules import Schedule
 from dds.progress import Interrupted, Progress
 from dds.seeds import stream_seed
 
@@ -171,7 +172,8 @@ def train_denoiser(
     Interrupted
         If `resume` says to stop; the state is saved.
     ValueError
-        If the recipe names an optimiser or an augmentation that there is not.
+        If the recipe names an optimiser or an augmentation that there is not, or the denoiser
+        predicts anything but noise or has no timesteps.
 
     References
     ----------
@@ -194,7 +196,10 @@ def train_denoiser(
     >>> torch.equal(denoiser.network.weight, before)
     False
     """
-    alpha_bars = torch.tensor(denoiser.schedule.alpha_bar, dtype=torch.float32, device=device)
+    schedule = denoiser.schedule
+    if denoiser.predicts != "noise" or not isinstance(schedule, Schedule):
+        raise ValueError("only denoisers that predict noise at timesteps can be trained")
+    alpha_bars = torch.tensor(schedule.alpha_bar, dtype=torch.float32, device=device)
     data = torch.from_numpy(images).to(device)
 
     def loss(indices: Tensor, generator: Generator) -> Tensor:
@@ -203,7 +208,7 @@ def train_denoiser(
         noise = torch.randn(clean.shape, generator=generator, device=device)
         alpha_bar = alpha_bars[t].view(-1, 1, 1, 1)
         x = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
-        predicted = denoiser.network(x, denoiser.schedule.network_time(t.float()))[:, : x.shape[1]]
+        predicted = denoiser.network(x, schedule.network_time(t.float()))[:, : x.shape[1]]
         return functional.mse_loss(predicted, noise)
 
     _fit(denoiser.network, loss, len(data), recipe, seed, label, device, resume)

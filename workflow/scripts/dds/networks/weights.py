@@ -132,8 +132,8 @@ def load_weights(
 def current_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the tensors of a checkpoint to what the installed library calls them.
 
-    The transformers library renames layers of its networks between versions, and knows the
-    names that published checkpoints have.
+    The libraries transformers and diffusers rename layers of their networks between versions,
+    and know the names that published checkpoints have.
 
     Parameters
     ----------
@@ -146,6 +146,10 @@ def current_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, 
     -------
     dict of str to Tensor
     """
+    if rename := getattr(network, "_fix_state_dict_keys_on_load", None):  # of diffusers
+        renamed = dict(state)
+        rename(renamed)
+        return renamed
     if not hasattr(network, "base_model_prefix"):
         return dict(state)
     from transformers.conversion_mapping import get_model_conversion_mapping
