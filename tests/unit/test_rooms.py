@@ -42,7 +42,9 @@ ROOMS = {
     "reach": ("dds.statistics.reach", "ground", set()),
     "plans": ("dds.statistics.plans*", "ground bounds", {"numpy", "scipy", "pydantic"}),
     "certificates": ("dds.statistics.certificates", "ground bounds plans", NUMBERS),
-    "accuracy": ("dds.statistics.accuracy", "ground bounds certificates", NUMBERS),
+    "accuracy": (
+        "dds.statistics.accuracy dds.statistics.empirical", "ground bounds certificates", NUMBERS,
+    ),
     "data": ("dds.data.*", "ground", NUMBERS | {"PIL", "sklearn", "pydantic"}),
     "description": (
         "dds.networks.schedules dds.networks.description dds.networks.families", "ground",
@@ -56,7 +58,7 @@ ROOMS = {
     "sampling": ("dds.sampling.*", "ground networks plans votes", {"numpy", "torch"}),
     "logs": ("dds.logs", "ground certificates accuracy", NUMBERS | {"pyarrow"}),
     "door": (
-        "dds.api dds.__main__ dds.decisions",
+        "dds.api dds.attacks dds.__main__ dds.decisions",
         "ground bounds plans certificates accuracy networks sampling votes logs",
         NUMBERS | {"torch"},
     ),
@@ -72,7 +74,8 @@ ROOMS = {
         {"pydantic", "pydantic_core", "yaml"},
     ),
     "jobs": (
-        "jobs jobs.*", "ground plans data description networks votes counts sampling study",
+        "jobs jobs.*",
+        "ground plans certificates data description networks votes counts sampling study",
         NUMBERS | {"torch", "pynvml", "snakemake", "snakemake_interface_logger_plugins"},
     ),
 }  # fmt: skip

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 import dds
 from dds import (
+    Attacked,
     Certificate,
     Classifier,
     DiffusionDenoiser,
     NoDenoiser,
     SmoothedClassifier,
+    attack,
     build_classifier,
     build_denoiser,
     certified_radius,
@@ -46,6 +48,9 @@ for before in (None, denoiser, NoDenoiser(), Blur()):
     assert_type(certificate.sigma, float)
 certify([[[0.2, 0.9]]], classifier, None, 0.25)
 certify(image.numpy(), classifier, None, 0.25, device=torch.device("cpu"))
+found = attack(image[None], [1], classifier, denoiser, 0.25, 0.5, device="cuda:0")
+assert_type(found, Attacked)
+assert_type(found.norm, np.ndarray)
 smoothed = SmoothedClassifier({"f": classifier}, Blur(), 0.25, make_plan({}, 0.25), seed=1)
 votes = smoothed.count_votes(np.zeros((1, 1, 8, 8)), [None], range(1), classes=10)
 assert_type(classifier(image), Tensor)  # type: ignore[assert-type] # PyTorch says Any of a call

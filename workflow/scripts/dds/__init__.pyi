@@ -2,6 +2,8 @@
 
 from dds.api import Certificate as Certificate
 from dds.api import certify as certify
+from dds.attacks import Attacked as Attacked
+from dds.attacks import attack as attack
 from dds.logs import read_log as read_log
 from dds.logs import read_logs as read_logs
 from dds.logs import write_log as write_log
@@ -21,5 +23,6 @@ from dds.statistics.accuracy import certified_accuracy as certified_accuracy
 from dds.statistics.bounds import certified_radius as certified_radius
 from dds.statistics.bounds import clopper_pearson_lower as clopper_pearson_lower
 from dds.statistics.certificates import ABSTAIN as ABSTAIN
+from dds.statistics.empirical import empirical_accuracy as empirical_accuracy
 from dds.statistics.plans import make_plan as make_plan
 from dds.version import __version__ as __version__

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.stats import binom
 
-from dds.statistics.bounds import certified_radius, check_sigma
+from dds.statistics.bounds import certified_radius, check_alpha, check_sigma
 from dds.statistics.plans import Plan, lower_bound, make_plan
 
 #: The prediction of a smoothed classifier that cannot name a class with confidence.
@@ -117,6 +118,45 @@ def certify_counts(
         "label_successes": np.where(known, estimation[np.arange(rows), label * known], 0),
         "computed": computed,
     }
+
+
+def predict_counts(counts: ArrayLike, alpha: float) -> np.ndarray:
+    """Name the class that a smoothed classifier answers, or abstain: PREDICT.
+
+    Parameters
+    ----------
+    counts : array_like of int, shape (..., classes)
+        Class counts of independent samples, two classes or more.
+    alpha : float
+        Probability, at most, of an answer that is not the smoothed classifier's, 0 < alpha < 1.
+
+    Returns
+    -------
+    ndarray of int, shape (...)
+        The class with the most votes where a two-sided binomial test rejects, at level `alpha`,
+        that it and the runner-up are equally probable; else ABSTAIN.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two classes, a count is negative, or alpha is out of range.
+
+    References
+    ----------
+    Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via randomized
+    smoothing. ICML: the procedure PREDICT, proposition 1.
+
+    Examples
+    --------
+    >>> predict_counts([[20, 980], [510, 490]], alpha=0.001)
+    array([ 1, -1])
+    """
+    counts = np.asarray(counts)
+    if counts.ndim == 0 or counts.shape[-1] < 2 or (counts < 0).any():
+        raise ValueError("counts must be of two classes or more, none below 0")
+    second, first = np.moveaxis(np.sort(counts, axis=-1)[..., -2:], -1, 0)
+    p_value = np.minimum(1.0, 2 * binom.sf(first - 1, first + second, 0.5))
+    return np.where(p_value <= check_alpha(alpha), counts.argmax(axis=-1), ABSTAIN)
 
 
 def compute_certificates(
