@@ -46,7 +46,9 @@ ROOMS = {
         "dds.statistics.certificates dds.statistics.predictions", "ground bounds plans", NUMBERS,
     ),
     "cascade": ("dds.statistics.cascade", "ground bounds certificates", NUMBERS),
-    "accuracy": ("dds.statistics.accuracy", "ground bounds certificates", NUMBERS),
+    "accuracy": (
+        "dds.statistics.accuracy dds.statistics.empirical", "ground bounds certificates", NUMBERS,
+    ),
     "data": ("dds.data.*", "ground", NUMBERS | {"PIL", "sklearn", "pydantic"}),
     "description": (
         "dds.networks.schedules dds.networks.description dds.networks.families dds.networks.hub",
@@ -61,7 +63,7 @@ ROOMS = {
     "sampling": ("dds.sampling.*", "ground networks plans votes", {"numpy", "torch"}),
     "logs": ("dds.logs", "ground certificates accuracy", NUMBERS | {"pyarrow"}),
     "door": (
-        "dds.front dds.front.* dds.decisions",
+        "dds.front dds.front.* dds.attacks dds.decisions",
         "ground bounds reach plans certificates accuracy networks sampling votes counts logs",
         NUMBERS | {"torch", "matplotlib"},
     ),
@@ -83,7 +85,8 @@ ROOMS = {
         {"pydantic", "pydantic_core", "yaml"},
     ),
     "jobs": (
-        "jobs jobs.*", "ground plans data description networks votes counts sampling study",
+        "jobs jobs.*",
+        "ground plans certificates data description networks votes counts sampling study",
         NUMBERS | {"torch", "pynvml", "snakemake", "snakemake_interface_logger_plugins"},
     ),
 }  # fmt: skip

@@ -172,6 +172,7 @@ def taking(result, deposit):
 
 wildcard_constraints:
     experiment=one_of(STUDY.experiments),
+    attack=one_of(STUDY.attacks),
     sigma=r"[0-9.e+-]+",
     shard=r"images_\d+-\d+",
     dataset=one_of(STUDY.datasets),

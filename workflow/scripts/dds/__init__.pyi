@@ -1,5 +1,7 @@
 """The public names and where they lie; `dds/__init__.py` reads it, as do type checkers."""
 
+from dds.attacks import Attacked as Attacked
+from dds.attacks import attack as attack
 from dds.front.certify import certify as certify
 from dds.front.predict import predict as predict
 from dds.front.results import Certificates as Certificates
@@ -30,5 +32,6 @@ from dds.statistics.bounds import clopper_pearson_lower as clopper_pearson_lower
 from dds.statistics.cascade import certify_cascade as certify_cascade
 from dds.statistics.cascade import compute_cascade as compute_cascade
 from dds.statistics.certificates import ABSTAIN as ABSTAIN
+from dds.statistics.empirical import empirical_accuracy as empirical_accuracy
 from dds.statistics.plans import make_plan as make_plan
 from dds.version import __version__ as __version__

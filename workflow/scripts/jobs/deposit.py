@@ -115,8 +115,8 @@ class Deposit:
         try:
             found = depends.taken(self.study, result)
         except KeyError as error:
-            kinds = {"counts": "experiment", "models": "model", "figures": "figure"}
-            kind = kinds[result.partition("/")[0]]
+            folder = result.partition("/")[0]
+            kind = "experiment" if folder == "counts" else folder.removesuffix("s")
             there = suggestion(error.args[0], getattr(self.study, f"{kind}s"))
             raise ValueError(
                 f"{path}: its study {self.study.name} has no {kind} {error.args[0]}; {there}"

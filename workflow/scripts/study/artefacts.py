@@ -25,6 +25,12 @@ class Artefact(Kinded):
         """The experiments that numbers, or images, come from, sorted."""
         return sorted({part.experiment for _, part in sourced_parts(self)})
 
+    @property
+    def attacks(self) -> list[str]:
+        """The attacks that it shows, sorted."""
+        found = {getattr(part, "attack", None) for _, part in parts(self)}
+        return sorted(found - {None})
+
 
 class Table(Artefact):
     """A table; beside these it has the keys of its kind."""

@@ -24,6 +24,7 @@ from dds.statistics.reach import largest_radius, samples_needed
 from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.artefacts import Artefact, Check, parts, sourced_parts
+from study.attacks import Attack
 from study.datasets import Dataset
 from study.errors import Place, StudyError, number, show, suggestion
 from study.experiments import Experiment
@@ -64,6 +65,8 @@ def check_study(
         _check_model(name, study, places[name])
     for name, experiment in study.experiments.items():
         _check_experiment(experiment, study, at / "experiments" / name)
+    for name, attack in study.attacks.items():
+        _check_attack(attack, study, at / "attacks" / name)
     _check_targets(study, project, at)
     for kinds, section, entries in (
         (TABLES, "tables", study.tables),
@@ -198,6 +201,32 @@ def _check_experiment(experiment: Experiment, study: Study, at: Place) -> None:
                 "an experiment's classifiers need the same"
             )
         _check_tuned_for(name, experiment, study, at)
+
+
+def _check_attack(attack: Attack, study: Study, at: Place) -> None:
+    """Check that an attack is on classifiers, noise levels and images of its experiment."""
+    name = attack.experiment
+    check_name(name, study.experiments, "experiment", at / "experiment")
+    experiment = study.experiments[name]
+    for index, classifier in enumerate(attack.classifiers or ()):
+        what = f"classifier of experiment {name}"
+        check_name(classifier, experiment.classifiers, what, at / "classifiers" / index)
+    for index, sigma in enumerate(attack.sigmas or ()):
+        if sigma not in experiment.sigmas:
+            raise StudyError(
+                f"{at / 'sigmas' / index}: {sigma:g} is no sigma of experiment {name}; "
+                f"allowed: {_numbers(experiment.sigmas)}"
+            )
+    if attack.images > experiment.images:
+        raise StudyError(
+            f"{at / 'images'}: {attack.images} is out of range; experiment {name} certifies "
+            f"{experiment.images} images"
+        )
+    if experiment.noise != "float":
+        raise StudyError(
+            f"{at / 'experiment'}: {name} has noise {experiment.noise}, which no gradient passes; "
+            "attack an experiment with noise: float"
+        )
 
 
 def _radii_to_decide(

@@ -6,7 +6,7 @@ decides a result. Apart from the rules, as Snakemake's linter wants functions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os.path import isfile  # false, not an error, for names that no file can have
 from pathlib import Path
 
@@ -137,6 +137,18 @@ class Inputs:
         models = self._study.experiments[experiment].models
         return self.weights({name: name for name in models}, sigma)
 
+    def attacked_models(self, attack: str, sigma: float) -> dict[str, str]:
+        """Return the weights of what an attack is on, by their names."""
+        experiment = self._study.attacks[attack].experiment
+        denoiser = self._study.experiments[experiment].denoiser
+        used = (*self._study.attacked_classifiers(attack), denoiser)
+        models = self.smoothed_models(experiment, sigma).items()
+        return {name: path for name, path in models if name in used}
+
+    def attacked_images(self, attack: str) -> str:
+        """Return the prepared images that are attacked."""
+        return self.images(self._study.attacks[attack].experiment)
+
     def certificates(self, experiments: list[str]) -> list[str]:
         """Return the certificates of experiments."""
         return [self._paths.certificates(experiment) for experiment in experiments]
@@ -172,11 +184,15 @@ class Inputs:
         return str(self._settings / RATES)
 
     def figure(self, name: str) -> list[str]:
-        """Return what a figure is drawn from: its pictures, or certificates."""
+        """Return what a figure is drawn from: its pictures, or certificates and attacks."""
         entry = self._study.figures[name]
         if entry.shows_pictures:
             return [self._paths.pictures(name)]
-        return self.certificates(entry.experiments)
+        return self.certificates(entry.experiments) + self.attacks(entry.attacks)
+
+    def attacks(self, attacks: Iterable[str]) -> list[str]:
+        """Return what became of the images of attacks."""
+        return [self._paths.attack(attack) for attack in attacks]
 
     def pictures(self) -> list[str]:
         """Return the images that notebooks show, or the figures of them that are deposited."""

@@ -114,6 +114,23 @@ class Paths:
         """Return the certificates of an experiment."""
         return f"{self.results}/certificates/{experiment}.parquet"
 
+    def attack_shards(self, attack: str) -> list[str]:
+        """Return the attacked images of all shards of an attack."""
+        entry = self._study.attacks[attack]
+        return [
+            f"{self.results}/attacks/{attack}/{sigma_name(sigma)}/{shard}.parquet"
+            for sigma in self._study.attacked_sigmas(attack)
+            for shard in shard_names(entry.images, entry.images_per_shard)
+        ]
+
+    def attack(self, attack: str) -> str:
+        """Return what became of all images of an attack, its shards merged."""
+        return f"{self.results}/attacks/{attack}.parquet"
+
+    def attack_summary(self, attack: str) -> str:
+        """Return where an attack's results come from, all its shards summed up."""
+        return f"{self.results}/attacks/{attack}.json"
+
     def costs(self, gpu: str) -> str:
         """Return what the study is estimated to take on a GPU."""
         return f"{self.results}/costs/{gpu}.json"
