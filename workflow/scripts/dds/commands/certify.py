@@ -187,7 +187,7 @@ def _read(
     """Return the images, and what `dds.certify` and `dds.predict` take."""
     from dds.data.pictures import read_pictures
 
-    network = find_classifier(classifier, classifier_weights, models)
+    network = find_classifier(classifier, classifier_weights, models, sigma=options["sigma"])
     before = find_denoiser(denoiser, denoiser_weights, models)
     of_pictures = ("size", "resize", "inside", "every", "images")
     pictures = read_pictures(
