@@ -178,6 +178,21 @@ def test_too_few_samples_that_select_are_told():
         certify(images, Coin(), None, SIGMA, n0=200, n=2000)
 
 
+def test_probabilities_do_as_well_as_logits():
+    probabilities = nn.Sequential(Brightness(), nn.Softmax(dim=1))
+    found = [certify(IMAGES, f, None, SIGMA, n=500) for f in (Brightness(), probabilities)]
+    np.testing.assert_array_equal(found[0].estimation, found[1].estimation)
+
+
+def test_images_that_are_squeezed_are_told():
+    classifier = Classifier(Brightness(), size=4)
+    with pytest.warns(UserWarning, match="images of 4 x 6 pixels are squeezed to the 4 x 4"):
+        certify(np.full((1, 6, 4), 0.5), classifier, None, SIGMA, n=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        certify(np.full((1, 6, 6), 0.5), classifier, None, SIGMA, n=100)
+
+
 def test_a_bar_is_drawn_where_it_is_asked_for(capsys):
     certify(IMAGES, Brightness(), None, SIGMA, n0=10, n=100, progress=True)
     assert "certify at sigma 0.5:   0%|" in capsys.readouterr().err

@@ -16,13 +16,14 @@ from torch import nn
 
 from dds.differences import fingerprint
 from dds.front.images import Images, ImagesLike, as_images
-from dds.networks.classifiers import logits_of
+from dds.networks.classifiers import Classifier, logits_of
 from dds.networks.denoisers import Denoiser, NoDenoiser
 from dds.networks.hub_classifiers import as_classifier
 from dds.networks.identity import network_digest
 from dds.networks.lending import lent
 from dds.protocol import PROTOCOL
 from dds.sampling.checks import check_sigma, explained
+from dds.sampling.kernels import choose_precision
 from dds.statistics.plans import Plan
 
 #: A device, or several that share the images.
@@ -90,6 +91,7 @@ class Asked:
         ids: Sequence[int] | None,
         device: Devices,
         sigma: float,
+        precision: str,
         **settings: Any,
     ) -> Asked:
         """Bring what a call is given into one form.
@@ -106,6 +108,7 @@ class Asked:
         count = count_classes(ready, given.pixels[:1], devices[0])
         names = getattr(ready, "classes", None)
         _check_classes(given, count, names)
+        _warn_of_squeezing(ready, *given.pixels.shape[2:])
         return cls(
             call,
             given,
@@ -116,6 +119,8 @@ class Asked:
             denoiser,
             sigma,
             devices=devices,
+            # Settled once: devices, and calls that go on, must not choose for themselves.
+            precision=choose_precision(precision, devices[0]),
             **settings,
         )
 
@@ -238,6 +243,16 @@ def count_classes(classifier: nn.Module, image: np.ndarray, device: torch.device
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ValueError("the classifier must return logits of shape (batch, classes)")
     return logits.shape[1]
+
+
+def _warn_of_squeezing(classifier: nn.Module, height: int, width: int) -> None:
+    size = getattr(classifier, "size", None)
+    if isinstance(classifier, Classifier) and size is not None and height != width:
+        warnings.warn(
+            f"images of {width} x {height} pixels are squeezed to the {size} x {size} that the "
+            "classifier wants; crop them to squares where it was trained on crops",
+            stacklevel=4,
+        )
 
 
 def _check_classes(given: Images, classes: int, names: Sequence[str] | None) -> None:

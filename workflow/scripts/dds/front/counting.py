@@ -18,7 +18,6 @@ from dds.networks.lending import lent
 from dds.progress import Interrupted, Progress
 from dds.sampling.denoising_check import check_denoising
 from dds.sampling.forecast import Forecast
-from dds.sampling.kernels import choose_precision
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Votes
 
@@ -57,7 +56,7 @@ def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | No
     if votes.finished.all():
         return votes
     with lent(asked.modules), _bar(asked, votes, progress) as bar:
-        smoothed = _smoothed(asked, devices)
+        smoothed = _smoothed(asked, devices, compiled=saved.compiled)
         check_denoising(smoothed[0], asked.pixels)
         saved.start(votes)
         try:
@@ -108,12 +107,13 @@ class _Counting:
                 ids,
                 classes=asked.classes,
                 votes=part_of(self._votes, rows),
-                after_batch=partial(self._after_batch, part),
+                after_batch=partial(self._after_batch, part, smoothed),
             )
 
-    def _after_batch(self, part: int, counted: Votes) -> None:
+    def _after_batch(self, part: int, smoothed: SmoothedClassifier, counted: Votes) -> None:
         ends = self._is_stopped or bool(counted.finished.all())
         with self._lock:
+            self._saved.note_compiled(bool(smoothed.runner.compiled))
             self._saved.note(part, counted, at_once=ends)
             if self._bar is not None and self._forecast is not None:
                 self._bar.advance(
@@ -125,12 +125,15 @@ class _Counting:
             raise Interrupted("another device has failed, or was interrupted")
 
 
-def _smoothed(asked: Asked, devices: Sequence[torch.device]) -> list[SmoothedClassifier]:
-    """Return the smoothed classifier on each device."""
-    # Before the first is moved. torch.compile's graphs work in the main thread alone.
+def _smoothed(
+    asked: Asked, devices: Sequence[torch.device], *, compiled: bool | None
+) -> list[SmoothedClassifier]:
+    """Return the smoothed classifier on each device; `compiled` says what saved votes are of."""
+    # torch.compile's graphs work in the main thread alone. What was begun without goes on without.
+    is_compiled = False if len(devices) > 1 or compiled is False else None
+    # Copied before the first is moved.
     copies = [deepcopy((asked.classifier, asked.denoiser)) for _ in devices[1:]]
     networks = [(asked.classifier, asked.denoiser), *copies]
-    precision = choose_precision(asked.precision, devices[0])
     return [
         SmoothedClassifier(
             {"classifier": classifier},
@@ -139,9 +142,9 @@ def _smoothed(asked: Asked, devices: Sequence[torch.device]) -> list[SmoothedCla
             asked.plan,
             asked.seed,
             batch_size=asked.batch_size,
-            precision=precision,
+            precision=asked.precision,
             device=device,
-            compiled=None if len(devices) == 1 else False,
+            compiled=is_compiled,
         )
         for device, (classifier, denoiser) in zip(devices, networks, strict=True)
     ]
