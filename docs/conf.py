@@ -45,6 +45,8 @@ MENU = {
         "slurm/README",
         "docs/reruns",
         "docs/deposits",
+        "docs/leaderboard",
+        "docs/noise_trained",
         "docs/troubleshooting",
     ],
     "Library": ["docs/library", "docs/command_line", "docs/api"],
@@ -89,7 +91,9 @@ nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
 
 # The library's networks are described and never run, so what they need is not installed.
-autodoc_mock_imports = ["guided_diffusion", "safetensors", "timm", "torch", "transformers"]
+autodoc_mock_imports = [
+    "diffusers", "guided_diffusion", "safetensors", "timm", "torch", "transformers",
+]  # fmt: skip
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's sections say types in words
 default_role = "py:obj"
@@ -100,6 +104,7 @@ DEFAULT_LINKS.clear()  # which lead to the documentation of Python and NumPy, on
 numpydoc_xref_aliases = {
     "Certificates": "dds.Certificates",
     "Denoiser": "dds.networks.denoisers.Denoiser",
+    "NoiseSchedule": "dds.networks.schedules.NoiseSchedule",
     "Predictions": "dds.Predictions",
     "Plan": "dds.statistics.plans.Plan",
     "Schedule": "dds.networks.schedules.Schedule",

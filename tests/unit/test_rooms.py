@@ -23,6 +23,7 @@ MODULES = {
 NUMBERS = {"numpy", "pandas", "scipy"}
 NETWORKS = {
     "torch", "triton", "torchvision", "timm", "transformers", "guided_diffusion", "safetensors",
+    "diffusers",
 }  # fmt: skip
 #: What reaches outside: no module of the library does.
 OUTSIDE = {"snakemake", "papermill", "yaml", "requests", "urllib", "http", "socket"}
@@ -44,10 +45,14 @@ ROOMS = {
     "certificates": (
         "dds.statistics.certificates dds.statistics.predictions", "ground bounds plans", NUMBERS,
     ),
-    "accuracy": ("dds.statistics.accuracy", "ground bounds certificates", NUMBERS),
+    "cascade": ("dds.statistics.cascade", "ground bounds certificates", NUMBERS),
+    "accuracy": (
+        "dds.statistics.accuracy dds.statistics.empirical", "ground bounds certificates", NUMBERS,
+    ),
     "data": ("dds.data.*", "ground", NUMBERS | {"PIL", "sklearn", "pydantic"}),
     "description": (
-        "dds.networks.schedules dds.networks.description dds.networks.families", "ground",
+        "dds.networks.schedules dds.networks.description dds.networks.families dds.networks.hub",
+        "ground",
         {"pydantic"},
     ),
     "networks": (
@@ -58,7 +63,7 @@ ROOMS = {
     "sampling": ("dds.sampling.*", "ground networks plans votes", {"numpy", "torch"}),
     "logs": ("dds.logs", "ground certificates accuracy", NUMBERS | {"pyarrow"}),
     "door": (
-        "dds.front dds.front.* dds.decisions",
+        "dds.front dds.front.* dds.attacks dds.decisions",
         "ground bounds reach plans certificates accuracy networks sampling votes counts logs",
         NUMBERS | {"torch", "matplotlib"},
     ),
@@ -71,7 +76,8 @@ ROOMS = {
     "literature": ("paper.literature", "ground accuracy logs links", NUMBERS),
     "paper": (
         "paper paper.*",
-        "ground bounds plans certificates accuracy data description networks counts literature",
+        "ground bounds plans certificates cascade accuracy data description networks counts "
+        "literature",
         NUMBERS | {"matplotlib", "seaborn", "pydantic", "torch"},
     ),
     "study": (
@@ -79,7 +85,8 @@ ROOMS = {
         {"pydantic", "pydantic_core", "yaml"},
     ),
     "jobs": (
-        "jobs jobs.*", "ground plans data description networks votes counts sampling study",
+        "jobs jobs.*",
+        "ground plans certificates data description networks votes counts sampling study",
         NUMBERS | {"torch", "pynvml", "snakemake", "snakemake_interface_logger_plugins"},
     ),
 }  # fmt: skip

@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 import dds
 from dds import (
+    Attacked,
     Certificates,
     Classifier,
     DiffusionDenoiser,
     NoDenoiser,
     Predictions,
     SmoothedClassifier,
+    attack,
     build_classifier,
     build_denoiser,
     certified_radius,
@@ -59,6 +61,9 @@ certificates.certified_accuracy([0, 0.5], level=0.9)
 certificates.plot(label="ours").set_title("")
 certificates.to_log("sigma_0.25.tsv")
 assert_type(predict(image, hub_classifier("timm:resnet50"), None, 0.25, labels=3), Predictions)
+found = attack(image[None], [1], classifier, denoiser, 0.25, 0.5, device="cuda:0")
+assert_type(found, Attacked)
+assert_type(found.norm, np.ndarray)
 smoothed = SmoothedClassifier({"f": classifier}, Blur(), 0.25, make_plan({}, 0.25), seed=1)
 votes = smoothed.count_votes(np.zeros((1, 1, 8, 8)), [None], range(1), classes=10)
 assert_type(classifier(image), Tensor)  # type: ignore[assert-type] # PyTorch says Any of a call
@@ -70,6 +75,9 @@ assert_type(dds.ABSTAIN, int)
 assert_type(dds.__version__, str)
 p_lower = clopper_pearson_lower(successes=[980, 990], n=1000, alpha=0.001)
 assert_type(certified_radius(p_lower, sigma=0.25), np.ndarray)
+both = np.stack([certificate.selection, certificate.selection])
+found = dds.certify_cascade(both, both, sigmas=[0.5, 0.25], alpha=0.001)
+assert_type(found["radius"], np.ndarray)
 dds.write_logs(dds.read_logs("logs"), "again")
 dds.write_log(dds.read_log("sigma_0.25.tsv", classifier="mine"), "again/sigma_0.25.tsv")
 dds.certified_accuracy(dds.read_log("sigma_0.25.tsv"), radii=[0, 0.5])

@@ -208,6 +208,15 @@ def state_of(network):
     )
 
 
+def how_torch_computes():
+    """Return what of the whole process a call may change."""
+    return (
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"), torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(), torch.get_rng_state().tolist(),
+    )  # fmt: skip
+
+
 @pytest.fixture
 def in_training():
     network = Mixed()
@@ -222,6 +231,26 @@ def test_networks_come_back_as_they_went(images, in_training):
     with nullcontext() if images is IMAGES else pytest.raises(ValueError, match="outside"):
         certify(images, in_training, denoiser, SIGMA, n=10)
     assert state_of(in_training) == before
+    assert all(part.training for part in denoiser.modules())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
+def test_networks_come_back_from_work_that_was_stopped(stop, precision, in_training):
+    batches = []
+
+    def stopped(network, images, logits):
+        batches.append(images)
+        if len(batches) == 3:
+            raise stop
+
+    denoiser = DiffusionDenoiser(Noise(), cosine_schedule(100))
+    before = state_of(in_training), how_torch_computes()
+    in_training.register_forward_hook(stopped)
+    with pytest.raises(stop):
+        certify(IMAGES, in_training, denoiser, SIGMA, n=900, batch_size=10, precision=precision)
+    assert len(batches) == 3
+    assert (state_of(in_training), how_torch_computes()) == before
     assert all(part.training for part in denoiser.modules())
 
 

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = None if arguments is None else list(arguments)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _warn
+            warnings.showwarning = _warn  # type: ignore[assignment]
             return commands.main(given, standalone_mode=False) or 0
     except click.UsageError as error:
         command = f"; see {error.ctx.command_path} --help" if error.ctx else ""

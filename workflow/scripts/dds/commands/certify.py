@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import floor, isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -139,9 +139,13 @@ def certify(
     import dds
 
     pictures, settings = _read(**options)
-    found = dds.certify(
-        **settings, n0=n0, n=n, plan=plan, radii=list(radii) or None, save_to=save_to
-    )
+    try:
+        found = dds.certify(
+            **settings, n0=n0, n=n, plan=plan, radii=list(radii) or None, save_to=save_to
+        )
+    except KeyboardInterrupt:
+        click.echo(f"{save_to} keeps the votes so far; the same command goes on", err=True)
+        raise
     if each:
         _print_each(pictures, found, [_within(radius) for radius in found.radius])
     reached = largest_radius(n, options["alpha"], options["sigma"]) or 0.0
@@ -217,7 +221,7 @@ def _labels(pictures: Pictures, network: nn.Module, class_file: Path | None) -> 
         names, outputs = pictures.all_folders, count_classes(network, pictures.pixels()[:1], "cpu")
         if outputs != len(names):
             raise ValueError(f"{len(names)} folders, and {outputs} classes of the network; {cure}")
-    network.classes = None if names is None else tuple(names)
+    cast(Any, network).classes = None if names is None else tuple(names)
     return labels
 
 

@@ -276,7 +276,7 @@ def read_classes(path: Path) -> list[str]:
 
 def _weights(
     name: str, entry: Mapping[str, Any], role: str, given: Path | None
-) -> tuple[Path, dict[str, str]]:
+) -> tuple[Path, dict[str, Any]]:
     """Return where the weights of an entry lie, and where in that file."""
     origin = entry.get("weights", {})
     place = {key: origin[key] for key in ("key", "strip_prefix") if origin.get(key)}

@@ -227,7 +227,7 @@ def _as_ids(ids: Sequence[int] | None, images: int) -> Sequence[int]:
     return [int(number) for number in ids]
 
 
-def count_classes(classifier: nn.Module, image: np.ndarray, device: torch.device) -> int:
+def count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.device) -> int:
     """Return how many logits a classifier has: it is tried, and given back as it came."""
     try:
         with lent([classifier]), explained([("the classifier", classifier)]):
