@@ -10,7 +10,16 @@ import torch
 from torch import nn
 
 import dds
-from dds import Certificates, Classifier, Predictions, certify, predict, read_log
+from dds import (
+    Certificates,
+    Classifier,
+    DiffusionDenoiser,
+    Predictions,
+    certify,
+    cosine_schedule,
+    predict,
+    read_log,
+)
 from dds.statistics.plans import make_plan
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (5, 1, 4, 4)).astype(np.float32)
@@ -38,6 +47,16 @@ class Counts(Brightness):
             self._seen += len(images)
             assert self._seen <= self._most
         return super().forward(images)
+
+
+class TimedConvolution(nn.Conv2d):
+    """A network for colour images that is told the time."""
+
+    def __init__(self):
+        super().__init__(3, 3, 1)
+
+    def forward(self, noisy, time):
+        return super().forward(noisy)
 
 
 @pytest.mark.parametrize("plan", ["fixed", {"plan": "sequential", "radii": [0.0, 0.25]}])
@@ -111,6 +130,12 @@ def test_the_plan_decides_how_many_samples_are_drawn():
         ({"device": "gpu"}, "device 'gpu' is none: "),
         ({"classifier": Classifier(Brightness(), classes="abc")}, "2 logits and 3 names"),
         ({"classifier": nn.Conv2d(3, 2, 1)}, r"fails on images of shape \(1, 4, 4\): .*Classifier"),
+        ({"classifier": len}, "the classifier is a builtin_function_or_method; it must be a torch"),
+        ({"denoiser": nn.Flatten()}, r"the denoiser is a Flatten, .* in dds.DiffusionDenoiser"),
+        (
+            {"denoiser": DiffusionDenoiser(TimedConvolution(), cosine_schedule(100))},
+            r"DiffusionDenoiser fails on images of shape \(1, 4, 4\): .*; give images of the size",
+        ),
         ({"classifier": Classifier(Brightness()), "processor": len}, "leave processor= out"),
     ],
 )

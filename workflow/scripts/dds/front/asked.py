@@ -101,6 +101,7 @@ class Asked:
         ValueError
             In one line: what is wrong, and the cure.
         """
+        _check_networks(classifier, denoiser)
         given = as_images(images, labels, layout)
         devices = _as_devices(device, classifier)
         ready = as_classifier(classifier, processor)
@@ -191,6 +192,21 @@ def check_noise(sigma: float) -> None:
             f"sigma {sigma:g} is {sigma:g} times the range of pixels; if it is one for pixels of 0 "
             f"to 255, divide it by 255: {sigma / 255:.3g}",
             stacklevel=3,
+        )
+
+
+def _check_networks(classifier: Any, denoiser: Any) -> None:
+    kind = type(classifier).__name__
+    if not isinstance(classifier, nn.Module):
+        raise ValueError(
+            f"the classifier is a {kind}; it must be a torch.nn.Module, such as the model in a "
+            "pipeline"
+        )
+    kind = type(denoiser).__name__
+    if denoiser is not None and not hasattr(denoiser, "noise_sigma"):
+        raise ValueError(
+            f"the denoiser is a {kind}, which does not say at which noise it works; wrap a network "
+            "in dds.DiffusionDenoiser(network, schedule), or load it by dds.hub_denoiser"
         )
 
 

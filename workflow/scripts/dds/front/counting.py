@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
 import torch
 
 from dds.front.asked import Asked
@@ -57,7 +58,7 @@ def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | No
         return votes
     with lent(asked.modules), _bar(asked, votes, progress) as bar:
         smoothed = _smoothed(asked, devices, compiled=saved.compiled)
-        check_denoising(smoothed[0], asked.pixels)
+        _check_denoiser(smoothed[0], asked.pixels)
         saved.start(votes)
         try:
             _Counting(asked, votes, parts, saved, bar).run(smoothed)
@@ -123,6 +124,20 @@ class _Counting:
                 )
         if self._is_stopped:
             raise Interrupted("another device has failed, or was interrupted")
+
+
+def _check_denoiser(smoothed: SmoothedClassifier, images: np.ndarray) -> None:
+    """Try the denoiser on a few images, and say of which it fails."""
+    try:
+        check_denoising(smoothed, images)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ValueError(
+            f"denoiser {type(smoothed.denoiser).__name__} fails on images of shape "
+            f"{images.shape[1:]}: {str(error).splitlines()[0]}; give images of the size and "
+            "channels that it was trained on"
+        ) from error
 
 
 def _smoothed(
