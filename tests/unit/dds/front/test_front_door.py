@@ -49,6 +49,16 @@ class Counts(Brightness):
         return super().forward(images)
 
 
+class Cast(nn.Linear):
+    """Casts images to what its weights are in, as networks of transformers do."""
+
+    def __init__(self):
+        super().__init__(16, 2)
+
+    def forward(self, images):
+        return super().forward(images.flatten(1).to(self.weight.dtype))
+
+
 class TimedConvolution(nn.Conv2d):
     """A network for colour images that is told the time."""
 
@@ -118,6 +128,7 @@ def test_the_plan_decides_how_many_samples_are_drawn():
         ({"radii": [0.1], "n": 5}, r"certify no radius at sigma 0.5 .*; take n = 13 or more"),
         ({"radii": [1.2], "plan": {"plan": "radius", "within": 0.1}}, "no radius above 1.108"),
         ({"radii": [-1.0]}, r"radii must be numbers of at least 0, not \[-1.0\]"),
+        ({"radii": 2.0}, "radii has 2; take"),
         ({"radii": []}, "radii must be numbers of at least 0"),
         ({"plan": "sequential"}, "a sequential plan needs radii"),
         ({"plan": "other"}, "plan: .*other"),
@@ -127,9 +138,11 @@ def test_the_plan_decides_how_many_samples_are_drawn():
         ({"labels": [0, 1, -1, 1, 1]}, "label -1 of image 2 is none"),
         ({"ids": [0, 1, 2, 3, -4]}, "ids must be whole, from 0 to"),
         ({"device": []}, "device is an empty list"),
-        ({"device": "gpu"}, "device 'gpu' is none: "),
+        ({"device": "gpu"}, "device 'gpu' cannot be used: "),
         ({"classifier": Classifier(Brightness(), classes="abc")}, "2 logits and 3 names"),
         ({"classifier": nn.Conv2d(3, 2, 1)}, r"fails on images of shape \(1, 4, 4\): .*Classifier"),
+        ({"device": ["cpu", "cuda:99"]}, "device .* cannot be used: "),
+        ({"classifier": Cast().half()}, "the classifier has weights in float16 .* call .float()"),
         ({"classifier": len}, "the classifier is a builtin_function_or_method; it must be a torch"),
         ({"denoiser": nn.Flatten()}, r"the denoiser is a Flatten, .* in dds.DiffusionDenoiser"),
         (

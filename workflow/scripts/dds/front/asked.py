@@ -22,7 +22,7 @@ from dds.networks.hub_classifiers import as_classifier
 from dds.networks.identity import network_digest
 from dds.networks.lending import lent
 from dds.protocol import PROTOCOL
-from dds.sampling.checks import check_sigma, explained
+from dds.sampling.checks import check_sigma, check_weights
 from dds.sampling.kernels import choose_precision
 from dds.statistics.plans import Plan
 
@@ -208,6 +208,9 @@ def _check_networks(classifier: Any, denoiser: Any) -> None:
             f"the denoiser is a {kind}, which does not say at which noise it works; wrap a network "
             "in dds.DiffusionDenoiser(network, schedule), or load it by dds.hub_denoiser"
         )
+    # Some networks cast images to what their weights are in, and run.
+    before = () if denoiser is None else denoiser.networks
+    check_weights([("the classifier", classifier), *(("the denoiser", each) for each in before)])
 
 
 def _as_devices(device: Devices, classifier: nn.Module) -> list[torch.device]:
@@ -217,9 +220,11 @@ def _as_devices(device: Devices, classifier: nn.Module) -> list[torch.device]:
     if not several:
         raise ValueError("device is an empty list; name one device or more, or leave it out")
     try:
-        return [torch.device(one) for one in several]
-    except RuntimeError as error:
-        raise ValueError(f"device {device!r} is none: {str(error).splitlines()[0]}") from error
+        return [torch.empty(0, device=one).device for one in several]
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _device_of(network: nn.Module) -> torch.device:
@@ -246,7 +251,7 @@ def _as_ids(ids: Sequence[int] | None, images: int) -> Sequence[int]:
 def count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.device) -> int:
     """Return how many logits a classifier has: it is tried, and given back as it came."""
     try:
-        with lent([classifier]), explained([("the classifier", classifier)]):
+        with lent([classifier]):
             classifier.to(device).eval()
             with torch.inference_mode():
                 logits = logits_of(classifier(torch.from_numpy(image).to(device)))
