@@ -191,6 +191,11 @@ def _check_reach(settings: Mapping[str, Any], sigma: float, radii: Sequence[floa
     if shortfall := getattr(kind, "SHORTFALL", None):
         kept -= settings.get(shortfall, kind.Keys.model_fields[shortfall].default)
     reached = largest_radius(n, alpha, sigma)
+    if reached is None and not len(radii):
+        raise ValueError(
+            f"n = {n:,} samples certify no image at alpha {alpha:g}, whatever they answer; take "
+            f"n = {samples_needed(0.0, alpha, sigma)} or more"
+        )
     for radius in radii:
         if reached is None or radius > kept * reached:
             needed = samples_needed(radius / kept, alpha, sigma)
