@@ -1,7 +1,8 @@
 # Needs: deposits that experiments take their votes from: archives that `make archive` wrote.
 # Makes: of those experiments, results/STUDY/counts/EXPERIMENT.parquet with its .json, without
-#        drawing a sample; and what images, weights or networks are needed for otherwise: measured
-#        accuracies, figures of pictures and, of a whole study, its estimated costs.
+#        drawing a sample, and of attacks on them, results/STUDY/attacks/NAME.parquet; and what
+#        images, weights or networks are needed for otherwise: measured accuracies, figures of
+#        pictures and, of a whole study, its estimated costs.
 
 
 for deposit in STUDY.deposits:
@@ -51,6 +52,33 @@ rule take_counts:
             lambda wildcards: STUDY.deposited[wildcards.experiment],
         ),
         depends=lambda wildcards: depends.merged(STUDY, wildcards.experiment),
+    script:
+        "../scripts/take_result.py"
+
+
+rule take_attack:
+    """Take what became of the images of an attack from a deposit."""
+    input:
+        lambda wildcards: INPUTS.deposit(STUDY.deposit_of_attack(wildcards.attack)),
+    output:
+        attacked=PATHS.attack("{attack}"),
+        provenance=PATHS.attack_summary("{attack}"),
+    log:
+        f"{RESULTS}/logs/take_attack/{{attack}}.log",
+    wildcard_constraints:
+        attack=one_of(filter(STUDY.deposit_of_attack, STUDY.attacks)),
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        **taking(
+            lambda wildcards: f"attacks/{wildcards.attack}",
+            lambda wildcards: STUDY.deposit_of_attack(wildcards.attack),
+        ),
+        depends=lambda wildcards: depends.merged_attack(STUDY, wildcards.attack),
     script:
         "../scripts/take_result.py"
 

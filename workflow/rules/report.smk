@@ -45,6 +45,7 @@ rule check_results:
         counts=[PATHS.counts(experiment) for experiment in STUDY.experiments],
         summaries=INPUTS.summaries(STUDY.experiments),
         certificates=INPUTS.certificates(STUDY.experiments),
+        attacks=INPUTS.attacks(STUDY.attacks),
         tables=[path for table in STUDY.tables for path in PATHS.table_files(table)],
         figures=[path for figure in STUDY.figures for path in PATHS.figure_files(figure)],
         published=INPUTS.published_to_check(),

@@ -12,6 +12,7 @@ from jobs.job import job
 from jobs.records import input_faults
 from paper.checks import (
     Check,
+    check_attack,
     check_comparison,
     check_curtailment,
     check_experiment,
@@ -41,6 +42,9 @@ with job(globals(), trusting=True) as snakemake:
         settings, stored = study.experiments[path.stem], certificates[path.stem]
         facts = {"images": settings.images, "alpha": settings.alpha}
         checks += check_experiment(path.stem, *read_counts(path), stored, **facts)
+    for path in map(Path, inputs.attacks):
+        attacked = certificates[study.attacks[path.stem].experiment]
+        checks += check_attack(path.stem, pd.read_parquet(path), attacked)
     for path in (Path(path) for path in inputs.tables if path.endswith(".csv")):
         checks += check_table(path.stem, read_table(path))
     for entry in study.tables.values():

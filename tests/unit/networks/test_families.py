@@ -75,4 +75,5 @@ def test_the_vision_transformers_defaults_are_those_of_its_library():
 
     config = ViTConfig()
     for key, value in transformers_vit.Keys():
-        assert getattr(config, key) == value, key
+        if key != "drop_path_rate":  # which is ours
+            assert getattr(config, key) == value, key

@@ -328,7 +328,8 @@ def test_training_takes_three_passes_an_image_and_tuning_those_of_the_denoiser_f
         made = SimpleNamespace(**recipe, **more) if origin else None
         weights = SimpleNamespace(recipe=made, origin=origin)
         kind = "denoiser" if entry is UNET else "classifier"
-        return SimpleNamespace(**dict(entry), kind=kind, weights=weights)
+        per_sigma = origin == "finetune"
+        return SimpleNamespace(**dict(entry), kind=kind, weights=weights, is_per_sigma=per_sigma)
 
     some = study()
     some.models = {"unet": model(UNET), "one": model(WRN, "train")}
@@ -338,6 +339,9 @@ def test_training_takes_three_passes_an_image_and_tuning_those_of_the_denoiser_f
     some.models["two"] = model(WRN, "finetune", denoiser="unet")
     tuned = 2 * 40 * (3 * classifier + unet) / 4e12 / 3600
     assert training_hours(some, GPU) == pytest.approx(trained + tuned)
+    some.models["noisy"] = model(WRN, "finetune", denoiser=None)
+    noisy = 2 * trained  # no denoiser runs
+    assert training_hours(some, GPU) == pytest.approx(trained + tuned + noisy)
 
 
 def test_an_assumed_rate_must_be_positive(study):

@@ -60,7 +60,7 @@ class Results:
         os.utime(folder / key, (time.time() - age,) * 2)
 
     def shown(self, settings=SETTINGS):
-        study = SimpleNamespace(name="s", experiments={"e": settings}, sampled=["e"])
+        study = SimpleNamespace(name="s", experiments={"e": settings}, sampled=["e"], deposited={})
         return status.report(study, self.root)
 
 

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 EXTRAS = {
     "torch": "torch",
     "diffusers": "models",
+    "matplotlib": "plot",
     "guided_diffusion": "models",
+    "PIL": "models",
     "timm": "models",
     "transformers": "models",
+    "yaml": "models",
 }
 
 

@@ -10,6 +10,9 @@ PROTOCOL = 2
 #: Of votes under integer noise. What changes all votes raises both numbers.
 INTEGER_NOISE_PROTOCOL = 3
 
+#: Of attacked images: how they are found and judged.
+ATTACK_PROTOCOL = 1
+
 #: Of weights: how networks are trained and tuned.
 TRAINING_PROTOCOL = 1
 

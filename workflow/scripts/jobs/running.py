@@ -27,7 +27,7 @@ from jobs.processes import HEARTBEAT, STALE_AFTER, is_alive, names_a_process, th
 INTERVAL = 1.0
 
 # Kinds of jobs that count what they do, once they are at it; others are short.
-_COUNTING = ("certify", "train", "finetune", "download")
+_COUNTING = ("certify", "attack", "train", "finetune", "download")
 
 _facts: dict[str, Any] = {}
 
@@ -41,7 +41,8 @@ class Running:
     rule : str
         The job's rule, as ``certify_shard``.
     kind : str
-        What the rule does, in one word: ``certify``, ``train``, ``finetune``, ``download``.
+        What the rule does, in one word: ``certify``, ``attack``, ``train``, ``finetune``,
+        ``download``.
     name : str
         What it is done to, as ``dds sigma 0.25 images_00000-00499``.
     host, pid, process_started, slurm_job

@@ -15,10 +15,10 @@ from dds.statistics.accuracy import (
     best_over_sigma,
     certified_accuracy,
     difference_interval,
-    mean_interval,
+    paired_interval,
 )
 from dds.statistics.bounds import largest_radius
-from dds.statistics.certificates import compute_certificates
+from dds.statistics.certificates import ABSTAIN, compute_certificates
 from paper.literature import published_cells
 
 
@@ -130,17 +130,18 @@ def check_comparison(entry: Any, certificates: Mapping[str, pd.DataFrame]) -> li
     Returns
     -------
     list of Check
-        One for each sigma. "better": the 95% interval of the difference in
-        certified accuracy, over the images both have, lies above 0; "not_worse":
-        it does not lie below 0, and how much worse would pass is told.
+        One for each sigma. "better": the 95% score interval of the difference in
+        certified accuracy, over pairs of the images both have, lies above 0;
+        "not_worse": it does not lie below 0, and how much worse would pass is told.
     """
     radius, than = entry.radius, entry.than
     checks = []
     for sigma in entry.sigmas:
         ours = _certified(certificates[entry.experiment], entry.classifier, sigma, radius)
         theirs = _certified(certificates[than.experiment], than.classifier, sigma, radius)
-        difference = (ours.astype(float) - theirs.astype(float)).dropna()
-        mean, low, high = (100 * value for value in mean_interval(difference))
+        ours, theirs = ours.align(theirs, join="inner")
+        alone = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+        mean, low, high = (100 * part for part in paired_interval(*alone, len(ours)))
         better = entry.kind == "better"
         slack = "" if better else f"; up to {mean - low:.1f} points worse would pass"
         checks.append(
@@ -149,7 +150,7 @@ def check_comparison(entry: Any, certificates: Mapping[str, pd.DataFrame]) -> li
                 f"{than.experiment} ({entry.classifier}, sigma {sigma:g}, radius {radius:g})",
                 bool(low > 0 if better else high >= 0),
                 f"{mean:+.1f} points, 95% interval {low:+.1f} to {high:+.1f}, "
-                f"{len(difference)} images{slack}",
+                f"{len(ours)} images{slack}",
             )
         )
     return checks
@@ -227,6 +228,72 @@ def _lead(rows: pd.DataFrame, cell: Mapping[str, Any]) -> _Lead:
     low = best["low"] - theirs if np.isnan(low) else low
     points = 100 * (best["accuracy"] - theirs)
     return _Lead(cell["radius"], points, 100 * low - cell["rounding"], int(best["images"]))
+
+
+def check_attack(name: str, attacked: pd.DataFrame, certificates: pd.DataFrame) -> list[Check]:
+    """Check that an attack succeeds on no image that is certified against it.
+
+    It would refute the certificate: the smoothed classifier answers one class everywhere
+    within the certified radius, and abstaining is no other class. What counts is the length of
+    the perturbation that was found, as the networks saw it, not the radius that it was allowed.
+
+    Parameters
+    ----------
+    name : str
+        The attack's, for the statement.
+    attacked : DataFrame
+        ``image``, ``sigma``, ``classifier``, ``radius``, ``norm`` and ``prediction`` of every
+        image at every radius.
+    certificates : DataFrame
+        Of the experiment that was attacked.
+
+    Returns
+    -------
+    list of Check
+        No perturbation is longer than its radius; every attacked image has a certificate; and no
+        answer differs from that which is certified. An honest failure is possible, with at most
+        the probability that a certificate or PREDICT is wrong.
+    """
+    keys = ["image", "sigma", "classifier"]
+    longer = attacked[~(attacked["norm"] <= attacked["radius"])]
+    certified = certificates[[*keys, "prediction", "radius"]]
+    both = attacked.merge(certified, on=keys, how="left", suffixes=("", "_certified"))
+    lacking = both[both["prediction_certified"].isna()]
+    inside = both[
+        (both["prediction_certified"] != ABSTAIN) & (both["norm"] < both["radius_certified"])
+    ]
+    answered = inside[inside["prediction"] != ABSTAIN]
+    refuted = answered[answered["prediction"] != answered["prediction_certified"]]
+    right = attacked.assign(correct=attacked["prediction"] == attacked["label"])
+    certain = f"{len(inside)} attacks within certified radii"
+    return [
+        Check(
+            f"no perturbation of attack {name} is longer than its radius",
+            longer.empty,
+            f"{len(attacked)} perturbations" if longer.empty else _place(longer, "radius"),
+        ),
+        Check(
+            f"attack {name} succeeds on no image within its certified radius",
+            lacking.empty and refuted.empty,
+            f"no certificate for {_place(lacking, 'radius')}"
+            if not lacking.empty
+            else f"{certain}, of {len(attacked)}; {int(right['correct'].sum())} answers right"
+            if refuted.empty
+            else f"class {refuted['prediction'].iloc[0]} instead of "
+            f"{int(refuted['prediction_certified'].iloc[0])}, certified within "
+            f"{refuted['radius_certified'].iloc[0]:.4f}, at a distance of "
+            f"{refuted['norm'].iloc[0]:.4f}, on {_place(refuted, 'radius')}",
+        ),
+    ]
+
+
+def _place(rows: pd.DataFrame, radius: str) -> str:
+    """Name the first of some attacked images."""
+    first = rows.iloc[0]
+    return (
+        f"image {first['image']} at sigma {first['sigma']:g} and radius {first[radius]:g} by "
+        f"{first['classifier']}"
+    )
 
 
 def check_curtailment(

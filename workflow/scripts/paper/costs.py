@@ -274,8 +274,9 @@ def training_hours(study: Any, gpu: Gpu) -> float:
         shape = image_shape(study.datasets[recipe.dataset], model)
         count = classifier_flops if model.kind == "classifier" else denoiser_flops
         each, times = _TRAINING_PASSES * count(model, shape), 1
-        if model.weights.origin == "finetune":
+        if getattr(recipe, "denoiser", None):
             each += denoiser_flops(study.models[recipe.denoiser], shape)
+        if model.is_per_sigma:
             times = len({sigma for e in study.experiments.values() for sigma in e.sigmas})
         flops[recipe.precision] += times * recipe.iterations * recipe.batch_size * each
     return sum(work / gpu.flops[_decided(name)] for name, work in flops.items()) / 3600

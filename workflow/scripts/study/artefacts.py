@@ -25,6 +25,12 @@ class Artefact(Kinded):
         """The experiments that numbers, or images, come from, sorted."""
         return sorted({part.experiment for _, part in sourced_parts(self)})
 
+    @property
+    def attacks(self) -> list[str]:
+        """The attacks that it shows, sorted."""
+        found = {getattr(part, "attack", None) for _, part in parts(self)}
+        return sorted(found - {None})
+
 
 class Table(Artefact):
     """A table; beside these it has the keys of its kind."""
@@ -84,7 +90,8 @@ class Check(Keys):
         allowed="sigmas of both experiments, each once",
     )
     radius: Radius | None = key(
-        "`better`, `not_worse`: at which radius the accuracies are compared; 0 is clean accuracy.",
+        "`better`, `not_worse`: at which radius the accuracies are compared; 0 is clean accuracy, "
+        "with abstentions as errors.",
         None,
     )
 

@@ -24,10 +24,11 @@ from dds.statistics.reach import largest_radius, samples_needed
 from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.artefacts import Artefact, Check, parts, sourced_parts
+from study.attacks import Attack
 from study.datasets import Dataset
 from study.errors import Place, StudyError, number, show, suggestion
 from study.experiments import Experiment
-from study.models import Classifier, Denoiser, Finetune, Model
+from study.models import Classifier, Denoiser, Finetune, Model, Recipe
 from study.paths import PUBLISHED
 from study.references import read_references
 from study.study import Study
@@ -64,6 +65,8 @@ def check_study(
         _check_model(name, study, places[name])
     for name, experiment in study.experiments.items():
         _check_experiment(experiment, study, at / "experiments" / name)
+    for name, attack in study.attacks.items():
+        _check_attack(attack, study, at / "attacks" / name)
     _check_targets(study, project, at)
     for kinds, section, entries in (
         (TABLES, "tables", study.tables),
@@ -86,7 +89,7 @@ def needed_models(study: Study) -> list[str]:
         for name in (experiment.denoiser, *experiment.classifiers)
     }
     recipes = [study.models[name].weights.finetune for name in used if name != "none"]
-    origins = [name for recipe in recipes if recipe for name in (recipe.from_, recipe.denoiser)]
+    origins = [name for recipe in recipes if recipe for name in recipe.reads.values()]
     return [name for name in study.models if name in used or name in origins]
 
 
@@ -105,10 +108,33 @@ def check_files_exist(dataset: str, study: Study) -> None:
         _check_exists(file, at / name)
 
 
+def check_weights_exist(model: str, study: Study) -> None:
+    """Check that the weights of the user's own that a model has are there, for every sigma.
+
+    Apart from `check_study`, so that a study can be planned where its weights are not.
+
+    Raises
+    ------
+    StudyError
+        Naming, in one line, what was looked for, where, and how to get it.
+    """
+    weights = study.models[model].weights
+    used = [study.experiments[name].sigmas for name in study.users(model)]
+    for sigma in sorted(set(chain(*used))) or [None]:
+        file = weights.file_for(sigma)
+        if file is not None and not isfile(file):
+            at = Place(f"study {study.name}", ("models", model, "weights", "file"))
+            raise _absent(f"file {show(file)}", weights.obtain, at)
+
+
 def _check_exists(file: DataFile, at: Place) -> None:
     if file.file is not None and not exists(file.file):
-        obtain = f"; {file.obtain}" if file.obtain is not None else ""
-        raise StudyError(f"{at / 'file'}: there is no {show(file.file)}{obtain}")
+        raise _absent(show(file.file), file.obtain, at / "file")
+
+
+def _absent(what: str, obtain: str | None, at: Place) -> StudyError:
+    """Return the error of something of the user's own that is not there, with how to get it."""
+    return StudyError(f"{at}: there is no {what}" + (f"; {obtain}" if obtain else ""))
 
 
 def check_deposits_exist(study: Study) -> None:
@@ -177,6 +203,32 @@ def _check_experiment(experiment: Experiment, study: Study, at: Place) -> None:
         _check_tuned_for(name, experiment, study, at)
 
 
+def _check_attack(attack: Attack, study: Study, at: Place) -> None:
+    """Check that an attack is on classifiers, noise levels and images of its experiment."""
+    name = attack.experiment
+    check_name(name, study.experiments, "experiment", at / "experiment")
+    experiment = study.experiments[name]
+    for index, classifier in enumerate(attack.classifiers or ()):
+        what = f"classifier of experiment {name}"
+        check_name(classifier, experiment.classifiers, what, at / "classifiers" / index)
+    for index, sigma in enumerate(attack.sigmas or ()):
+        if sigma not in experiment.sigmas:
+            raise StudyError(
+                f"{at / 'sigmas' / index}: {sigma:g} is no sigma of experiment {name}; "
+                f"allowed: {_numbers(experiment.sigmas)}"
+            )
+    if attack.images > experiment.images:
+        raise StudyError(
+            f"{at / 'images'}: {attack.images} is out of range; experiment {name} certifies "
+            f"{experiment.images} images"
+        )
+    if experiment.noise != "float":
+        raise StudyError(
+            f"{at / 'experiment'}: {name} has noise {experiment.noise}, which no gradient passes; "
+            "attack an experiment with noise: float"
+        )
+
+
 def _radii_to_decide(
     experiment: Experiment,
 ) -> Iterator[tuple[float, tuple[str | int | float, ...], float]]:
@@ -194,7 +246,7 @@ def _radii_to_decide(
 def _check_tuned_for(name: str, experiment: Experiment, study: Study, at: Place) -> None:
     """Check that a classifier was tuned to images like those it gets, if it was tuned at all."""
     recipe = study.models[name].weights.finetune
-    if recipe is None:
+    if recipe is None or recipe.denoiser is None:
         return
     _check_schedule(recipe.denoiser, study, experiment.sigmas, at / "sigmas")
     if experiment.denoiser != "none" and recipe.timestep != experiment.timestep:
@@ -283,7 +335,7 @@ def _check_model(name: str, study: Study, at: Place) -> None:
     else:
         _check_schedule_exists(model, at / "schedule")
         _check_can_be_trained(model, at / "weights" / "train")
-    _check_files_of(model, at, weights_are_used=not study.deposit_of_model(name))
+    _check_code_of(model, at)
     _check_arguments(model, at / "arguments")
     for origin in ("train", "finetune"):
         recipe, here = getattr(model.weights, origin), at / "weights" / origin
@@ -293,6 +345,7 @@ def _check_model(name: str, study: Study, at: Place) -> None:
         for split in ("train", "validation"):
             _check_split(split, recipe.dataset, study, here / "dataset")
         _check_fit(name, recipe.dataset, study, here / "dataset")
+        _check_recipe(model, recipe, here)
         if origin == "finetune":
             _check_finetuning(model, recipe, study, here)
 
@@ -327,11 +380,8 @@ def _check_arguments(model: Model, at: Place) -> None:
         raise StudyError(f"{at}: {error}") from error
 
 
-def _check_files_of(model: Model, at: Place, *, weights_are_used: bool) -> None:
-    """Check that the files of the user's own that a model is made from are there, and Python."""
-    file = model.weights.file
-    if weights_are_used and file is not None and not isfile(file):
-        raise StudyError(f"{at / 'weights' / 'file'}: there is no file {show(file)}")
+def _check_code_of(model: Model, at: Place) -> None:
+    """Check that the code of the user's own that builds a model is there, and Python."""
     if code := re.fullmatch(r"(.+\.py)(?::(\w+))?", model.network):
         _check_python(code[1], code[2], at / "network")
 
@@ -373,8 +423,25 @@ def _names_in(module: ast.Module) -> list[str]:
     return names
 
 
+def _check_recipe(model: Model, recipe: Recipe, at: Place) -> None:
+    """Refuse what the networks of a family cannot be trained with; of the user's own, see the job.
+
+    A family says so in its ``RECIPE``, as `dds.networks.families` describes.
+    """
+    if model.network not in FAMILIES.names:
+        return
+    for name in ("layer_decay", "drop_path"):
+        able = [one for one in FAMILIES.names if name in getattr(FAMILIES[one], "RECIPE", ())]
+        if getattr(recipe, name, None) and model.network not in able:
+            raise StudyError(
+                f"{at / name}: is not for network {model.network}, which has no layers in order; "
+                f"allowed for: {', '.join(able)}, and for a network of your own"
+            )
+
+
 def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Place) -> None:
-    _check_kind(recipe.denoiser, "denoiser", study, at / "denoiser")
+    if recipe.denoiser is not None:
+        _check_kind(recipe.denoiser, "denoiser", study, at / "denoiser")
     _check_kind(recipe.from_, "classifier", study, at / "from")
     start = study.models[recipe.from_]
     if start.is_per_sigma:
@@ -382,7 +449,7 @@ def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Pla
             f"{at / 'from'}: {recipe.from_} has weights for each sigma; "
             "allowed is a classifier that has one set of weights"
         )
-    for key in ("network", "arguments", "classes"):
+    for key in ("network",) if recipe.anew else ("network", "arguments", "classes"):
         if getattr(model, key) != getattr(start, key):
             raise StudyError(
                 f"{at / 'from'}: {recipe.from_} has other {key}; only weights of the same "

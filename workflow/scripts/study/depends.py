@@ -28,6 +28,7 @@ from dds.kinds import Kinds, is_file
 from dds.networks.families import FAMILIES
 from dds.origins import DataFile, identity, public
 from dds.protocol import (
+    ATTACK_PROTOCOL,
     DATA_PROTOCOL,
     INTEGER_NOISE_PROTOCOL,
     PROTOCOL,
@@ -61,6 +62,13 @@ _OF_VOTES = (
     "deterministic",
     "plan",
 )
+
+#: What of an experiment decides the function that is attacked, beside the classifiers.
+_OF_A_FUNCTION = ("dataset", "split", "denoiser", "steps", "timestep", "precision")
+
+#: What of an attack its results depend on. Which images and noise levels there are is in the
+#: shards' names.
+_OF_AN_ATTACK = ("radii", "steps", "samples", "restarts", "step_size", "clip", "n", "alpha")
 
 #: What of an experiment is told beside every table and figure of its results.
 _OF_SAMPLING = ("dataset", "split", "images", "sigmas", "n0", "n", "alpha", "plan")
@@ -125,7 +133,7 @@ def model(study: Study, name: str) -> dict[str, Any]:
 def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
     """Return what trained or tuned weights depend on, beside the images they are trained on.
 
-    Tuned weights also depend on the weights they start from and those of the denoiser.
+    Tuned weights also depend on the weights they start from and those of the denoiser, if any.
     """
     made = study.models[name].weights
     recipe = made.recipe
@@ -136,12 +144,13 @@ def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
         "model": model(study, name),
         "recipe": recipe.optimization(),
     }
+    if getattr(recipe, "drop_path", 0):
+        depends["drop_path"] = recipe.drop_path
     if made.origin == "finetune":
-        depends |= {
-            "start": model(study, recipe.from_),
-            "denoiser": model(study, recipe.denoiser),
-            "timestep": recipe.timestep,
-        }
+        depends["start"] = model(study, recipe.from_)
+        depends |= {"anew": recipe.anew} if recipe.anew else {}
+    if getattr(recipe, "denoiser", None):
+        depends |= {"denoiser": model(study, recipe.denoiser), "timestep": recipe.timestep}
     return depends
 
 
@@ -193,6 +202,32 @@ def merged(study: Study, experiment: str) -> dict[str, Any]:
     }
 
 
+def attack(study: Study, name: str) -> dict[str, Any]:
+    """Return what attacked images depend on, beside weights and images."""
+    entry = study.attacks[name]
+    settings = study.experiments[entry.experiment]
+    classifiers = study.attacked_classifiers(name)
+    models = [*classifiers, *([] if settings.denoiser == "none" else [settings.denoiser])]
+    return {
+        "protocol": ATTACK_PROTOCOL,
+        "seed": study.seed,
+        **_dump(settings, only=set(_OF_A_FUNCTION), defaults=True),
+        "classifiers": classifiers,
+        "models": {used: model(study, used) for used in models},
+        "attack": _dump(entry, only=set(_OF_AN_ATTACK), defaults=True),
+    }
+
+
+def merged_attack(study: Study, name: str) -> dict[str, Any]:
+    """Return what an attack's merged results depend on, beside those of the shards."""
+    return {
+        "expected": attack(study, name),
+        "sigmas": study.attacked_sigmas(name),
+        "images": study.attacks[name].images,
+        "code": _code("merge_attacks"),
+    }
+
+
 def certificates(study: Study, experiment: str) -> dict[str, Any]:
     """Return what certificates depend on, beside the counts."""
     settings = study.experiments[experiment]
@@ -210,7 +245,7 @@ def costs(study: Study) -> dict[str, Any]:
         name: {"kind": entry.kind, **model(study, name)["description"], "weights": {"file": "-"}}
         for name, entry in study.models.items()
     }
-    shown = {"tables", "figures", "notebooks", "checks", "title", "authors"}
+    shown = {"attacks", "tables", "figures", "notebooks", "checks", "title", "authors"}
     needed = _dump(study, without=_NOT_SHOWN | dict.fromkeys({"models", *shown}, True))
     for name, entry in study.datasets.items():
         if entry.origins:
@@ -254,6 +289,7 @@ def figure(study: Study, name: str) -> dict[str, Any]:
     entry = study.figures[name]
     pictures = entry.shows_pictures
     shown = [f"pictures/{name}"] if pictures else _shown_of(entry.experiments)
+    shown += [f"attacks/{attack}" for attack in entry.attacks]
     return {
         "entry": _dump(entry, defaults=True),
         "made_from": _made_from(study, *shown),
@@ -270,6 +306,7 @@ def notebook(study: Study, notebook: Path) -> dict[str, Any]:
             study,
             *(f"tables/{table}" for table in study.tables),
             *_shown_of(study.experiments),
+            *_attacks(study),
             *(f"pictures/{figure}" for figure in study.pictures),
         ),
         "code": code_of(notebook, *_kinds(study)),
@@ -290,7 +327,7 @@ def checks(study: Study) -> dict[str, Any]:
     shown_of = _shown_of(study.experiments)
     return {
         "study": shown(study),
-        "made_from": _made_from(study, *shown_of, *_artefacts(study)),
+        "made_from": _made_from(study, *shown_of, *_attacks(study), *_artefacts(study)),
         "code": _code("check_results", *_kinds(study)),
     }
 
@@ -307,8 +344,9 @@ def taken(study: Study, result: str) -> dict[str, Any]:
     study : Study
         The study, or that of the deposit.
     result : str
-        Such as ``"counts/denoised"``, ``"models/digits_cnn/sigma_0.5.accuracy"``,
-        ``"figures/pictures"`` or ``"costs/a100-paper"``.
+        Such as ``"counts/denoised"``, ``"attacks/denoised"``,
+        ``"models/digits_cnn/sigma_0.5.accuracy"``, ``"figures/pictures"`` or
+        ``"costs/a100-paper"``.
 
     Raises
     ------
@@ -320,6 +358,10 @@ def taken(study: Study, result: str) -> dict[str, Any]:
         settings = study.experiments[name]
         found = {key: getattr(settings, key) for key in ("images", "sigmas")}
         return found | {"votes": votes(study, name), **_made_with(study, [name])}
+    if folder == "attacks":
+        wanted = merged_attack(study, name)
+        found = {key: wanted[key] for key in ("images", "sigmas", "expected")}
+        return found | _made_with(study, [study.attacks[name].experiment])
     if folder == "models":
         model = name.removesuffix(".accuracy")
         found = {"accuracy": accuracy(study, model)}
@@ -370,6 +412,7 @@ def shown(study: Study) -> dict[str, Any]:
 _BY_FOLDER = {
     "counts": merged,
     "certificates": certificates,
+    "attacks": merged_attack,
     "pictures": pictures,
     "tables": table,
     "figures": figure,
@@ -395,6 +438,10 @@ def _shown_of(experiments: Iterable[str]) -> list[str]:
 
 def _counts(study: Study) -> list[str]:
     return [f"counts/{experiment}" for experiment in study.experiments]
+
+
+def _attacks(study: Study) -> list[str]:
+    return [f"attacks/{attack}" for attack in study.attacks]
 
 
 def _artefacts(study: Study) -> list[str]:

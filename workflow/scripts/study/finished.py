@@ -69,6 +69,7 @@ class Results:
             *map(self._pictures, self.study.pictures),
             *map(self.paths.counts, self.study.experiments),
             *map(self.paths.certificates, self.study.experiments),
+            *map(self.paths.attack, self.study.attacks),
         ]
         return [file for file in files if not Path(file).is_file()]
 

@@ -73,8 +73,8 @@ class Paths:
     def weights(self, model: str, sigma: float | None = None) -> str:
         """Return where the weights of a model, for a noise level if it has several, lie."""
         weights = self._study.models[model].weights
-        if weights.file:
-            return weights.file
+        if own := weights.file_for(sigma):
+            return own
         suffix = Path(file_name(weights.download.url)).suffix if weights.download else ".pt"
         return f"{self.results}/models/{self.weights_name(model, sigma)}{suffix}"
 
@@ -113,6 +113,23 @@ class Paths:
     def certificates(self, experiment: str) -> str:
         """Return the certificates of an experiment."""
         return f"{self.results}/certificates/{experiment}.parquet"
+
+    def attack_shards(self, attack: str) -> list[str]:
+        """Return the attacked images of all shards of an attack."""
+        entry = self._study.attacks[attack]
+        return [
+            f"{self.results}/attacks/{attack}/{sigma_name(sigma)}/{shard}.parquet"
+            for sigma in self._study.attacked_sigmas(attack)
+            for shard in shard_names(entry.images, entry.images_per_shard)
+        ]
+
+    def attack(self, attack: str) -> str:
+        """Return what became of all images of an attack, its shards merged."""
+        return f"{self.results}/attacks/{attack}.parquet"
+
+    def attack_summary(self, attack: str) -> str:
+        """Return where an attack's results come from, all its shards summed up."""
+        return f"{self.results}/attacks/{attack}.json"
 
     def costs(self, gpu: str) -> str:
         """Return what the study is estimated to take on a GPU."""

@@ -21,6 +21,7 @@ from dds.keys import Keys, each_once
 from dds.networks.families import FAMILIES
 from dds.origins import DataFile
 from study.artefacts import Check, Figure, Table
+from study.attacks import Attack
 from study.config import Config
 from study.datasets import Dataset
 from study.entries import Kinded
@@ -45,6 +46,7 @@ SECTIONS: dict[str, type[Keys]] = {
     "dataset": Dataset,
     "file": DataFile,
     "experiment": Experiment,
+    "attack": Attack,
     "table": Table,
     "figure": Figure,
     "check": Check,

@@ -36,6 +36,10 @@ def _made(study: Study, paths: Paths, project: Path) -> Iterator[tuple[list[str]
         yield [paths.counts(name), paths.summary(name)], depends.merged(study, name)
         yield [paths.certificates(name)], depends.certificates(study, name)
         yield from _models(study, paths, name)
+    for name in study.attacks:
+        for shard in paths.attack_shards(name) if name in study.attacked else ():
+            yield [shard, str(Path(shard).with_suffix(".json"))], depends.attack(study, name)
+        yield [paths.attack(name), paths.attack_summary(name)], depends.merged_attack(study, name)
     for name, table in study.tables.items():
         if gpu := getattr(table, "gpu", None):
             yield [paths.costs(gpu)], depends.costs(study)

@@ -10,6 +10,7 @@ from pydantic import Field, SerializeAsAny
 from dds.keys import Keys, Line, Text, Whole, each_once, key
 from dds.origins import DataFile
 from study.artefacts import Check, Figure, Table
+from study.attacks import Attack
 from study.datasets import Dataset
 from study.entries import Name
 from study.experiments import Experiment
@@ -41,6 +42,11 @@ class StudyKeys(Keys):
         allowed="see [models.yaml](#modelsyaml)",
     )
     experiments: Experiments = key("What to certify, by name; at least one.", paper="4")
+    attacks: dict[Name, Attack] = key(
+        "Attacks on what experiments certify, by name: how much accuracy is left, beside how much "
+        "is certified.",
+        {},
+    )
     tables: dict[Name, SerializeAsAny[Table]] = key(
         "The tables by name. Each name is a target: `snakemake table_4`. No table may "
         "have the name of a figure or of a rule.",
@@ -92,6 +98,25 @@ class Study(StudyKeys):
     def sampled(self) -> list[str]:
         """The experiments whose votes are drawn."""
         return [name for name, entry in self.experiments.items() if entry.votes is None]
+
+    @property
+    def attacked(self) -> list[str]:
+        """The attacks that are made: those on experiments whose votes are drawn."""
+        return [name for name, entry in self.attacks.items() if entry.experiment in self.sampled]
+
+    def attacked_classifiers(self, attack: str) -> list[str]:
+        """Return the classifiers that an attack is on."""
+        entry = self.attacks[attack]
+        return entry.classifiers or self.experiments[entry.experiment].classifiers
+
+    def attacked_sigmas(self, attack: str) -> list[float]:
+        """Return the noise levels that an attack is at."""
+        entry = self.attacks[attack]
+        return entry.sigmas or self.experiments[entry.experiment].sigmas
+
+    def deposit_of_attack(self, attack: str) -> DataFile | None:
+        """Return where an attack is taken from; None for one that is made."""
+        return self.experiments[self.attacks[attack].experiment].votes
 
     def users(self, model: str) -> list[str]:
         """Return the experiments that a model takes part in."""

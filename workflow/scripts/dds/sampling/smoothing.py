@@ -125,6 +125,7 @@ class SmoothedClassifier:
         votes: Votes | None = None,
         after_batch: Callable[[Votes], None] | None = None,
         see_answers: Callable[[list[Segment], np.ndarray], None] | None = None,
+        any_range: bool = False,
     ) -> Votes:
         """Draw the samples that the plan asks for, and count what f answers.
 
@@ -145,6 +146,8 @@ class SmoothedClassifier:
         see_answers : callable, optional
             Called with each batch before it is counted: which samples they are, and the class
             of each, an ndarray of int of shape (classifiers, samples).
+        any_range : bool, optional
+            Take images that leave [0,1], too: those that an attack has made.
 
         Returns
         -------
@@ -161,7 +164,8 @@ class SmoothedClassifier:
             If a classifier returns NaN or infinity.
         """
         images = np.asarray(images, np.float32)
-        check_images(images, ids, whole_levels=self.noise == "integer")
+        if not any_range:
+            check_images(images, ids, whole_levels=self.noise == "integer")
         if votes is None:
             votes = Votes.none(len(ids), len(self.classifiers), classes)
         queue = Queue(votes, self.plan, labels, one_segment=self.runner.deterministic)

@@ -41,7 +41,8 @@ def draw_figure(entry: Entry, data: Mapping[str, Any]) -> Figure:
     entry : Entry
         The figure's entry in the study file, of any kind of `FIGURES`.
     data : mapping
-        What that kind wants: certificates (DataFrame) by experiment, or the arrays
+        What that kind wants: certificates (DataFrame) by experiment, and attacked images
+        (DataFrame) by ``attacks/NAME``; or the arrays
         of ``pictures/NAME.npz``: ``clean`` (images, channels, height, width), ``noisy``
         and ``denoised`` (sigmas, images, channels, height, width), all in [0, 1] but for
         the noise, and ``sigmas``.
@@ -64,8 +65,9 @@ def read_data(paths: Sequence[str | Path]) -> dict[str, Any]:
     Parameters
     ----------
     paths : sequence of str or Path
-        Certificates (.parquet, named by their experiment), or the one file of
-        arrays (.npz) that a figure of pictures wants.
+        Certificates (.parquet, named by their experiment) and attacked images (named by
+        their attack, in a folder ``attacks``), or the one file of arrays (.npz) that a figure
+        of pictures wants.
 
     Returns
     -------
@@ -79,7 +81,12 @@ def read_data(paths: Sequence[str | Path]) -> dict[str, Any]:
     if paths[0].suffix == ".npz":
         with np.load(paths[0]) as arrays:
             return dict(arrays)
-    return {path.stem: pd.read_parquet(path) for path in paths}
+    return {_called(path): pd.read_parquet(path) for path in paths}
+
+
+def _called(path: Path) -> str:
+    """Return what data are called: an attack may have the name of its experiment."""
+    return f"attacks/{path.stem}" if path.parent.name == "attacks" else path.stem
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

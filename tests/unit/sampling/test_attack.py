@@ -1,0 +1,199 @@
+"""The attack is as strong as geometry allows, and never stronger than the ball."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from brightness import Greedy, Spy
+from torch import nn
+
+from dds import ABSTAIN, NoDenoiser, attack, certify, empirical_accuracy
+from dds.sampling.attack import PGD, Attacker, distance, within
+
+SIGMA, SHAPE = 0.25, (3, 6, 6)
+RANDOM = np.random.default_rng(3)
+IMAGES = RANDOM.random((3, *SHAPE)).astype(np.float32)
+
+
+class Plane(nn.Module):
+    """Classes 0 and 1, on the two sides of a plane through a point at a distance of an image."""
+
+    def __init__(self, image, away):
+        super().__init__()
+        normal = RANDOM.normal(size=image.size)
+        self.register_buffer("normal", torch.tensor(normal / np.linalg.norm(normal)).float())
+        self.offset = away - float(self.normal @ torch.from_numpy(image).flatten())
+
+    def forward(self, images):
+        side = 20 * (images.flatten(1) @ self.normal + self.offset)
+        return torch.stack([torch.zeros_like(side), side], dim=1)
+
+
+class Halve:
+    """A denoiser that a gradient must pass: it halves the contrast."""
+
+    networks, runs = (), 1
+
+    def noise_sigma(self, sigma):
+        return sigma
+
+    def denoise(self, noisy, sigma, normal=None):
+        return (noisy + 0.5) / 2
+
+
+class Rings(nn.Module):
+    """A network that is linear nowhere."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        torch.manual_seed(1)
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(128, classes)
+        )
+
+    def forward(self, images):
+        return self.net(3 * images)
+
+
+@pytest.mark.parametrize("options", [{}, {"restarts": 0}, {"steps": 40, "samples": 3}])
+def test_within_the_robust_radius_it_fails_and_just_outside_it_succeeds(options):
+    # By symmetry the smoothed classifier has the same plane, so that its robust radius is known.
+    plane = Plane(IMAGES[0], away=0.5)
+    for radius, answer in ((0.4, 1), (0.6, 0)):
+        found = attack(IMAGES[:1], [1], plane, None, SIGMA, radius, **options)
+        assert found.prediction.tolist() == [answer]
+        assert found.correct.tolist() == [answer == 1]
+        # As far as any perturbation of that length goes, but for a hundredth.
+        there = plane.normal.numpy() @ (IMAGES[0] - found.images[0]).flatten()
+        assert 0.99 * radius < there <= radius * (1 + 1e-6)
+    certified = certify(IMAGES[0], plane, None, SIGMA, n=2000)
+    assert certified.prediction == 1
+    assert 0.4 < certified.radius < 0.5
+
+
+def test_gradients_pass_the_denoiser():
+    class Middle(Plane):
+        def forward(self, images):
+            return super().forward(2 * images - 0.5)
+
+    found = attack(IMAGES[:1], [1], Middle(IMAGES[0], 0.5), Halve(), SIGMA, 0.6)
+    assert found.prediction.tolist() == [0]
+
+
+@pytest.mark.parametrize("radius", [0.0, 1e-7, 0.25, 3.0])
+@pytest.mark.parametrize("clip", [False, True])
+def test_attacked_images_stay_in_the_ball(radius, clip):
+    found = attack(
+        IMAGES, [0, 1, 2], Rings(), None, SIGMA, radius, steps=4, samples=2, n=100, clip=clip
+    )
+    exact = [distance(*pair) for pair in zip(IMAGES, found.images, strict=True)]
+    assert found.norm.tolist() == exact
+    assert max(exact) <= radius
+    assert found.images.dtype == np.float32
+    inside = (found.images >= 0).all() and (found.images <= 1).all()
+    assert inside if clip or radius == 0 else radius < 1 or not inside
+
+
+def test_rounding_never_makes_a_perturbation_too_long():
+    for radius in (1e-9, 1e-3, 0.1, 1.0, 30.0):
+        for scale in (1e-6, 1.0, 1e3):
+            other = (IMAGES[0] + scale * RANDOM.normal(size=SHAPE)).astype(np.float32)
+            near = within(IMAGES[0], other, radius)
+            length = distance(IMAGES[0], other)
+            assert distance(IMAGES[0], near) <= radius
+            assert distance(IMAGES[0], near) > 0.999 * min(radius, length) or radius < 1e-6
+
+
+def test_an_image_is_attacked_alike_whatever_it_is_attacked_beside():
+    options = {"steps": 3, "samples": 60, "n": 100}
+    together = attack(IMAGES, [0, 1, 2], Rings(), None, SIGMA, 0.5, ids=[7, 8, 9], **options)
+    alone = attack(IMAGES[2:], [2], Rings(), None, SIGMA, 0.5, ids=[9], **options)
+    assert np.array_equal(together.images[2:], alone.images)
+    assert np.array_equal(together.votes[2:], alone.votes)
+    other = attack(IMAGES[2:], [2], Rings(), None, SIGMA, 0.5, ids=[10], **options)
+    assert not np.array_equal(other.images, alone.images)
+
+
+def test_an_image_is_judged_by_noise_that_neither_attack_nor_certificate_has_seen():
+    def shown(work):
+        spy = Spy(0.45, 0.55)
+        work(spy)
+        return {image.numpy().tobytes() for batch in spy.seen for image in batch.detach()}
+
+    image, centre = np.full((1, 1, 4, 4), 0.5, np.float32), {"n": 300, "steps": 5, "samples": 30}
+    attacker = {"seed": 1, "pgd": PGD(steps=5, samples=30, restarts=0), "classes": 3, "n": 300}
+    judged = shown(lambda spy: Attacker(spy, NoDenoiser(), 0.5, **attacker).judge(image, [0]))
+    radius = 1e-9  # so small that equal noise makes equal images
+    drawn = shown(lambda spy: attack(image, [1], spy, None, 0.5, radius, seed=1, **centre))
+    certified = shown(lambda spy: certify(image, spy, None, 0.5, n0=100, n=300, seed=1))
+    assert len(judged) == 300
+    assert not (judged | drawn) & (certified - {image.tobytes()})
+    assert judged < drawn
+    assert len(drawn) == 5 * 30 + 5 * 30 + 100 + 300 + 1  # two starts, the better one, the verdict
+
+
+def test_out_of_memory_makes_batches_smaller_and_changes_no_result():
+    options = {"steps": 4, "samples": 12, "n": 200, "batch_size": 8}
+    greedy, plain = (
+        attack(IMAGES, [0, 1, 2], Greedy(most), None, 0.5, 0.5, **options) for most in (8, 1000)
+    )
+    np.testing.assert_allclose(greedy.images, plain.images, atol=1e-5)
+
+
+def test_where_there_is_no_gradient_there_is_no_step():
+    class Constant(nn.Module):
+        def forward(self, images):
+            return torch.stack([images.sum((1, 2, 3)) * 0, 1 + images.sum((1, 2, 3)) * 0], 1)
+
+    found = attack(IMAGES[:1], [1], Constant(), None, SIGMA, 1.0, restarts=0)
+    assert np.array_equal(found.images, IMAGES[:1])
+    assert found.prediction.tolist() == [1]
+
+
+def test_networks_are_given_back_as_they_came():
+    network = nn.Sequential(Rings(), nn.Dropout())
+    before = [weight.detach().clone() for weight in network.parameters()]
+    attack(IMAGES[:1], [1], network.train(), None, SIGMA, 0.5, steps=2, samples=2, n=10)
+    assert network.training
+    assert all(weight.grad is None for weight in network.parameters())
+    assert all(map(torch.equal, before, network.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"labels": [4]}, "label 4 is no class; they are 0 to 3"),
+        ({"labels": [1, 2]}, "2 labels and 1 ids do not fit 1 images"),
+        ({"images": 255 * IMAGES[:1]}, "image 0 has values outside"),
+        ({"images": IMAGES[0]}, r"images must have shape \(images, channels, height, width\)"),
+        ({"radius": -1.0}, "the radius must be at least 0, not -1"),
+        ({"sigma": 64.0}, "divide one for pixels of 0 to 255 by 255"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, not 0"),
+        ({"step_size": 3.0}, "step_size must be a share of the radius"),
+        ({"classifier": Rings().double()}, "the classifier has weights in float64"),
+        ({"alpha": 0.0}, "alpha"),
+    ],
+)
+def test_what_cannot_be_attacked_is_refused(changes, reason):
+    given = {"images": IMAGES[:1], "labels": [1], "classifier": Rings(), "denoiser": None,
+             "sigma": SIGMA, "radius": 0.5, "steps": 1, "samples": 1, "n": 10}  # fmt: skip
+    with pytest.raises(ValueError, match=reason):
+        attack(**given | changes)
+
+
+def test_logits_that_are_no_numbers_are_an_error():
+    class Broken(nn.Module):
+        def forward(self, images):
+            return images.flatten(1)[:, :2] * torch.nan
+
+    with pytest.raises(FloatingPointError):
+        attack(IMAGES[:1], [1], Broken(), None, SIGMA, 0.5)
+
+
+def test_an_image_that_fell_stays_down_and_one_without_an_answer_does_not_count():
+    rows = [(0, 0.0, 1), (0, 0.5, 2), (0, 1.0, 1), (1, 0.0, 1), (1, 0.5, ABSTAIN), (1, 1.0, 1)]
+    attacked = pd.DataFrame(rows, columns=["image", "radius", "prediction"])
+    attacked = attacked.assign(label=1, classifier="c", sigma=0.5)
+    assert empirical_accuracy(attacked)["accuracy"].tolist() == [1.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="at every radius"):
+        empirical_accuracy(attacked[:-1])

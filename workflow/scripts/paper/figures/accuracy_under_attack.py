@@ -1,0 +1,125 @@
+"""Certified accuracy below, and above it the accuracy that an attack leaves: a corridor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from dds.keys import key
+from paper.figures._panels import draw_panels, with_labels
+from paper.parts import Captioned, Panel, select_certificates
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from study.study import Study
+
+PICTURES = False
+
+#: Points of a curve of certified accuracy.
+_POINTS = 400
+
+
+class AttackedPanel(Panel):
+    """A part that shows one classifier, certified and attacked."""
+
+    attack: str = key("An attack on the experiment's classifier.", allowed="a name of `attacks`")
+
+
+class Keys(Captioned):
+    """Certified accuracy below, and above it the accuracy that is left under attack.
+
+    Both of the same images. Between the two lies what neither proves nor refutes.
+    """
+
+    panels: Annotated[list[AttackedPanel], Field(min_length=1)] = key(
+        "The parts of the figure, one classifier each."
+    )
+
+
+def check(entry: Keys, study: Study) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield panels whose attack is none, or on another experiment or classifier."""
+    for index, panel in enumerate(entry.panels):
+        place = ("panels", index, "attack")
+        if panel.attack not in study.attacks:
+            there = ", ".join(study.attacks) or "none, as the study has no attacks"
+            yield place, f"{panel.attack} is no attack; allowed: {there}"
+        elif study.attacks[panel.attack].experiment != panel.experiment:
+            yield place, f"{panel.attack} is not on experiment {panel.experiment}"
+        elif panel.classifier not in study.attacked_classifiers(panel.attack):
+            yield place, f"{panel.attack} is not on {panel.classifier}"
+
+
+def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw the corridor of each panel and sigma, up to the largest radius of the attacks.
+
+    The lower curve is certified accuracy, the upper one, with a mark at each radius that was
+    attacked, the accuracy that the attack leaves. What is found in a ball lies in every larger
+    one, so that the upper curve falls, too.
+    """
+    attacks = [_attacked(data, panel) for panel in entry.panels]
+    parts = [
+        _certified(select_certificates(data, panel.experiment, panel.classifier), attacked)
+        for panel, attacked in zip(entry.panels, attacks, strict=True)
+    ]
+    figure = draw_panels(
+        entry.panels,
+        parts,
+        along="radius",
+        by="sigma",
+        symbol=r"\sigma",
+        step="pre",
+        xlabel=r"$\ell_2$ radius $\varepsilon$",
+        xlim=(0, max(attacked["radius"].max() for attacked in attacks)),
+    )
+    for axis, attacked in zip(figure.axes, attacks, strict=True):
+        _draw_upper(axis, attacked)
+    for axis in figure.axes:
+        if axis.get_ylabel():
+            axis.set_ylabel("accuracy (%): certified, under attack")
+    return with_labels(figure)
+
+
+def _attacked(data: Mapping[str, pd.DataFrame], panel: AttackedPanel) -> pd.DataFrame:
+    rows = data[f"attacks/{panel.attack}"]
+    return rows[rows["classifier"] == panel.classifier]
+
+
+def _certified(certificates: pd.DataFrame, attacked: pd.DataFrame) -> pd.DataFrame:
+    """Return the curves of certified accuracy of the images and noise levels attacked."""
+    import numpy as np
+
+    from dds.statistics.accuracy import certified_accuracy
+
+    same = certificates["image"].isin(attacked["image"].unique())
+    same &= certificates["sigma"].isin(attacked["sigma"].unique())
+    rows = certificates[same]
+    decided = " ".join(rows["decided_radii"].unique()) if "decided_radii" in rows else ""
+    if decided:
+        radii = np.unique(np.array(decided.split(), dtype=float))
+    else:
+        radii = np.linspace(0, attacked["radius"].max(), _POINTS)
+    return certified_accuracy(rows, radii).dropna(subset=["accuracy"])
+
+
+def _draw_upper(axis: Any, attacked: pd.DataFrame) -> None:
+    """Draw the accuracy under attack of each sigma, in the look of its certified curve."""
+    from dds.statistics.empirical import empirical_accuracy
+
+    lower = {line.get_label(): line for line in axis.lines}
+    for sigma, curve in empirical_accuracy(attacked).groupby("sigma"):
+        look = lower[f"$\\sigma = {sigma:g}$"]
+        axis.plot(
+            curve["radius"],
+            100 * curve["accuracy"],
+            label=rf"$\sigma = {sigma:g}$, attacked",
+            color=look.get_color(),
+            linestyle=look.get_linestyle(),
+            linewidth=0.8,
+            marker="v",
+            markersize=4,
+            clip_on=False,
+        )
