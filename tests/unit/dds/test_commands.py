@@ -240,6 +240,7 @@ def registry(here, monkeypatch):
         "wrong": {"like": "mine", "weights": {"download": {"url": url, "sha256": 64 * "0"}}},
         "away": {"like": "mine", "weights": {"download": {"url": f"{url}.absent"}}},
         "trained": {"like": "mine", "weights": {"train": {"dataset": "pets"}}},
+        "noisy": {"like": "mine", "weights": {"file": "w_{sigma}.pt", "obtain": "ask their maker"}},
         "circle": {"like": "circle"},
         "unet": {"kind": "denoiser"},
     }
@@ -268,9 +269,14 @@ def test_a_model_of_the_registry_comes_with_its_weights(here, registry, capsys):
         ("wrong", "invalid hash value .* by --classifier-weights FILE"),
         ("away", "cannot be downloaded: .*No such file.* by --classifier-weights FILE"),
         ("trained", "is trained by the workflow; give its weights by --classifier-weights FILE"),
+        (
+            "noisy",
+            "has no weights at w_{sigma}.pt; give yours by --classifier-weights FILE, or ask "
+            "their maker",
+        ),
         ("circle", "goes round in a circle"),
-        ("unet", "is a denoiser: models.yaml has alike, away, mine, trained, wrong"),
-        ("absent", "is not there: models.yaml has alike, away, mine, trained, wrong"),
+        ("unet", "is a denoiser: models.yaml has alike, away, mine, noisy, trained, wrong"),
+        ("absent", "is not there: models.yaml has alike, away, mine, noisy, trained, wrong"),
     ],
 )
 def test_what_the_registry_cannot_give_is_refused(registry, name, problem):

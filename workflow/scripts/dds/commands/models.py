@@ -283,7 +283,14 @@ def _weights(
     if given is not None:
         return given, {}
     if "file" in origin:
-        return Path(origin["file"]), place
+        path = Path(origin["file"])
+        if not path.is_file():  # nor is one with {sigma} in its name, which stands for several
+            obtain = f", or {origin['obtain']}" if origin.get("obtain") else ""
+            raise ValueError(
+                f"{role} {name} has no weights at {path}; give yours by --{role}-weights "
+                f"FILE{obtain}"
+            )
+        return path, place
     if "download" in origin:
         return _download(name, origin["download"], role), place
     raise ValueError(
