@@ -20,8 +20,11 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
     { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
       --no-install-recommends $(1) > /dev/null; }
 
+# DEPOSIT=archive, for `costs`, `status` and `archive`, too, of a study that is rebuilt from one.
+FROM = $(if $(DEPOSIT),--deposit $(DEPOSIT))
+
 .PHONY: help demo test test-conda test-slurm mutants browser lint format reference lock bench decisions costs plan \
-    status report docs archive rebuild wheel clean
+    status report docs archive leaderboard rebuild wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,12 +115,12 @@ decisions: $(READY) ## count decisions that precision and batch shapes change (E
 	    $(if $(IMAGES),--images $(IMAGES)) $(if $(SAMPLES),--samples $(SAMPLES))
 
 costs: $(READY) ## say what a study takes before it is run (STUDY=paper GPU=h100)
-	@$(BIN)/python tools/costs.py $(if $(STUDY),--study $(STUDY)) $(if $(GPU),--gpu $(GPU))
+	@$(BIN)/python tools/costs.py $(if $(STUDY),--study $(STUDY)) $(if $(GPU),--gpu $(GPU)) $(FROM)
 
 plan: costs
 
 status: $(READY) ## show how far a study is, what runs and what failed
-	@$(BIN)/python tools/status.py $(STUDY)
+	@$(BIN)/python tools/status.py $(STUDY) $(FROM)
 
 report: $(READY) ## build the HTML report of a finished study
 	@$(BIN)/snakemake all --cores 1 $(if $(STUDY),--config study=$(STUDY)) \
@@ -144,7 +147,10 @@ docs: $(DOCS)/ready ## build the documentation as a site, in site/, with the not
 	    "(without notebooks: make demo executes them)")
 
 archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
-	@$(BIN)/python tools/archive.py $(STUDY)
+	@$(BIN)/python tools/archive.py $(STUDY) $(FROM)
+
+leaderboard: $(READY) ## put the logs and deposits below a folder on one page, in dist/ (FOLDER=logs RADII="0.25 0.5")
+	@$(BIN)/python tools/leaderboard.py $(if $(FOLDER),"$(FOLDER)") $(if $(RADII),--radii $(RADII))
 
 wheel: $(READY) ## build the library's wheel and sdist, in dist/
 	@$(BIN)/python tools/distribution.py

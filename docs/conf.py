@@ -45,9 +45,11 @@ MENU = {
         "slurm/README",
         "docs/reruns",
         "docs/deposits",
+        "docs/leaderboard",
+        "docs/noise_trained",
         "docs/troubleshooting",
     ],
-    "Library": ["docs/library", "docs/api"],
+    "Library": ["docs/library", "docs/command_line", "docs/api"],
     "Method": ["docs/certification", "docs/measurements", "docs/mutants"],
     "Notebooks": found(f"{NOTEBOOKS}/*.ipynb"),
     "Project": [page for page in found("*.md") if page != "README"],
@@ -89,7 +91,9 @@ nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
 
 # The library's networks are described and never run, so what they need is not installed.
-autodoc_mock_imports = ["guided_diffusion", "safetensors", "timm", "torch", "transformers"]
+autodoc_mock_imports = [
+    "diffusers", "guided_diffusion", "safetensors", "timm", "torch", "transformers",
+]  # fmt: skip
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's sections say types in words
 default_role = "py:obj"
@@ -98,8 +102,10 @@ numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"
 DEFAULT_LINKS.clear()  # which lead to the documentation of Python and NumPy, on other hosts
 numpydoc_xref_aliases = {
-    "Certificate": "dds.Certificate",
+    "Certificates": "dds.Certificates",
     "Denoiser": "dds.networks.denoisers.Denoiser",
+    "NoiseSchedule": "dds.networks.schedules.NoiseSchedule",
+    "Predictions": "dds.Predictions",
     "Plan": "dds.statistics.plans.Plan",
     "Schedule": "dds.networks.schedules.Schedule",
     "Timestep": "dds.networks.schedules.Timestep",

@@ -148,9 +148,10 @@ def main() -> None:
     """Read the command line and pack."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", nargs="?", help="by default the one config/config.yaml names")
+    parser.add_argument("--deposit", help="that it took votes from (docs/deposits.md)")
     arguments = parser.parse_args()
     os.chdir(ROOT)
-    study = open_study(arguments.study)
+    study = open_study(arguments.study, arguments.deposit)
     made = finished(study)
     deposits = {deposit.file for deposit in study.deposits}
     used = [source for path in made for source in sources(path) if str(source) not in deposits]

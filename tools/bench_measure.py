@@ -166,8 +166,8 @@ def _train(row: Row, data: Data, settings: Settings, device: torch.device) -> di
             train_denoiser(denoiser, images, **how)
         else:
             flops, corruption = 3 * classifier_flops(entry, data.shape), None
-            if "finetune" in entry["weights"]:
-                before = read_entry(entry["weights"]["finetune"]["denoiser"])
+            if before := entry["weights"].get("finetune", {}).get("denoiser"):
+                before = read_entry(before)
                 flops += denoiser_flops(before, data.shape)
                 corruption = denoised(_denoiser(before).to(device).eval(), SIGMA)
             labels = random.integers(0, len(entry["classes"]), len(images))

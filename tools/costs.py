@@ -24,6 +24,7 @@ from paper.costs import (
     training_hours,
 )
 from paper.quantities import duration, metric
+from study.checks import needed_models
 from study.load import like_of, shipped_studies
 from study.paths import RATES
 from study.study import Study
@@ -98,6 +99,14 @@ def beside(
     return "\n".join(lines)
 
 
+def sampled_part(study: Study) -> Study:
+    """Return a study without the experiments whose votes are in deposits, and their models."""
+    experiments = {name: study.experiments[name] for name in study.sampled}
+    part = study.model_copy(update={"experiments": experiments})
+    models = {name: study.models[name] for name in needed_models(part)}
+    return part.model_copy(update={"models": models})
+
+
 def relatives(study: Study) -> Iterator[Study]:
     """Yield the studies that ship and are like a study, or that it is like."""
     like = {name: like_of(name, ROOT) for name in shipped_studies(ROOT)}
@@ -116,6 +125,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", help="by default the one config/config.yaml names")
+    parser.add_argument("--deposit", help="that it takes votes from (docs/deposits.md)")
     parser.add_argument("--gpu", choices=GPUS, default="a100-paper",
                         help="the kind that it will run on")  # fmt: skip
     parser.add_argument("--tflops", type=float,
@@ -126,7 +136,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Estimate the study and print the table."""
     arguments = parse()
-    study, name = open_study(arguments.study), arguments.gpu
+    study, name = open_study(arguments.study, arguments.deposit), arguments.gpu
+    if taken := ", ".join(study.deposited):
+        print(f"votes from deposits, without a GPU: {taken}\n")
+    if not study.sampled:
+        print(f"costs: {study.name} takes minutes of a CPU, for none of its votes is drawn")
+        return
+    study = sampled_part(study)
     try:
         gpu, rates = GPUS[name], [r for r in read_rates(ROOT / RATES) if r.gpu == name]
         if arguments.tflops is not None:

@@ -15,7 +15,7 @@ from study.study import Study  # noqa: E402
 from study.yaml_files import read_yaml  # noqa: E402
 
 
-def open_study(name: str | None = None) -> Study:
+def open_study(name: str | None = None, deposit: str | None = None) -> Study:
     """Return a study, or end the program with one line about what is wrong.
 
     Parameters
@@ -23,10 +23,14 @@ def open_study(name: str | None = None) -> Study:
     name : str, optional
         Of a study that ships, or the path of a study file; by default the one that
         config/config.yaml names.
+    deposit : str, optional
+        The archive that it is rebuilt from, as in ``snakemake --config deposit=...``; by
+        default the one that config/config.yaml names, if any.
     """
     try:
         config = read_yaml(ROOT / "config" / "config.yaml", "config/config.yaml")
-        instead = {"study": name} if name else {}
+        given = {"study": name, "deposit": deposit}
+        instead = {key: value for key, value in given.items() if value}
         return load_study(load_config(config, **instead), ROOT)
     except StudyError as error:
         sys.exit(f"error: {error}")

@@ -1,28 +1,65 @@
-"""Write what follows from the types of a study: schemas, and the tables of config/README.md."""
+"""Write what follows from the code: schemas, tables of config/README.md, help of the commands."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
+
+import click
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
+from dds.commands import commands  # noqa: E402
 from study import reference  # noqa: E402
+
+#: The page of the command line; help stands between ``<!-- help: NAME -->`` and ``<!-- end -->``.
+_PAGE = ROOT / "docs" / "command_line.md"
+_MARKED = re.compile(r"(<!-- help: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_WIDTH = 98
+
+
+def files() -> dict[Path, str]:
+    """Return what each file should hold."""
+    page = _PAGE.read_text(encoding="utf-8")
+    filled = _MARKED.sub(lambda mark: f"{mark[1]}\n{help_of(mark[2])}\n\n{mark[3]}", page)
+    return reference.files(ROOT) | {_PAGE: filled}
+
+
+def help_of(name: str) -> str:
+    """Return what a command says of itself, as a block of a page."""
+    above = click.Context(commands, info_name="python -m dds", **commands.context_settings)
+    context = click.Context(
+        commands.commands[name],
+        above,
+        name,
+        terminal_width=_WIDTH,
+        help_option_names=above.help_option_names,
+    )
+    text = context.command.get_help(context)
+    return "\n".join(f"    {line}".rstrip() for line in text.splitlines())
 
 
 def main() -> None:
     """Write the files, or say which differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, end with 1 if needed")
-    if not parser.parse_args().check:
-        reference.write(ROOT)
+    is_check = parser.parse_args().check
+    stale = [
+        path
+        for path, text in files().items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    if not is_check:
+        for path, text in files().items():
+            path.write_text(text, encoding="utf-8")
         print("reference: written")
         return
-    stale = [str(path.relative_to(ROOT)) for path in reference.outdated(ROOT)]
     if stale:
-        sys.exit(f"error: {', '.join(stale)}: not what the types say; run tools/reference.py")
+        names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+        sys.exit(f"error: {names}: not what the code says; run tools/reference.py")
     print("reference: as the types say")
 
 

@@ -1,6 +1,6 @@
 """Show how far a study's certification is, what runs, starts and waits, and what failed.
 
-    python tools/status.py [STUDY]
+    python tools/status.py [STUDY] [--deposit ARCHIVE]
 
 It lists each folder of counts and logs once and opens only what is unfinished, so it may run
 in a loop (`watch -n 30 make status`) beside thousands of shards.
@@ -8,12 +8,12 @@ in a loop (`watch -n 30 make status`) beside thousands of shards.
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -310,9 +310,12 @@ def report(study: Study, results: Path) -> list[str]:
     lines = [
         f"study {study.name}: {done:,} of {images:,} images certified, {rate:,.0f} samples/s, "
         + (duration(left, rate) or at_work(len(working), len(starting), queue.total())),
-        "",
-        *table(rows),
+        *(["", *table(rows)] if rows else []),
     ]
+    lines += section("votes from deposits", [
+        f"{name}: {'taken' if (results / 'counts' / f'{name}.json').is_file() else 'not taken yet'}"
+        for name in study.deposited
+    ])  # fmt: skip
     lines += section("attacks", list(attack_lines(study, results)))
     lines += section("running", working) + section("starting", starting)
     lines += section("queued in SLURM", [
@@ -409,7 +412,11 @@ def section(title: str, lines: list[str]) -> list[str]:
 
 def main() -> None:
     """Show the status of the study that is named, or of the configured one."""
-    study = open_study(*sys.argv[1:2])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", nargs="?", help="by default the one config/config.yaml names")
+    parser.add_argument("--deposit", help="that it takes votes from (docs/deposits.md)")
+    arguments = parser.parse_args()
+    study = open_study(arguments.study, arguments.deposit)
     print("\n".join(report(study, Path("results") / study.name)))
 
 

@@ -28,5 +28,7 @@ rule certify_shard:
         depends=lambda wildcards: depends.votes(STUDY, wildcards.experiment),
         # Votes do not depend on it. Snakemake compares no parameter that is derived from inputs.
         batch_size=lambda wildcards, input: STUDY.experiments[wildcards.experiment].batch_size,
+        # Whose weights must be there before anything runs.
+        models=lambda wildcards, input: STUDY.experiments[wildcards.experiment].models,
     script:
         "../scripts/certify_shard.py"

@@ -61,7 +61,12 @@ from jobs.site import give_resources
 from jobs.slurm import outlive_faults
 from jobs.terminal import Terminal
 from study import depends
-from study.checks import check_deposits_exist, check_files_exist, check_folders
+from study.checks import (
+    check_deposits_exist,
+    check_files_exist,
+    check_folders,
+    check_weights_exist,
+)
 from study.errors import StudyError
 from study.inputs import Inputs, find_published_logs
 from study.load import load_config, load_study
@@ -96,6 +101,8 @@ onstart:
         for job in workflow.dag.needrun_jobs():
             if dataset := job.params.get("dataset"):
                 check_files_exist(dataset, STUDY)
+            for model in job.params.get("models", ()):
+                check_weights_exist(model, STUDY)
             if job.params.get("wanted"):
                 check_deposits_exist(STUDY)
     except StudyError as error:

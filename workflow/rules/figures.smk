@@ -2,13 +2,16 @@
 # Makes: results/STUDY/figures/NAME.pdf and .png; where it comes from in .json.
 
 
+def denoiser_of(wildcards):
+    """Return the denoiser of the experiment that a figure of pictures shows."""
+    return STUDY.experiments[STUDY.figures[wildcards.figure].experiment].denoiser
+
+
 rule draw_pictures:
     """Add noise to some images at each sigma, and remove it again, for a figure."""
     input:
+        unpack(lambda wildcards: INPUTS.weights({"denoiser": denoiser_of(wildcards)})),
         pack=lambda wildcards: INPUTS.images(STUDY.figures[wildcards.figure].experiment),
-        denoiser=lambda wildcards: PATHS.weights(
-            STUDY.experiments[STUDY.figures[wildcards.figure].experiment].denoiser
-        ),
     output:
         PATHS.pictures("{figure}"),
     log:
@@ -24,6 +27,9 @@ rule draw_pictures:
         runtime=30,
     params:
         depends=lambda wildcards: depends.pictures(STUDY, wildcards.figure),
+        # Whose weights must be there before anything runs. Snakemake compares no parameter that
+        # is derived from inputs.
+        models=lambda wildcards, input: [denoiser_of(wildcards)],
     script:
         "../scripts/draw_pictures.py"
 

@@ -32,7 +32,9 @@ for model, entry in STUDY.models.items():
 rule measure_accuracy:
     """Measure a classifier's accuracy on clean images, beside the expected one."""
     input:
-        weights=lambda wildcards: PATHS.weights(model_of(wildcards), sigma_of(wildcards)),
+        unpack(
+            lambda wildcards: INPUTS.weights({"weights": model_of(wildcards)}, sigma_of(wildcards))
+        ),
         pack=lambda wildcards: INPUTS.measured_images(model_of(wildcards)),
     output:
         f"{RESULTS}/models/{{weights}}.accuracy.json",
@@ -51,5 +53,8 @@ rule measure_accuracy:
         runtime=60,
     params:
         depends=lambda wildcards: depends.accuracy(STUDY, model_of(wildcards)),
+        # Whose weights must be there before anything runs. Snakemake compares no parameter that
+        # is derived from inputs.
+        models=lambda wildcards, input: [model_of(wildcards)],
     script:
         "../scripts/measure_accuracy.py"

@@ -1,4 +1,4 @@
-# Needs: prepared data; for fine-tuning also the classifier to start from and the denoiser.
+# Needs: prepared data; for fine-tuning also the classifier to start from, and the denoiser if any.
 # Makes: results/STUDY/models/NAME.pt, or NAME/sigma_0.25.pt where each sigma has its own.
 
 
@@ -53,11 +53,10 @@ rule train_classifier:
 
 
 rule finetune_classifier:
-    """Tune a classifier to the denoised images of one sigma."""
+    """Tune a classifier to the denoised, or the noisy, images of one sigma."""
     input:
         unpack(lambda wildcards: INPUTS.training_images(model_of(wildcards))),
-        start=lambda wildcards: INPUTS.tuning_start(model_of(wildcards)),
-        denoiser=lambda wildcards: INPUTS.tuning_denoiser(model_of(wildcards)),
+        unpack(lambda wildcards: INPUTS.tuning(model_of(wildcards))),
     output:
         weights=update(f"{RESULTS}/models/{{weights}}.pt"),
         provenance=update(f"{RESULTS}/models/{{weights}}.json"),
@@ -74,5 +73,10 @@ rule finetune_classifier:
         runtime=240,
     params:
         depends=lambda wildcards: depends.weights(STUDY, model_of(wildcards), sigma_of(wildcards)),
+        # Whose weights must be there before anything runs. Snakemake compares no parameter that
+        # is derived from inputs.
+        models=lambda wildcards, input: list(
+            STUDY.models[model_of(wildcards)].weights.recipe.reads.values()
+        ),
     script:
         "../scripts/finetune_classifier.py"

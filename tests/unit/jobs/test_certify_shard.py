@@ -108,7 +108,7 @@ def run_rule(folder, checkpoint_seconds, shard=SHARD, compiler_works=None, **cha
     os.dup2(os.open("stderr", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), sys.stderr.fileno())
     snakemake = SimpleNamespace(
         rule="certify_shard", log=["log"], threads=1,
-        input=Files(pack="d.npz", c="c.pt"),
+        input=Files(pack="d.npz", c="c.pt", u="u.pt"),
         output=Files(counts=f"{shard}.parquet", provenance=f"{shard}.json"),
         wildcards=SimpleNamespace(experiment="e", sigma="0.25", shard=Path(shard).name),
         params=SimpleNamespace(depends=depends_on(**changes), batch_size=BLOCK),
@@ -201,6 +201,41 @@ def test_an_undisturbed_shard_draws_each_sample_once(undisturbed):
     assert ": 100% " in lines[-1]
     assert f" {SAMPLES}/{SAMPLES} " in lines[-1]
     assert not list(undisturbed.folder.glob("*.progress"))
+
+
+#: A network of the user's own which finds in every pixel so many times the noise that it is.
+FINDS = """
+import torch
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, time):
+        return self.factor * x
+
+build = Network
+"""
+
+
+def test_a_denoiser_that_denoises_not_is_refused_before_any_sample(shard):
+    network = {"network": "network.py:build", "input": {"channels": 1, "size": 8}, "arguments": {}}
+    described = network | {"schedule": {"name": "cosine", "steps": 4000}}
+    models = depends_on()["models"] | {"u": {"description": described, "layout": {}}}
+    (shard.folder / "network.py").write_text(FINDS)
+    for factor, code in ((5.0, 1), (0.4, 0)):
+        torch.save({"factor": torch.tensor([factor])}, shard.folder / "u.pt")
+        assert shard.finish(denoiser="u", models=models) == code
+        if code:
+            assert not (shard.folder / "drawn").exists()
+            (line,) = shard.stderr().splitlines()
+            assert "denoised images are worse than noisy ones: at sigma 0.25 a PSNR of" in line
+    assert shard.drawn() == SAMPLES
+    found = shard.provenance()["denoising"]
+    assert found.keys() == {"sigma", "psnr_noisy", "psnr_denoised", "samples"}
+    assert (found["sigma"], found["psnr_noisy"]) == (0.25, pytest.approx(12.0, abs=0.6))
+    assert "at sigma 0.25 a PSNR of" in (shard.folder / "log").read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

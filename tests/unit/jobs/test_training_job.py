@@ -14,6 +14,8 @@ import pytest
 
 from dds.data.packs import Pack, write_pack
 from dds.files import sha256
+from dds.networks.registry import build_classifier
+from dds.networks.weights import save_weights
 from jobs.checkpoints import UnusableCheckpoint, read_progress
 
 pytestmark = pytest.mark.slow
@@ -194,6 +196,29 @@ def test_tuning_with_another_denoiser_start_or_timestep_starts_over(here, change
     assert here.finish(right, **here.tuning) == 0
     (said,) = [line for line in here.log().splitlines() if "starts over" in line]
     assert f"has another {place}: " in said
+
+
+def test_tuning_on_noise_reads_no_denoiser_and_tells_its_recipe(here):
+    vit = {
+        "network": "timm",
+        "arguments": {"model": "vit_tiny_patch16_224", "img_size": 8, "patch_size": 4,
+                      "embed_dim": 16, "depth": 2, "num_heads": 2},
+        "input": CNN["input"], "classes": CLASSES,
+    }  # fmt: skip
+    others = vit | {"classes": ["cat", "dog"]}
+    save_weights(build_classifier(others).network, here.folder / "vit.pt")
+    recipe = FEW | {"layer_decay": 0.65, "label_smoothing": 0.1}
+    depends = training(recipe, model=model(vit), start=model(others), sigma=0.25, drop_path=0.1,
+                       anew=["head"])  # fmt: skip
+    job = {"name": "tuned", "rule": "finetune_classifier", "start": "vit.pt"}
+    assert here.finish(depends, **job) == 0
+    record = here.record("tuned")
+    assert record["depends"]["recipe"] == recipe
+    assert record["depends"]["drop_path"] == 0.1
+    assert record["inputs"].keys() == {"train", "validation", "start"}
+    dropped = here.digest("tuned")
+    assert here.finish(depends | {"drop_path": 0.9}, **job) == 0
+    assert here.digest("tuned") != dropped
 
 
 def test_weights_that_are_still_right_are_kept(here):

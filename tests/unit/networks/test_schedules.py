@@ -72,7 +72,7 @@ def test_sigma_off_the_schedule_is_refused(sigma):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="allowed: linear, cosine"):
+    with pytest.raises(ValueError, match="allowed: linear, cosine, scaled_linear, al"):
         build_schedule("quadratic", 10)
     with pytest.raises(ValueError, match="allowed: nearest, exact, authors"):
         CIFAR.timestep(0.5, "closest")

@@ -20,6 +20,8 @@ def figure(keys, **changes):
 def certificates(radii, *, sigma=0.25, classifier="cnn", selected=None, **columns):
     """Return certificates of one sigma and classifier, right where the radius is above 0."""
     images = len(radii)
+    successes = [100 if radius > 0 else 30 for radius in radii]
+    selected = list(range(images)) if selected is None else selected
     return pd.DataFrame(
         {
             "image": range(images),
@@ -30,8 +32,13 @@ def certificates(radii, *, sigma=0.25, classifier="cnn", selected=None, **column
             "n": 100,
             "radius": radii,
             "correct": [radius > 0 for radius in radii],
-            "selected": range(images) if selected is None else selected,
-            "label_successes": [100 if radius > 0 else 30 for radius in radii],
+            "selected": selected,
+            "successes": successes,
+            "label_successes": successes,
+            "top": selected,
+            "top_successes": successes,
+            "runner_up_successes": [min(100 - count, 30) for count in successes],
+            "alpha": 0.001,
             "lowest_radius": 0.0,
         }
         | columns
@@ -111,6 +118,7 @@ COMPARISON = {
         {"label": "multi-step", "experiment": "other"},
     ],
 }
+CASCADE = PER_SIGMA | {"kind": "cascade"}
 PLANS = {
     "kind": "sampling_plans",
     "caption": "Some caption.",

@@ -329,7 +329,8 @@ def test_training_takes_three_passes_an_image_and_tuning_those_of_the_denoiser_f
         made = SimpleNamespace(**recipe, **more) if origin else None
         weights = SimpleNamespace(recipe=made, origin=origin)
         kind = "denoiser" if entry is UNET else "classifier"
-        return SimpleNamespace(**dict(entry), kind=kind, weights=weights)
+        per_sigma = origin == "finetune"
+        return SimpleNamespace(**dict(entry), kind=kind, weights=weights, is_per_sigma=per_sigma)
 
     some = study()
     some.models = {"unet": model(UNET), "one": model(WRN, "train")}
@@ -339,6 +340,9 @@ def test_training_takes_three_passes_an_image_and_tuning_those_of_the_denoiser_f
     some.models["two"] = model(WRN, "finetune", denoiser="unet")
     tuned = 2 * 40 * (3 * classifier + unet) / 4e12 / 3600
     assert training_hours(some, GPU) == pytest.approx(trained + tuned)
+    some.models["noisy"] = model(WRN, "finetune", denoiser=None)
+    noisy = 2 * trained  # no denoiser runs
+    assert training_hours(some, GPU) == pytest.approx(trained + tuned + noisy)
 
 
 def test_an_attack_goes_forward_and_backward_and_is_judged_at_every_radius_and_at_none(study):

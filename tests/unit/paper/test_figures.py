@@ -6,10 +6,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from paper_samples import figure
+from paper_samples import CERTIFICATES, figure
 
 from dds.statistics.accuracy import certified_accuracy
 from dds.statistics.bounds import binomial_interval
+from dds.statistics.cascade import compute_cascade
 from paper.figures import (
     FIGURES,
     draw_figure,
@@ -25,6 +26,7 @@ KEYS = {"kind": "accuracy_against_radius", "caption": "x", "panels": [PANEL]}
 IMAGES = 50
 AGAINST_RADIUS = figure(KEYS)
 AGAINST_SIGMA = figure(KEYS, kind="accuracy_against_sigma", radii=[0.0, 0.25, 0.4])
+CASCADE_FIGURE = KEYS | {"kind": "cascade"}
 PICTURES = {"kind": "pictures", "caption": "x", "experiment": "e", "images": 3}
 
 both_kinds = pytest.mark.parametrize(
@@ -66,6 +68,23 @@ def test_one_curve_a_radius_over_the_sigmas(certificates):
         assert list(line.get_ydata()) == pytest.approx(list(100 * rows["accuracy"]))
     assert axis.get_xscale() == "log"
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0.25", "0.5"]
+
+
+def test_the_cascade_stands_in_black_over_the_curves_of_its_sigmas():
+    entry = figure(CASCADE_FIGURE, p0=0.6)
+    (axis,) = draw_figure(entry, CERTIFICATES).axes
+    *_, curve = axis.lines
+    assert [line.get_label() for line in axis.lines] == [
+        r"$\sigma = 0.25$", r"$\sigma = 0.5$", "cascade",
+    ]  # fmt: skip
+    assert [text.get_text() for text in axis.texts][-1] == "cascade"
+    assert curve.get_color() == "black"
+    cascade = compute_cascade(CERTIFICATES["e"].query("classifier == 'cnn'"), p0=0.6)
+    accuracies = certified_accuracy(cascade, curve.get_xdata())["accuracy"]
+    assert list(curve.get_ydata()) == pytest.approx(list(100 * accuracies))
+    assert accuracies.iloc[0] > 0
+    assert accuracies.iloc[-1] == 0
+    assert len(axis.collections) == 3  # bands
 
 
 @both_kinds

@@ -18,7 +18,7 @@ from paper.literature import (
 ROOT = Path(__file__).parents[3]
 LITERATURE = ROOT / "config" / "literature"
 HEADER = ("table,row,off_the_shelf,extra_data,sigma,radius,certified_accuracy,clean_accuracy,"
-          "images,status\n")  # fmt: skip
+          "images,status,source\n")  # fmt: skip
 LINKS = ("table,row,extra_data,radius,sigma,repository,commit,path,bytes,sha256,images,"
          "certified_accuracy,clean_accuracy\n")  # fmt: skip
 LOG = (
@@ -33,7 +33,8 @@ def published():
 
 
 def test_every_cell_of_every_table_is_there(published):
-    sizes = {"1": 10 * 5, "2": 3 * 6, "3": 12 * 4, "4a": 15, "4b": 15, "4c": 15, "4d": 15, "5": 16}
+    sizes = {"1": 10 * 5, "2": 3 * 6, "3": 12 * 4, "4a": 15, "4b": 15, "4c": 15, "4d": 15, "5": 16,
+             "cifar10": 4 * 4, "imagenet": 4 * 5}  # fmt: skip
     assert published["table"].value_counts().to_dict() == sizes
 
 
@@ -70,6 +71,16 @@ def test_a_dash_is_not_a_lost_cell(published):
     assert cells[3.0] == "not_legible"
 
 
+def test_what_came_after_the_paper_says_where_it_was_read_and_on_how_many_images(published):
+    later = published[published["table"].isin(["cifar10", "imagenet"])]
+    printed = later[later["status"] == "printed"].set_index(["table", "row", "radius"])
+    assert printed[["source", "images"]].notna().all(axis=None)
+    assert set(later["status"]) == {"printed", "not_legible"}
+    shown = printed[["certified_accuracy", "images"]]
+    assert shown.loc["imagenet", "DMAE ViT-L", 3.0].tolist() == [27.5, 1000]
+    assert shown.loc["cifar10", "Noised diffusion classifier", 0.5].tolist() == [70.7, 512]
+
+
 def test_no_cell_is_no_answer(published):
     with pytest.raises(ValueError, match="no published cell of table 3, row RS"):
         published_cells(published, "3", "RS")
@@ -94,20 +105,33 @@ def test_rows_in_whole_percents_are_rounded_to_them(published):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("3,RS,no,no,,0.5,43.0,75.0,500,printed", "off_the_shelf must be one of none, half"),
-        ("3,RS,none,no,,0.5,43.0,75.0,500,guessed", "status must be one of printed"),
-        ("3,RS,none,no,,0.5,430,75.0,500,printed", "certified_accuracy must lie between 0 and 100"),
-        ("3,RS,none,no,,half,43.0,75.0,500,printed", "radius must be a number"),
-        ("3,RS,none,no,,,43.0,75.0,500,printed", "radius must be at least 0"),
-        ("3,RS,none,no,,0.5,,75.0,500,printed", "a printed cell needs its number"),
-        ("3,RS,none,no,,0.5,43.0,,500,not_legible", "a cell that was not printed has no number"),
-        ("3,RS,none,no,,0.5,43.0,75.0,0.5,printed", "images must be a whole number of at least 1"),
-        ("3,RS,none,no,,0.25,61.0,75.0,500,printed", "the cell comes twice"),
+        (
+            "3,RS,no,no,,0.5,43.0,75.0,500,printed,a paper",
+            "off_the_shelf must be one of none, half",
+        ),
+        ("3,RS,none,no,,0.5,43.0,75.0,500,guessed,a paper", "status must be one of printed"),
+        (
+            "3,RS,none,no,,0.5,430,75.0,500,printed,a paper",
+            "certified_accuracy must lie between 0 and 100",
+        ),
+        ("3,RS,none,no,,half,43.0,75.0,500,printed,a paper", "radius must be a number"),
+        ("3,RS,none,no,,,43.0,75.0,500,printed,a paper", "radius must be at least 0"),
+        ("3,RS,none,no,,0.5,,75.0,500,printed,a paper", "a printed cell needs its number"),
+        (
+            "3,RS,none,no,,0.5,43.0,,500,not_legible,a paper",
+            "a cell that was not printed has no number",
+        ),
+        (
+            "3,RS,none,no,,0.5,43.0,75.0,0.5,printed,a paper",
+            "images must be a whole number of at least 1",
+        ),
+        ("3,RS,none,no,,0.25,61.0,75.0,500,printed,a paper", "the cell comes twice"),
+        ("3,RS,none,no,,0.5,43.0,75.0,500,printed,", "a printed cell needs its source"),
     ],
 )
 def test_wrong_cells_are_refused_by_line(tmp_path, line, problem):
     path = tmp_path / "published.csv"
-    path.write_text(f"{HEADER}3,RS,none,no,,0.25,61.0,75.0,500,printed\n{line}\n")
+    path.write_text(f"{HEADER}3,RS,none,no,,0.25,61.0,75.0,500,printed,a paper\n{line}\n")
     with pytest.raises(ValueError, match=f"line 3: {problem}"):
         read_published(path)
 
@@ -188,8 +212,9 @@ def linked(tmp_path):
     )
     published = tmp_path / "published.csv"
     published.write_text(
-        f"{HEADER}3,RS,none,no,,0.25,61.0,75.0,500,printed\n"
-        "3,RS,none,no,,0.5,43.0,75.0,500,printed\n3,RS,none,yes,,0.5,53.0,75.0,500,printed\n"
+        f"{HEADER}3,RS,none,no,,0.25,61.0,75.0,500,printed,a paper\n"
+        "3,RS,none,no,,0.5,43.0,75.0,500,printed,a paper\n"
+        "3,RS,none,yes,,0.5,53.0,75.0,500,printed,a paper\n"
     )
     return links, log, read_published(published)
 

@@ -34,6 +34,13 @@ def test_every_accuracy_has_its_interval():
     assert (numbers["accuracy_percent"] <= numbers["ci_high_percent"]).all()
 
 
+@pytest.mark.parametrize(("radii", "said"), [([0.0, 0.25], True), ([0.25], False)])
+def test_clean_accuracy_is_said_to_be_a_lower_bound(radii, said):
+    entry = table(PER_SIGMA, radii=radii)
+    sheets = lay_out(entry, build_table(entry, CERTIFICATES))
+    assert [any("lower bound" in note for note in sheet.notes) for sheet in sheets] == [said] * 2
+
+
 def test_a_nearly_constant_row_is_marked_and_explained():
     entry = table(PER_SIGMA)
     cnn, vit = lay_out(entry, build_table(entry, CERTIFICATES))

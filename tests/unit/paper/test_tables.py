@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from paper_samples import (
     BEST,
+    CASCADE,
     CERTIFICATES,
     COMPARISON,
     PER_SIGMA,
@@ -31,7 +32,7 @@ from paper.tables import TABLES, build_table, lay_out, read_table
 SCRIPTS = Path(__file__).parents[3] / "workflow" / "scripts"
 
 
-TABLE_KINDS = [PER_SIGMA, BEST, COMPARISON, PLANS]
+TABLE_KINDS = [PER_SIGMA, BEST, CASCADE, COMPARISON, PLANS]
 
 
 @pytest.mark.parametrize("keys", TABLE_KINDS, ids=lambda keys: keys["kind"])
@@ -200,7 +201,7 @@ def test_an_experiment_may_have_the_name_of_a_number(tmp_path):
 
 def test_a_kind_that_does_not_exist_is_refused():
     with pytest.raises(
-        ValueError, match=r"per_month is not allowed; allowed: best_over_sigma, com"
+        ValueError, match=r"per_month is not allowed; allowed: best_over_sigma, cas"
     ):
         table(PER_SIGMA, kind="per_month")
 

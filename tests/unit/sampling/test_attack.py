@@ -5,12 +5,10 @@ import pandas as pd
 import pytest
 import torch
 from brightness import Greedy, Spy
-from scipy.stats import binomtest
 from torch import nn
 
 from dds import ABSTAIN, NoDenoiser, attack, certify, empirical_accuracy
 from dds.sampling.attack import PGD, Attacker, distance, within
-from dds.statistics.certificates import predict_counts
 
 SIGMA, SHAPE = 0.25, (3, 6, 6)
 RANDOM = np.random.default_rng(3)
@@ -190,26 +188,6 @@ def test_logits_that_are_no_numbers_are_an_error():
 
     with pytest.raises(FloatingPointError):
         attack(IMAGES[:1], [1], Broken(), None, SIGMA, 0.5)
-
-
-def test_predict_tests_the_two_classes_with_most_votes():
-    counts = RANDOM.multinomial(60, [0.5, 0.3, 0.2], size=200)
-    for votes, answer in zip(counts, predict_counts(counts, 0.05), strict=True):
-        second, first = np.sort(votes)[-2:]
-        certain = binomtest(first, first + second).pvalue <= 0.05
-        assert answer == (votes.argmax() if certain else ABSTAIN)
-
-
-def test_predict_is_wrong_no_more_often_than_alpha():
-    counts = RANDOM.multinomial(100, [0.5, 0.5], size=20_000)  # neither class is the answer
-    answers = predict_counts(counts, 0.05) != ABSTAIN
-    assert 0.02 < answers.mean() <= 0.05
-
-
-@pytest.mark.parametrize("counts", [[5], [-1, 3]])
-def test_predict_refuses_what_are_no_votes(counts):
-    with pytest.raises(ValueError, match="two classes or more"):
-        predict_counts(counts, 0.05)
 
 
 def test_an_image_that_fell_stays_down_and_one_without_an_answer_does_not_count():

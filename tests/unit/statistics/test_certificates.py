@@ -104,8 +104,9 @@ CURTAILED = {"plan": "curtailed", "n0": 10, "n": 1000, "alpha": 0.01, "radii": [
 SEQUENTIAL = {"plan": "sequential", "n0": 10, "n": 1000, "alpha": 0.01, "radii": [0.25, 0.125],
               "looks": [500, 1000]}  # fmt: skip
 COLUMNS = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
-           "p_lower", "radius", "correct", "selected", "label_successes", "computed",
-           "lowest_radius", "decided_radii"]  # fmt: skip
+           "p_lower", "radius", "correct", "selected", "label_successes", "top", "top_successes",
+           "runner_up_successes", "computed", "alpha", "lowest_radius",
+           "decided_radii"]  # fmt: skip
 
 
 def frame(images, sigma=0.5, successes=90):
@@ -173,3 +174,10 @@ def test_the_label_has_its_successes_counted_and_none_where_it_is_no_class():
     estimation = [[700, 200, 100]] * 5
     rows = certify([[1, 8, 1]] * 5, estimation, [0, 1, 2, -1, 3])
     assert rows["label_successes"].tolist() == [700, 200, 100, 0, 0]
+
+
+def test_the_leading_classes_are_those_of_the_estimation_samples():
+    rows = certify([[1, 8, 1]] * 3, [[700, 200, 100], [0, 500, 500], [0, 0, 1000]], [0, 1, 2])
+    assert rows["top"].tolist() == [0, 1, 2]
+    assert rows["top_successes"].tolist() == [700, 500, 1000]
+    assert rows["runner_up_successes"].tolist() == [200, 500, 0]

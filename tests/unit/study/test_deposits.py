@@ -7,6 +7,7 @@ import yaml
 
 from project import ROOT, open_study
 from study import depends
+from study.checks import check_weights_exist
 from study.errors import StudyError
 from study.load import load_config, load_study
 from study.results import results
@@ -57,12 +58,15 @@ def test_of_a_mixed_study_weights_are_needed_where_samples_are_drawn(load):
     assert load({"like": "digits"}, deposit="a.tar.gz").deposit_of_figure("figure_pictures")
 
 
-def test_weights_of_ones_own_need_not_be_there_for_votes_that_are(load):
+def test_weights_of_ones_own_need_not_be_there_to_load_a_study(load):
+    """They are looked for before a run that reads them; votes of a deposit have none that does."""
     mine = {"like": "digits_cnn", "weights": {"file": "nowhere.pt"}}
     study = MIXED | {"models": {"mine": mine}}
     study["experiments"] = {"mine": {"like": "undefended", "classifiers": ["mine"]}}
-    with pytest.raises(StudyError, match=r"models.mine.weights.file: there is no file nowhere.pt"):
-        load(study)
+    loaded = load(study)
+    reason = r"^study mine: models.mine.weights.file: there is no file nowhere.pt$"
+    with pytest.raises(StudyError, match=reason):
+        check_weights_exist("mine", loaded)
     assert "mine" in load(study, deposit="votes.tar.gz").deposited
 
 

@@ -169,7 +169,7 @@ def test_a_study_needs_no_more_than_seed_datasets_and_experiments(load):
 def test_a_sequential_experiment_gets_the_defaults_of_its_plan(load):
     radii = [0.0, 0.125, 0.25, 0.375, 0.5, 0.75]
     changes = {"experiments.denoised.plan": "sequential", "experiments.denoised.radii": radii}
-    changes["figures"] = {}  # a curve shows all radii
+    changes |= {"figures": {}, "tables": {}}  # a curve shows all radii, a cascade has plan fixed
     experiment = load(changes).experiments["denoised"]
     assert experiment.frugal is False
     experiment = load(changes | {"experiments.denoised.plan": "union_sequential"})
@@ -433,8 +433,9 @@ def test_a_study_may_change_another(project, tmp_path):
         "base.yaml": """
             like: digits
             experiments: {denoised: {n: 700, images: 60}}
-            tables: {table_1: null, table_2: null, table_3: null, table_costs: null}
-            figures: {figure_2: null}
+            tables: {table_1: null, table_2: null, table_3: null, table_costs: null,
+                     table_cascade: null}
+            figures: {figure_2: null, figure_cascade: null}
             """,
     })  # fmt: skip
     study, digits = read({"study": mine}, project), read({"study": "digits"}, project)
@@ -756,6 +757,16 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
     assert message.startswith((f"{place}.{reason}", f"{place}: {reason}"))
 
 
+def test_sigma_may_be_chosen_on_validation_images(load):
+    study = load(
+        {
+            "experiments.validated": {"like": "denoised", "split": "validation"},
+            "tables.table_1.rows.1.chosen_on": {"experiment": "validated"},
+        }
+    )
+    assert study.tables["table_1"].experiments == ["denoised", "undefended", "validated"]
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -768,6 +779,28 @@ def test_settings_that_do_not_go_together_are_refused(load, changes, reason):
          "did you mean cohen?"),
         ({"figures.figure_2.panels.1.classifier": "vit"},
          "figures.figure_2.panels[1].classifier: vit is no classifier of experiment denoised"),
+        ({"tables.table_cascade.panels.1.experiment": "plan_curtailed",
+          "tables.table_cascade.panels.1.classifier": "digits_cnn",
+          "tables.table_cascade.radii": [0.25]},
+         "tables.table_cascade.panels[1].experiment: plan_curtailed has plan curtailed; a cascade "
+         "needs plan fixed"),
+        ({"figures.figure_cascade.panels.0.experiment": "plan_sequential"},
+         "figures.figure_cascade.panels[0].experiment: plan_sequential has plan sequential; a"),
+        ({"experiments.denoised.sigmas": [0.5], "checks": REMOVED},
+         "tables.table_cascade.panels[0].experiment: denoised has one sigma; a cascade needs at "),
+        ({"tables.table_1.rows.1.chosen_on": {"experiment": "denoised"}},
+         "tables.table_1.rows[1].chosen_on.experiment: denoised may have images of denoised; sigma "
+         "must be chosen on a split that shares none with it"),
+        ({"tables.table_1.rows.2.chosen_on": {"experiment": "undefended"}},
+         "tables.table_1.rows[2].chosen_on.experiment: undefended and denoised have different "
+         "denoiser; they must share dataset, denoiser, steps, timestep, sigmas"),
+        ({"tables.table_1.rows.1.chosen_on": {"experiment": "denoise"}},
+         "tables.table_1.rows[1].chosen_on.experiment: denoise is no experiment; did you mean"),
+        ({"experiments.validated": {"like": "denoised", "split": "validation",
+                                    "classifiers": ["digits_cnn"]},
+          "tables.table_1.rows.2.chosen_on": {"experiment": "validated"}},
+         "tables.table_1.rows[2].chosen_on.experiment: digits_vit is no classifier of experiment "
+         "validated; allowed: digits_cnn"),
         ({"experiments.ablation_multi_step.n": 300},
          "tables.table_ablation.methods[1].experiment: ablation_multi_step and ablation_one_shot "
          "have different n; compared experiments must share dataset"),
@@ -949,7 +982,7 @@ def test_whatever_files_hold_they_are_read_or_refused_in_one_line(tmp_path_facto
         message = str(error)
         assert message.isprintable()
         assert re.match(r"config/(studies/digits|models)\.yaml: ", message)
-        assert not [word for word in FOREIGN if word in message]
+        assert not [word for word in FOREIGN if re.search(rf"(?<!\w){re.escape(word)}", message)]
 
 
 def numbers_without_a_range(annotation, place, seen):
@@ -988,7 +1021,9 @@ def test_every_number_of_a_file_has_a_range():
         ({"digits_cnn.weights": {}}, "digits_cnn.weights: needs exactly one of train, finetune,"),
         ({"digits_cnn.weights.file": "a"}, "digits_cnn.weights: needs exactly one of train, fine"),
         ({"digits_cnn.weights.key": "a"}, "digits_cnn.weights.key: a is for file and download al"),
-        ({"digits_cnn.weights": {"file": "a"}}, "digits_cnn.weights.file: there is no file a"),
+        ({"digits_cnn.weights.obtain": "a"}, "digits_cnn.weights.obtain: a is for file alone;"),
+        ({"digits_unet.weights": {"file": "a/{sigma}.pt"}},
+         "digits_unet.weights.file: a/{sigma}.pt is of one sigma, and a denoiser's weights are"),
         ({"digits_cnn.weights": {"download": {}}}, "digits_cnn.weights.download: url is missing"),
         ({"digits_cnn.weights": {"download": {"url": "x"}}},
          "digits_cnn.weights.download.url: x is no address of a file"),
@@ -1014,6 +1049,16 @@ def test_every_number_of_a_file_has_a_range():
         ({"none": {}}, "none is no name for a model"),
         ({"digits_unet.schedule.steps": 1_000_001}, "digits_unet.schedule.steps: 1000001 is out of "
                                                     "range; must be at least 2 and at most 1,000,"),
+        ({"digits_unet.schedule": {"name": "cosine"}},
+         "digits_unet.schedule: steps is missing, which cosine needs"),
+        ({"digits_unet.schedule.beta_end": 0.5},
+         "digits_unet.schedule: beta_end is for linear, scaled_linear alone; leave it out"),
+        ({"digits_unet.schedule": {"name": "alphas_cumprod", "alphas_cumprod": [0.5, 0.9]}},
+         "digits_unet.schedule: alphas_cumprod: 0.9 at timestep 1 must be above 0 and below 0.5"),
+        ({"digits_unet.predicts": "edm"}, "digits_unet: predicts edm does not go with "
+         "schedule.name cosine; allowed: noise, x0, v"),
+        ({"digits_unet.predicts": "v"}, "digits_unet.weights.train: is for denoisers that predict "
+         "noise at the timesteps of a schedule; name the weights by file or download"),
         ({"digits_cnn.network": "mine.py:build"}, "digits_cnn.network: there is no file mine.py"),
         ({"digits_unet.arguments.num_channels": 32},
          "digits_unet.arguments: num_channels is a flag of OpenAI's scripts; write model_channels"),

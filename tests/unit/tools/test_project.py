@@ -67,3 +67,34 @@ def test_a_study_that_is_named_does_not_hide_a_broken_configuration(configured, 
     configured(text)
     with pytest.raises(SystemExit, match="is not a mapping of keys to values$"):
         project.open_study("digits")
+
+
+def told(tool, monkeypatch, capsys, *arguments):
+    """Return what a tool prints when it is given arguments."""
+    monkeypatch.setattr(sys, "argv", [tool.__name__, *arguments])
+    tool.main()
+    return capsys.readouterr().out
+
+
+def test_a_study_that_is_rebuilt_from_a_deposit_is_shown_as_that(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    counts = tmp_path / "results/digits/counts"
+    counts.mkdir(parents=True)
+    (counts / "denoised.json").write_text("{}")
+    shown = told(status, monkeypatch, capsys, "digits", "--deposit", "digits.tar.gz")
+    assert "votes from deposits:\n" in shown
+    assert "  denoised: taken\n" in shown
+    assert "  undefended: not taken yet\n" in shown
+    assert "sigma" not in shown  # no shard is waited for
+    shown = told(costs, monkeypatch, capsys, "--study", "digits", "--deposit", "digits.tar.gz")
+    assert shown.startswith("votes from deposits, without a GPU: ")
+    assert shown.endswith("costs: digits takes minutes of a CPU, for none of its votes is drawn\n")
+
+
+def test_what_a_deposit_holds_costs_nothing(monkeypatch):
+    study = project.open_study("digits")
+    taken = study.experiments["denoised"].model_copy(update={"votes": {"file": "digits.tar.gz"}})
+    mixed = study.model_copy(update={"experiments": study.experiments | {"denoised": taken}})
+    part = costs.sampled_part(mixed)
+    assert list(part.experiments) == mixed.sampled
+    assert part.models.keys() < study.models.keys()

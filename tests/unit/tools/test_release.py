@@ -86,6 +86,15 @@ def test_every_python_that_the_project_allows_is_tested():
     assert versions == [f"3.{minor}" for minor in range(low, high)]
 
 
+def test_both_ends_of_the_library_s_ranges_are_tested():
+    job = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]["library"]
+    rows = job["strategy"]["matrix"]["include"]
+    assert {row["versions"] for row in rows} == {"highest", "lowest-direct"}
+    assert any(row["system"].startswith("macos") for row in rows)
+    (install,) = (step["run"] for step in job["steps"] if "--extra models" in step.get("run", ""))
+    assert "--resolution ${{ matrix.versions }}" in install
+
+
 def test_the_image_is_built_from_files_that_there_are():
     steps = (ROOT / "Containerfile").read_text().replace("\\\n", " ").splitlines()
     copied = [step.split()[1:-1] for step in steps if re.match("COPY (?!--from)", step)]

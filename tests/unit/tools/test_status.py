@@ -60,7 +60,9 @@ class Results:
         os.utime(folder / key, (time.time() - age,) * 2)
 
     def shown(self, settings=SETTINGS):
-        study = SimpleNamespace(name="s", experiments={"e": settings}, sampled=["e"], attacked=[])
+        study = SimpleNamespace(
+            name="s", experiments={"e": settings}, sampled=["e"], deposited={}, attacked=[]
+        )
         return status.report(study, self.root)
 
 
@@ -264,7 +266,8 @@ def test_an_unknown_study_is_one_line():
 
 def test_attacks_are_as_far_as_their_shards_and_checkpoints_say(results):
     study = SimpleNamespace(
-        name="s", experiments={}, sampled=[], attacked=["a"], attacked_sigmas=lambda name: [0.25],
+        name="s", experiments={}, sampled=[], deposited={}, attacked=["a"],
+        attacked_sigmas=lambda name: [0.25],
         attacks={"a": SimpleNamespace(images=30, images_per_shard=20)},
     )  # fmt: skip
     first, second = shard_names(30, 20)

@@ -1,9 +1,11 @@
 """The public names and where they lie; `dds/__init__.py` reads it, as do type checkers."""
 
-from dds.api import Certificate as Certificate
-from dds.api import certify as certify
 from dds.attacks import Attacked as Attacked
 from dds.attacks import attack as attack
+from dds.front.certify import certify as certify
+from dds.front.predict import predict as predict
+from dds.front.results import Certificates as Certificates
+from dds.front.results import Predictions as Predictions
 from dds.logs import read_log as read_log
 from dds.logs import read_logs as read_logs
 from dds.logs import write_log as write_log
@@ -11,10 +13,15 @@ from dds.logs import write_logs as write_logs
 from dds.networks.classifiers import Classifier as Classifier
 from dds.networks.denoisers import DiffusionDenoiser as DiffusionDenoiser
 from dds.networks.denoisers import NoDenoiser as NoDenoiser
+from dds.networks.hub_classifiers import hub_classifier as hub_classifier
+from dds.networks.hub_denoisers import hub_denoiser as hub_denoiser
 from dds.networks.registry import build_classifier as build_classifier
 from dds.networks.registry import build_denoiser as build_denoiser
+from dds.networks.schedules import FlowSchedule as FlowSchedule
+from dds.networks.schedules import SigmaSchedule as SigmaSchedule
 from dds.networks.schedules import cosine_schedule as cosine_schedule
 from dds.networks.schedules import linear_schedule as linear_schedule
+from dds.networks.schedules import scaled_linear_schedule as scaled_linear_schedule
 from dds.networks.unet import guided_diffusion_unet as guided_diffusion_unet
 from dds.networks.weights import load_weights as load_weights
 from dds.networks.weights import save_weights as save_weights
@@ -22,6 +29,8 @@ from dds.sampling.smoothing import SmoothedClassifier as SmoothedClassifier
 from dds.statistics.accuracy import certified_accuracy as certified_accuracy
 from dds.statistics.bounds import certified_radius as certified_radius
 from dds.statistics.bounds import clopper_pearson_lower as clopper_pearson_lower
+from dds.statistics.cascade import certify_cascade as certify_cascade
+from dds.statistics.cascade import compute_cascade as compute_cascade
 from dds.statistics.certificates import ABSTAIN as ABSTAIN
 from dds.statistics.empirical import empirical_accuracy as empirical_accuracy
 from dds.statistics.plans import make_plan as make_plan

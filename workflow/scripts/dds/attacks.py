@@ -16,7 +16,7 @@ from dds.networks.denoisers import Denoiser, NoDenoiser
 from dds.networks.lending import lent
 from dds.sampling.attack import PGD, Attacker, distance
 from dds.sampling.checks import check_images, explained
-from dds.statistics.certificates import predict_counts
+from dds.statistics.predictions import predict_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,7 @@ def attack(
             for image, label, index in zip(pixels, labels, ids, strict=True)
         ]
         votes = attacker.judge(np.stack(found), ids)
-    prediction = predict_counts(votes, alpha)
+    prediction, _ = predict_counts(votes, alpha)
     return Attacked(
         np.stack(found),
         np.array([distance(*pair) for pair in zip(pixels, found, strict=True)]),

@@ -8,9 +8,13 @@ from contextlib import contextmanager
 #: The distribution's extra (pyproject.toml) that brings a package.
 EXTRAS = {
     "torch": "torch",
+    "diffusers": "models",
+    "matplotlib": "plot",
     "guided_diffusion": "models",
+    "PIL": "models",
     "timm": "models",
     "transformers": "models",
+    "yaml": "models",
 }
 
 

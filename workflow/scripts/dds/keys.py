@@ -151,6 +151,8 @@ RadiiBySigma = (
 )
 #: A number above 0 and below 1.
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+#: A share of votes that at most one class can exceed.
+Threshold = Annotated[float, Field(ge=0.5, lt=1)]
 #: Text in one line.
 Line = Annotated[str, AfterValidator(_one_line)]
 #: Text in one line that is not empty.

@@ -41,6 +41,8 @@ class Progress:
         How many of them an earlier run had finished.
     part_unit : str, optional
         What the parts are, in the plural: ``"images"``.
+    shown : bool, optional
+        Whether the bar is drawn; by default where the standard error is a terminal.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Progress:
         parts: int | None = None,
         parts_done: int = 0,
         part_unit: str | None = None,
+        shown: bool | None = None,
     ) -> None:
         from tqdm import tqdm  # Snakemake, which reads progress, does without
 
@@ -64,7 +67,7 @@ class Progress:
             desc=label,
             unit=f" {unit}",
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=not (sys.stderr.isatty() if shown is None else shown),
             leave=False,
             unit_scale=scaled,
             bar_format=None if parts is None else "{desc}",

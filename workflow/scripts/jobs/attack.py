@@ -20,7 +20,8 @@ from dds.networks.denoisers import NoDenoiser
 from dds.progress import Interrupted, Progress
 from dds.sampling.attack import PGD, Attacker, distance
 from dds.sampling.kernels import choose_precision
-from dds.statistics.certificates import ABSTAIN, predict_counts
+from dds.statistics.certificates import ABSTAIN
+from dds.statistics.predictions import predict_counts
 from jobs.attacked import KEY
 from jobs.device import device_name, prepare_device
 from jobs.energy import EnergyMeter
@@ -140,7 +141,8 @@ class AttackJob:
             return earlier[-1] | {"radius": radius}
         clean = self._pack.pixels([image])[0]
         found = attacker.attack(clean, label, image, radius)
-        votes = attacker.judge(found[np.newaxis], [image])[0]
+        (votes,) = counts = attacker.judge(found[np.newaxis], [image])
+        (prediction,), _ = predict_counts(counts, self._depends["attack"]["alpha"])
         return {
             "image": image,
             "label": label,
@@ -149,7 +151,7 @@ class AttackJob:
             "radius": radius,
             "norm": distance(clean, found),
             "n": int(votes.sum()),
-            "prediction": int(predict_counts(votes, self._depends["attack"]["alpha"])),
+            "prediction": int(prediction),
             "successes": int(votes.max()),
             "label_successes": int(votes[label]),
         }

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,10 @@ class Deposit:
 
     Attributes
     ----------
-    study : Study
-        The study that it is the deposit of.
+    path : Path
+        Where it lies.
+    description : dict
+        What it says of its study, whichever release of the project wrote it.
 
     Raises
     ------
@@ -48,19 +51,34 @@ class Deposit:
     """
 
     def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+        self._archive, self.path = archive, archive.path
         tops = [name.removesuffix(SUMS) for name in archive.names if name.split("/")[-1] == SUMS]
         if len(tops) != 1:
             raise ValueError(f"{archive.path} is no deposit: it holds {len(tops)} files {SUMS}")
         (self._top,) = tops
         lines = archive.read(f"{self._top}{SUMS}").decode("utf-8", "replace").splitlines()
         self._sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        described = self.read(STUDY)
         try:
-            self.study = Study.from_json(json.loads(described))
+            self.description = json.loads(self.read(STUDY))
+        except json.JSONDecodeError as error:
+            raise self._unusable(error) from error
+
+    @cached_property
+    def study(self) -> Study:
+        """The study that it is the deposit of.
+
+        Raises
+        ------
+        ValueError
+            If it is none that this release of the project can read.
+        """
+        try:
+            return Study.from_json(self.description)
         except ValueError as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{archive.path}: {STUDY} cannot be used: {reason}") from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: ValueError) -> ValueError:
+        return ValueError(f"{self.path}: {STUDY} cannot be used: {' '.join(str(error).split())}")
 
     def read(self, name: str) -> bytes:
         """Return the content of a file, after comparing its checksum.
@@ -70,7 +88,7 @@ class Deposit:
         ValueError
             If it is not there, or is not what was deposited.
         """
-        path = self._archive.path
+        path = self.path
         if f"{self._top}{name}" not in self._archive.names or name not in self._sums:
             raise ValueError(f"{path} holds no {name}")
         content = self._archive.read(f"{self._top}{name}")
@@ -93,7 +111,7 @@ class Deposit:
         ValueError
             Naming the first difference.
         """
-        path = self._archive.path
+        path = self.path
         try:
             found = depends.taken(self.study, result)
         except KeyError as error:
@@ -147,7 +165,7 @@ class Deposit:
                 if sorted(counts[key.removesuffix("s")].unique().tolist()) != values:
                     raise ValueError(f"holds other {key} than its study says")
         except ValueError as error:
-            raise ValueError(f"{self._archive.path}: {name} {error}") from error
+            raise ValueError(f"{self.path}: {name} {error}") from error
         return content
 
 

@@ -16,6 +16,19 @@ def load_classifier(model: Mapping[str, Any], path: str | Path) -> Classifier:
     return registry.load_classifier(model["description"], path, **model["layout"])
 
 
+def with_drop_path(model: Mapping[str, Any], rate: float | None) -> Mapping[str, Any]:
+    """Return a classifier as it is trained: with drop path, which its weights know nothing of.
+
+    The argument is called what timm and the families here call it; the weights are then
+    certified in the network without it.
+    """
+    if not rate:
+        return model
+    described = model["description"]
+    arguments = {**described.get("arguments", {}), "drop_path_rate": rate}
+    return {**model, "description": {**described, "arguments": arguments}}
+
+
 def load_denoiser(
     model: Mapping[str, Any], path: str | Path, *, timestep: str, steps: int | str = 1
 ) -> DiffusionDenoiser:

@@ -19,6 +19,7 @@ from dds.names import shard_range
 from dds.networks.denoisers import NoDenoiser
 from dds.progress import Interrupted, Progress
 from dds.sampling.counts import check_counts, counts_differ, read_counts, stack, write_counts
+from dds.sampling.denoising_check import check_denoising, few
 from dds.sampling.forecast import Forecast
 from dds.sampling.kernels import choose_precision
 from dds.sampling.smoothing import SmoothedClassifier
@@ -286,6 +287,8 @@ class ShardJob:
         """Sample the images, with a checkpoint now and then and at the end."""
         # One shard, one function: what was begun without a compiler goes on without.
         smoothed = self._smooth(compiled=False if kept.compiled is False else None)
+        # The same images for all shards, so that they say the same.
+        denoising = check_denoising(smoothed, self._pack.pixels(few(len(self._pack.images))))
         label = f"certify {self.metadata['experiment']} sigma {self._sigma:g} {self._shard}"
 
         forecast = Forecast(self._plan)
@@ -328,7 +331,8 @@ class ShardJob:
             finally:
                 kept.save()
             save_programs()
-        return {"batch_size": smoothed.batch_size}
+        found = {} if denoising is None else {"denoising": denoising._asdict()}
+        return {"batch_size": smoothed.batch_size} | found
 
     def _kept_programs(
         self, smoothed: SmoothedClassifier

@@ -15,7 +15,7 @@ from dds.statistics.accuracy import (
     best_over_sigma,
     certified_accuracy,
     difference_interval,
-    mean_interval,
+    paired_interval,
 )
 from dds.statistics.bounds import largest_radius
 from dds.statistics.certificates import ABSTAIN, compute_certificates
@@ -130,17 +130,18 @@ def check_comparison(entry: Any, certificates: Mapping[str, pd.DataFrame]) -> li
     Returns
     -------
     list of Check
-        One for each sigma. "better": the 95% interval of the difference in
-        certified accuracy, over the images both have, lies above 0; "not_worse":
-        it does not lie below 0, and how much worse would pass is told.
+        One for each sigma. "better": the 95% score interval of the difference in
+        certified accuracy, over pairs of the images both have, lies above 0;
+        "not_worse": it does not lie below 0, and how much worse would pass is told.
     """
     radius, than = entry.radius, entry.than
     checks = []
     for sigma in entry.sigmas:
         ours = _certified(certificates[entry.experiment], entry.classifier, sigma, radius)
         theirs = _certified(certificates[than.experiment], than.classifier, sigma, radius)
-        difference = (ours.astype(float) - theirs.astype(float)).dropna()
-        mean, low, high = (100 * value for value in mean_interval(difference))
+        ours, theirs = ours.align(theirs, join="inner")
+        alone = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+        mean, low, high = (100 * part for part in paired_interval(*alone, len(ours)))
         better = entry.kind == "better"
         slack = "" if better else f"; up to {mean - low:.1f} points worse would pass"
         checks.append(
@@ -149,7 +150,7 @@ def check_comparison(entry: Any, certificates: Mapping[str, pd.DataFrame]) -> li
                 f"{than.experiment} ({entry.classifier}, sigma {sigma:g}, radius {radius:g})",
                 bool(low > 0 if better else high >= 0),
                 f"{mean:+.1f} points, 95% interval {low:+.1f} to {high:+.1f}, "
-                f"{len(difference)} images{slack}",
+                f"{len(ours)} images{slack}",
             )
         )
     return checks

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dds.names import shard_names
-from dds.networks.schedules import build_schedule
 from dds.seeds import BLOCK
 
 if TYPE_CHECKING:
@@ -279,8 +278,9 @@ def training_hours(study: Any, gpu: Gpu) -> float:
         shape = image_shape(study.datasets[recipe.dataset], model)
         count = classifier_flops if model.kind == "classifier" else denoiser_flops
         each, times = _TRAINING_PASSES * count(model, shape), 1
-        if model.weights.origin == "finetune":
+        if getattr(recipe, "denoiser", None):
             each += denoiser_flops(study.models[recipe.denoiser], shape)
+        if model.is_per_sigma:
             times = len({sigma for e in study.experiments.values() for sigma in e.sigmas})
         flops[recipe.precision] += times * recipe.iterations * recipe.batch_size * each
     return sum(work / gpu.flops[_decided(name)] for name, work in flops.items()) / 3600
@@ -416,7 +416,7 @@ def _passes(
     if settings.denoiser != "none":
         entry, steps = study.models[settings.denoiser], settings.steps
         if steps == "all":  # from the timestep that matches sigma down to 0
-            steps = int(build_schedule(**entry.schedule.model_dump()).timestep(sigma).t) + 1
+            steps = entry.schedule.build().most_steps(sigma)
         passes[_Network(entry)] += steps * denoised
     return passes
 

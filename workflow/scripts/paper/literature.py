@@ -24,7 +24,7 @@ _CHOICES = {
     "extra_data": ("yes", "no", ""),
     "status": STATUSES,
 }
-_PUBLISHED = ("table", "row", "off_the_shelf", "extra_data", *_NUMBERS, "status")
+_PUBLISHED = ("table", "row", "off_the_shelf", "extra_data", *_NUMBERS, "status", "source")
 _CELL = ["table", "row", "extra_data", "sigma", "radius"]
 #: What a link shares with the published cell whose log it names.
 _LINKED = ["table", "row", "extra_data", "radius"]
@@ -43,8 +43,8 @@ def read_published(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The file's columns: ``table``, ``row``, ``off_the_shelf``, ``extra_data`` and
-        ``status`` as text; ``sigma``, ``radius`` ([0,1] pixel units),
+        The file's columns: ``table``, ``row``, ``off_the_shelf``, ``extra_data``, ``status``
+        and ``source`` as text; ``sigma``, ``radius`` ([0,1] pixel units),
         ``certified_accuracy`` and ``clean_accuracy`` (percent) and ``images``, how many
         they were measured on, as numbers, NaN where a cell is empty; and ``rounding``, how
         far (points) a value can lie from what is printed: 0.5 in rows that print whole
@@ -53,8 +53,8 @@ def read_published(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If a column is missing or unknown, a value is not allowed, a cell comes twice,
-        or a number stands where none was printed; naming the line.
+        If a column is missing or unknown, a value is not allowed, a cell comes twice, a
+        number stands where none was printed, or has no source; naming the line.
 
     Examples
     --------
@@ -62,8 +62,8 @@ def read_published(path: str | Path) -> pd.DataFrame:
     >>> path = Path(tempfile.mkdtemp(), "published.csv")
     >>> _ = path.write_text(
     ...     "table,row,off_the_shelf,extra_data,sigma,radius,certified_accuracy,clean_accuracy,"
-    ...     "images,status\n"
-    ...     "3,RS,none,no,,0.5,43.0,75.0,500,printed\n"
+    ...     "images,status,source\n"
+    ...     "3,RS,none,no,,0.5,43.0,75.0,500,printed,Carlini et al. 2023\n"
     ... )
     >>> cells = published_cells(read_published(path), "3", "RS")
     >>> cells[["radius", "certified_accuracy"]].to_numpy().tolist()
@@ -87,6 +87,7 @@ def read_published(path: str | Path) -> pd.DataFrame:
     numbers = published[list(_ACCURACIES)].notna()
     _refuse(path, printed & ~numbers["certified_accuracy"], "a printed cell needs its number")
     _refuse(path, ~printed & numbers.any(axis=1), "a cell that was not printed has no number")
+    _refuse(path, printed & (published["source"] == ""), "a printed cell needs its source")
     _refuse(path, published.duplicated(_CELL), "the cell comes twice")
     return published.assign(rounding=_rounding(published))
 

@@ -90,7 +90,8 @@ class Check(Keys):
         allowed="sigmas of both experiments, each once",
     )
     radius: Radius | None = key(
-        "`better`, `not_worse`: at which radius the accuracies are compared; 0 is clean accuracy.",
+        "`better`, `not_worse`: at which radius the accuracies are compared; 0 is clean accuracy, "
+        "with abstentions as errors.",
         None,
     )
 

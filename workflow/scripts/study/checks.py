@@ -17,7 +17,6 @@ from typing import Any
 from dds.data.sources import SOURCES
 from dds.data.splits import most_at_random, most_images
 from dds.networks.families import CONTRACT, FAMILIES
-from dds.networks.schedules import build_schedule
 from dds.origins import DataFile
 from dds.seeds import MOST_STEPS
 from dds.statistics.plans import PLANS
@@ -29,7 +28,7 @@ from study.attacks import Attack
 from study.datasets import Dataset
 from study.errors import Place, StudyError, number, show, suggestion
 from study.experiments import Experiment
-from study.models import Classifier, Denoiser, Finetune, Model
+from study.models import Classifier, Denoiser, Finetune, Model, Recipe
 from study.paths import PUBLISHED
 from study.references import read_references
 from study.study import Study
@@ -90,7 +89,7 @@ def needed_models(study: Study) -> list[str]:
         for name in (experiment.denoiser, *experiment.classifiers)
     }
     recipes = [study.models[name].weights.finetune for name in used if name != "none"]
-    origins = [name for recipe in recipes if recipe for name in (recipe.from_, recipe.denoiser)]
+    origins = [name for recipe in recipes if recipe for name in recipe.reads.values()]
     return [name for name in study.models if name in used or name in origins]
 
 
@@ -109,10 +108,33 @@ def check_files_exist(dataset: str, study: Study) -> None:
         _check_exists(file, at / name)
 
 
+def check_weights_exist(model: str, study: Study) -> None:
+    """Check that the weights of the user's own that a model has are there, for every sigma.
+
+    Apart from `check_study`, so that a study can be planned where its weights are not.
+
+    Raises
+    ------
+    StudyError
+        Naming, in one line, what was looked for, where, and how to get it.
+    """
+    weights = study.models[model].weights
+    used = [study.experiments[name].sigmas for name in study.users(model)]
+    for sigma in sorted(set(chain(*used))) or [None]:
+        file = weights.file_for(sigma)
+        if file is not None and not isfile(file):
+            at = Place(f"study {study.name}", ("models", model, "weights", "file"))
+            raise _absent(f"file {show(file)}", weights.obtain, at)
+
+
 def _check_exists(file: DataFile, at: Place) -> None:
     if file.file is not None and not exists(file.file):
-        obtain = f"; {file.obtain}" if file.obtain is not None else ""
-        raise StudyError(f"{at / 'file'}: there is no {show(file.file)}{obtain}")
+        raise _absent(show(file.file), file.obtain, at / "file")
+
+
+def _absent(what: str, obtain: str | None, at: Place) -> StudyError:
+    """Return the error of something of the user's own that is not there, with how to get it."""
+    return StudyError(f"{at}: there is no {what}" + (f"; {obtain}" if obtain else ""))
 
 
 def check_deposits_exist(study: Study) -> None:
@@ -224,7 +246,7 @@ def _radii_to_decide(
 def _check_tuned_for(name: str, experiment: Experiment, study: Study, at: Place) -> None:
     """Check that a classifier was tuned to images like those it gets, if it was tuned at all."""
     recipe = study.models[name].weights.finetune
-    if recipe is None:
+    if recipe is None or recipe.denoiser is None:
         return
     _check_schedule(recipe.denoiser, study, experiment.sigmas, at / "sigmas")
     if experiment.denoiser != "none" and recipe.timestep != experiment.timestep:
@@ -261,14 +283,19 @@ def _check_schedule(denoiser: str, study: Study, sigmas: Sequence[float], at: Pl
     """Check that a denoiser's noise schedule reaches every sigma."""
     for index, sigma in enumerate(sigmas):
         try:
-            _schedule(study.models[denoiser]).timestep(sigma)
+            study.models[denoiser].schedule.build().timestep(sigma)
         except ValueError as error:
             raise StudyError(f"{at / index}: denoiser {denoiser}: {error}") from error
 
 
 def _check_steps(experiment: Experiment, study: Study, at: Place) -> None:
     """Check that a chain of reverse steps has timesteps, and noise, for all of them."""
-    schedule = _schedule(study.models[experiment.denoiser])
+    schedule = study.models[experiment.denoiser].schedule.build()
+    if schedule.steps is None and experiment.steps == "all":
+        raise StudyError(
+            f"{at}: all is for schedules with timesteps; {experiment.denoiser} has none, so that "
+            "steps must be a number"
+        )
     for sigma in experiment.sigmas:
         there = schedule.most_steps(sigma, experiment.timestep)
         steps = there if experiment.steps == "all" else experiment.steps
@@ -286,14 +313,18 @@ def _check_steps(experiment: Experiment, study: Study, at: Place) -> None:
 
 def _check_schedule_exists(denoiser: Denoiser, at: Place) -> None:
     try:
-        _schedule(denoiser)
+        denoiser.schedule.build()
     except ValueError as error:
-        raise StudyError(f"{at}: {error}") from error
+        raise StudyError(f"{at / 'steps' if denoiser.schedule.steps else at}: {error}") from error
 
 
-def _schedule(denoiser: Denoiser) -> Any:
-    keys = denoiser.schedule
-    return build_schedule(keys.name, keys.steps, keys.rescale_timesteps)
+def _check_can_be_trained(denoiser: Denoiser, at: Place) -> None:
+    has_timesteps = denoiser.schedule.build().steps is not None
+    if denoiser.weights.train and not (denoiser.predicts == "noise" and has_timesteps):
+        raise StudyError(
+            f"{at}: is for denoisers that predict noise at the timesteps of a schedule; name the "
+            "weights by file or download"
+        )
 
 
 def _check_model(name: str, study: Study, at: Place) -> None:
@@ -302,8 +333,9 @@ def _check_model(name: str, study: Study, at: Place) -> None:
     if isinstance(model, Classifier):
         _check_normalisation(model, at / "input")
     else:
-        _check_schedule_exists(model, at / "schedule" / "steps")
-    _check_files_of(model, at, weights_are_used=not study.deposit_of_model(name))
+        _check_schedule_exists(model, at / "schedule")
+        _check_can_be_trained(model, at / "weights" / "train")
+    _check_code_of(model, at)
     _check_arguments(model, at / "arguments")
     for origin in ("train", "finetune"):
         recipe, here = getattr(model.weights, origin), at / "weights" / origin
@@ -313,6 +345,7 @@ def _check_model(name: str, study: Study, at: Place) -> None:
         for split in ("train", "validation"):
             _check_split(split, recipe.dataset, study, here / "dataset")
         _check_fit(name, recipe.dataset, study, here / "dataset")
+        _check_recipe(model, recipe, here)
         if origin == "finetune":
             _check_finetuning(model, recipe, study, here)
 
@@ -347,11 +380,8 @@ def _check_arguments(model: Model, at: Place) -> None:
         raise StudyError(f"{at}: {error}") from error
 
 
-def _check_files_of(model: Model, at: Place, *, weights_are_used: bool) -> None:
-    """Check that the files of the user's own that a model is made from are there, and Python."""
-    file = model.weights.file
-    if weights_are_used and file is not None and not isfile(file):
-        raise StudyError(f"{at / 'weights' / 'file'}: there is no file {show(file)}")
+def _check_code_of(model: Model, at: Place) -> None:
+    """Check that the code of the user's own that builds a model is there, and Python."""
     if code := re.fullmatch(r"(.+\.py)(?::(\w+))?", model.network):
         _check_python(code[1], code[2], at / "network")
 
@@ -393,8 +423,25 @@ def _names_in(module: ast.Module) -> list[str]:
     return names
 
 
+def _check_recipe(model: Model, recipe: Recipe, at: Place) -> None:
+    """Refuse what the networks of a family cannot be trained with; of the user's own, see the job.
+
+    A family says so in its ``RECIPE``, as `dds.networks.families` describes.
+    """
+    if model.network not in FAMILIES.names:
+        return
+    for name in ("layer_decay", "drop_path"):
+        able = [one for one in FAMILIES.names if name in getattr(FAMILIES[one], "RECIPE", ())]
+        if getattr(recipe, name, None) and model.network not in able:
+            raise StudyError(
+                f"{at / name}: is not for network {model.network}, which has no layers in order; "
+                f"allowed for: {', '.join(able)}, and for a network of your own"
+            )
+
+
 def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Place) -> None:
-    _check_kind(recipe.denoiser, "denoiser", study, at / "denoiser")
+    if recipe.denoiser is not None:
+        _check_kind(recipe.denoiser, "denoiser", study, at / "denoiser")
     _check_kind(recipe.from_, "classifier", study, at / "from")
     start = study.models[recipe.from_]
     if start.is_per_sigma:
@@ -402,7 +449,7 @@ def _check_finetuning(model: Classifier, recipe: Finetune, study: Study, at: Pla
             f"{at / 'from'}: {recipe.from_} has weights for each sigma; "
             "allowed is a classifier that has one set of weights"
         )
-    for key in ("network", "arguments", "classes"):
+    for key in ("network",) if recipe.anew else ("network", "arguments", "classes"):
         if getattr(model, key) != getattr(start, key):
             raise StudyError(
                 f"{at / 'from'}: {recipe.from_} has other {key}; only weights of the same "

@@ -42,7 +42,7 @@ from study.code import SCRIPTS, code_of
 from study.study import Study
 
 #: What of a model, beside the weights themselves, decides what it computes.
-_OF_A_NETWORK = {"network", "arguments", "input", "classes", "schedule"}
+_OF_A_NETWORK = {"network", "arguments", "input", "classes", "schedule", "predicts"}
 _OF_A_CHECKPOINT = ("key", "strip_prefix")
 
 #: What of an experiment its samples depend on, beside the keys of its plan. Which images there
@@ -129,7 +129,7 @@ def model(study: Study, name: str) -> dict[str, Any]:
 def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
     """Return what trained or tuned weights depend on, beside the images they are trained on.
 
-    Tuned weights also depend on the weights they start from and those of the denoiser.
+    Tuned weights also depend on the weights they start from and those of the denoiser, if any.
     """
     made = study.models[name].weights
     recipe = made.recipe
@@ -140,12 +140,13 @@ def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
         "model": model(study, name),
         "recipe": recipe.optimization(),
     }
+    if getattr(recipe, "drop_path", 0):
+        depends["drop_path"] = recipe.drop_path
     if made.origin == "finetune":
-        depends |= {
-            "start": model(study, recipe.from_),
-            "denoiser": model(study, recipe.denoiser),
-            "timestep": recipe.timestep,
-        }
+        depends["start"] = model(study, recipe.from_)
+        depends |= {"anew": recipe.anew} if recipe.anew else {}
+    if getattr(recipe, "denoiser", None):
+        depends |= {"denoiser": model(study, recipe.denoiser), "timestep": recipe.timestep}
     return depends
 
 

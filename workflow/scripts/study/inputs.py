@@ -6,7 +6,8 @@ decides a result. Apart from the rules, as Snakemake's linter wants functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from os.path import isfile  # false, not an error, for names that no file can have
 from pathlib import Path
 
 from dds.origins import DataFile
@@ -95,13 +96,18 @@ class Inputs:
         dataset = self._study.models[model].weights.recipe.dataset
         return {split: self._paths.pack(dataset, split) for split in ("train", "validation")}
 
-    def tuning_start(self, model: str) -> str:
-        """Return the weights that tuning a classifier starts from."""
-        return self._paths.weights(self._study.models[model].weights.recipe.from_)
+    def weights(self, models: Mapping[str, str], sigma: float | None = None) -> dict[str, str]:
+        """Return the weights of models, by what a rule calls them.
 
-    def tuning_denoiser(self, model: str) -> str:
-        """Return the weights of the denoiser whose output a classifier is tuned to."""
-        return self._paths.weights(self._study.models[model].weights.recipe.denoiser)
+        Those of the user's own that are missing are no inputs; see `dataset`.
+        """
+        paths = {part: self._paths.weights(name, sigma) for part, name in models.items()}
+        own = {part for part, name in models.items() if self._study.models[name].weights.file}
+        return {part: path for part, path in paths.items() if part not in own or isfile(path)}
+
+    def tuning(self, model: str) -> dict[str, str]:
+        """Return the weights that tuning a classifier starts from, and those of its denoiser."""
+        return self.weights(self._study.models[model].weights.recipe.reads)
 
     def measured_images(self, model: str) -> str:
         """Return the images that a classifier's accuracy is measured on: its first experiment's."""
@@ -129,7 +135,7 @@ class Inputs:
     def smoothed_models(self, experiment: str, sigma: float) -> dict[str, str]:
         """Return the weights of an experiment's classifiers and denoiser, by their names."""
         models = self._study.experiments[experiment].models
-        return {name: self._paths.weights(name, sigma) for name in models}
+        return self.weights({name: name for name in models}, sigma)
 
     def attacked_models(self, attack: str, sigma: float) -> dict[str, str]:
         """Return the weights of what an attack is on, by their names."""

@@ -19,17 +19,30 @@ from pydantic import (
 
 from dds import keys
 from dds.keys import Count, Keys, Text, Whole, each_once, key, refuse
+from dds.names import sigma_name
 from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
 from dds.networks.families import FAMILIES
 from dds.origins import Download
 from study.errors import NAME, missing_key, refuse_at, show, suggestion
 from study.experiments import TimestepRule
 
-_BESIDE_A_CHECKPOINT = ("key", "strip_prefix")
+#: What stands beside a checkpoint: the origins that each key is for.
+_BESIDE_A_CHECKPOINT = {
+    "obtain": ("file",),
+    "key": ("file", "download"),
+    "strip_prefix": ("file", "download"),
+}
+#: In the path of a checkpoint, the noise level that it is for.
+_SIGMA = "{sigma}"
 _PATH_OF_A_FUNCTION = re.compile(r".+\.py(:\w+)?")
 #: No denoiser, and what certification calls its images.
 _RESERVED = ("none", "pack")
 _RATE = Annotated[float, Field(gt=0, le=100)]
+_SHARE = Annotated[float, Field(ge=0, lt=1)]
+
+#: Keys of a recipe that are no part of what is trained where they are left out: weights that were
+#: trained before there were such keys are still right.
+_LEFT_OUT_AT_DEFAULT = ("layer_decay", "label_smoothing")
 
 
 def _check_name(name: str) -> str:
@@ -98,7 +111,7 @@ class Recipe(Keys):
     )
     weight_decay: Annotated[float, Field(ge=0, le=100)] = key("Of the optimizer.", 0.0)
     optimizer: Literal["adamw", "sgd"] = key("AdamW, or SGD with Nesterov momentum 0.9.", "adamw")
-    ema: Annotated[float, Field(ge=0, lt=1)] = key(
+    ema: _SHARE = key(
         "Decay of a moving average of the weights, which training ends with; 0 for none.", 0.0
     )
     augmentation: Literal["none", "crop_flip"] = key(
@@ -111,32 +124,64 @@ class Recipe(Keys):
 
     def optimization(self) -> dict[str, Any]:
         """Return the keys of `dds.networks.training.Recipe`: all but where images come from."""
-        return {name: getattr(self, name) for name in Recipe.model_fields if name != "dataset"}
+        told = {name: getattr(self, name) for name in Recipe.model_fields if name != "dataset"}
+        for name in _LEFT_OUT_AT_DEFAULT:
+            value = getattr(self, name, None)
+            if value:
+                told[name] = value
+        return told
 
 
-class Train(Recipe):
-    """How to train a classifier from scratch."""
+class ClassifierRecipe(Recipe):
+    """How to train or tune a classifier."""
 
     noise: Literal["none", "gaussian"] = key(
-        "Classifiers: `gaussian` trains on noisy images (Cohen et al., 2019), one set of weights "
-        "for each sigma.",
+        "`gaussian` trains on noisy images (Cohen et al., 2019), one set of weights for each "
+        "sigma: for experiments without a denoiser.",
         "none",
         paper="Table 3",
     )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = key(
+        "The learning rate of each layer as a share of that of the layer above; biases, norms and "
+        "embeddings of positions are then spared the weight decay. For networks with layers in "
+        "order (`timm`, `transformers_vit`).",
+        None,
+    )
+    drop_path: _SHARE = key(
+        "Probability of skipping the last layer's residual branches, for an image, while training; "
+        "it grows linearly from 0 in the first layer. For `timm` and `transformers_vit`.",
+        0.0,
+    )
+    label_smoothing: _SHARE = key(
+        "How much of a label is spread evenly over all classes.",
+        0.0,
+    )
 
 
-class Finetune(Recipe):
-    """How to tune another classifier's weights to denoised images, once for each sigma."""
+class Train(ClassifierRecipe):
+    """How to train a classifier from scratch."""
+
+
+class Finetune(ClassifierRecipe):
+    """How to tune another classifier's weights to denoised or noisy images, once for each sigma."""
 
     from_: str = key(
-        "The classifier to start from. It has the same network and classes, and one set of "
-        "weights for all sigmas.",
+        "The classifier to start from. It has one set of weights for all sigmas, the same network "
+        "and, but for what starts `anew`, the same arguments and classes.",
         paper="4.1",
         allowed="a model of kind `classifier`",
         alias="from",
     )
-    denoiser: str = key(
-        "The denoiser whose output to tune to.",
+    anew: list[Text] = key(
+        "Parts of the network that start untrained, by their names in a checkpoint, such as "
+        "`head`: for other classes than those of `from`, or weights from training without labels. "
+        "What the checkpoint of `from` has beyond the network is then passed over.",
+        [],
+    )
+    denoiser: str | None = key(
+        "The denoiser whose output to tune to; required, but for `noise: gaussian`, which goes "
+        "without one.",
+        None,
         paper="4.1",
         allowed="a model of kind `denoiser`",
     )
@@ -146,6 +191,24 @@ class Finetune(Recipe):
         "nearest",
         paper="Figure 1",
     )
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """The models whose weights tuning reads, by what they are to it."""
+        models = {"start": self.from_, "denoiser": self.denoiser}
+        return {part: name for part, name in models.items() if name is not None}
+
+    @model_validator(mode="after")
+    def _denoised_or_noisy(self) -> Self:
+        if self.noise == "none":
+            if self.denoiser is None:
+                raise refuse("needs denoiser, whose output to tune to, or noise: gaussian")
+            return self
+        for name in ("denoiser", "timestep"):
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                raise refuse_at(f"{value} does not go with noise: gaussian; leave one out", name)
+        return self
 
 
 class LabelledDownload(Download):
@@ -165,7 +228,15 @@ class Weights(Keys):
     ORIGINS: ClassVar[tuple[str, ...]] = ("train", "file", "download")
 
     train: Recipe | None = keys.key("Train the model from scratch.", None, paper="4")
-    file: Text | None = keys.key("A checkpoint of your own.", None, allowed="path")
+    file: Text | None = keys.key(
+        "A checkpoint of your own. A classifier that has one for each sigma has `{sigma}` in its "
+        "path, which stands for the noise level, such as 0.25 or 1.",
+        None,
+        allowed="path",
+    )
+    obtain: Text | None = keys.key(
+        "With `file`: how to get it, for the error when there is none.", None
+    )
     key: str | None = keys.key(
         "With `file` or `download`: where in the checkpoint the state dict lies, if several of its "
         "entries fit the network.",
@@ -184,11 +255,18 @@ class Weights(Keys):
     def _one_origin(self) -> Self:
         if sum(getattr(self, origin) is not None for origin in self.ORIGINS) != 1:
             raise refuse(f"needs exactly one of {', '.join(self.ORIGINS)}")
-        for name in _BESIDE_A_CHECKPOINT:
+        for name, origins in _BESIDE_A_CHECKPOINT.items():
             value = getattr(self, name)
-            if value is not None and self.origin not in ("file", "download"):
-                raise refuse_at(f"{show(value)} is for file and download alone; leave it out", name)
+            if value is not None and self.origin not in origins:
+                alone = " and ".join(origins)
+                raise refuse_at(f"{show(value)} is for {alone} alone; leave it out", name)
         return self
+
+    def file_for(self, sigma: float | None) -> str | None:
+        """Return the user's own checkpoint, of a noise level if it is not for all of them."""
+        if self.file is None or sigma is None:
+            return self.file
+        return self.file.replace(_SIGMA, sigma_name(sigma).removeprefix("sigma_"))
 
     @property
     def origin(self) -> str:
@@ -204,6 +282,16 @@ class Weights(Keys):
 class DenoiserWeights(Weights):
     """Where the weights of a denoiser come from: one of several origins."""
 
+    @model_validator(mode="after")
+    def _for_every_sigma(self) -> Self:
+        if self.file is not None and _SIGMA in self.file:
+            raise refuse_at(
+                f"{show(self.file)} is of one sigma, and a denoiser's weights are for all; "
+                f"leave out {_SIGMA}",
+                "file",
+            )
+        return self
+
     @property
     def finetune(self) -> None:
         """None: denoisers are not tuned."""
@@ -217,7 +305,8 @@ class ClassifierWeights(Weights):
 
     train: Train | None = key("Train the model from scratch.", None, paper="4")
     finetune: Finetune | None = key(
-        "Classifiers: tune another classifier's weights to denoised images, once for each sigma.",
+        "Classifiers: tune another classifier's weights to denoised or noisy images, once for each "
+        "sigma.",
         None,
         paper="4.1",
     )
@@ -316,14 +405,14 @@ class Classifier(Published, ClassifierKeys, Model):
     @property
     def is_per_sigma(self) -> bool:
         """Whether the classifier has one set of weights for each sigma."""
-        trained = self.weights.train
-        return self.weights.finetune is not None or (
-            trained is not None and trained.noise == "gaussian"
-        )
+        made = self.weights
+        if made.file is not None:
+            return _SIGMA in made.file
+        return made.finetune is not None or (made.train is not None and made.train.noise != "none")
 
 
 class Denoiser(Published, DenoiserKeys, Model):
-    """A diffusion model: a network that predicts the noise in an image."""
+    """A diffusion model: a network, what it predicts, and its noise schedule."""
 
     kind: Literal["denoiser"] = key("What the model is for.", paper="3")
     network: Annotated[str, AfterValidator(_check_network("denoiser"))] = key(

@@ -73,8 +73,8 @@ class Paths:
     def weights(self, model: str, sigma: float | None = None) -> str:
         """Return where the weights of a model, for a noise level if it has several, lie."""
         weights = self._study.models[model].weights
-        if weights.file:
-            return weights.file
+        if own := weights.file_for(sigma):
+            return own
         suffix = Path(file_name(weights.download.url)).suffix if weights.download else ".pt"
         return f"{self.results}/models/{self.weights_name(model, sigma)}{suffix}"
 

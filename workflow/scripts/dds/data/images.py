@@ -35,7 +35,13 @@ def images_in(archive: Archive) -> list[str]:
 
 
 def read_images(
-    archive: Archive, names: Sequence[str], channels: int, resize: int | None, crop: int | None
+    archive: Archive,
+    names: Sequence[str],
+    channels: int,
+    resize: int | None,
+    crop: int | None,
+    *,
+    alike_by: str = "resize and crop",
 ) -> np.ndarray:
     """Read images of an archive.
 
@@ -52,6 +58,8 @@ def read_images(
         Resize does.
     crop : int or None
         Height and width in pixels of the centre that is kept, as by torchvision's CenterCrop.
+    alike_by : str, optional
+        What to call these two in an error.
 
     Returns
     -------
@@ -80,8 +88,7 @@ def read_images(
                 height, width = pixels.shape[:2]
                 raise ValueError(
                     f"{archive.path}: {name} has {width} x {height} pixels, {names[0]} has "
-                    f"{images[0].shape[2]} x {images[0].shape[1]}; make them alike with resize "
-                    "and crop"
+                    f"{images[0].shape[2]} x {images[0].shape[1]}; make them alike with {alike_by}"
                 )
             progress.advance(1)
     return np.stack(images)

@@ -102,6 +102,30 @@ def most_at_random(splits: Mapping[str, int | Choice]) -> int:
     return sum(filter(None, rules))
 
 
+def may_overlap(rule: int | Choice, other: int | Choice) -> bool:
+    """Tell whether two splits of a dataset may have images in common.
+
+    Parameters
+    ----------
+    rule, other : int or Choice
+        How many images each gets, or which.
+
+    Returns
+    -------
+    bool
+        False for random splits, and for those of different folders.
+
+    Examples
+    --------
+    >>> may_overlap(300, Choice(images=20)), may_overlap(300, Choice(every=50))
+    (False, True)
+    """
+    folders = (getattr(one, "folder", "").strip("/") for one in (rule, other))
+    if len(set(folders)) > 1:
+        return False
+    return any(isinstance(one, Choice) and one.every is not None for one in (rule, other))
+
+
 def choose(
     total: int, splits: Mapping[str, int | Choice], *, seed: int, path: str | Path
 ) -> dict[str, np.ndarray]:

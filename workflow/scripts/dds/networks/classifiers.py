@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+#: How images may be resized.
+INTERPOLATIONS = ("bicubic", "bilinear")
+
 
 class Classifier(nn.Module):
     """A network together with the input it wants, as one map from [0,1] images to logits.
@@ -20,10 +23,19 @@ class Classifier(nn.Module):
         that holds it as ``.logits``.
     size : int, optional
         Height and width in pixels that the network wants; images of another size
-        are resized bicubically with antialiasing. By default images are not resized.
+        are resized with antialiasing. By default images are not resized.
     mean, std : sequence of float, optional
         Per channel, in [0,1] units: the network sees ``(image - mean) / std``.
         Mean and std of 0.5 make that range [-1,1].
+    interpolation : {"bicubic", "bilinear"}, optional
+        How images are resized.
+    classes : sequence of str, optional
+        The names of the classes.
+
+    Raises
+    ------
+    ValueError
+        If the interpolation is another one.
 
     Examples
     --------
@@ -46,10 +58,17 @@ class Classifier(nn.Module):
         size: int | None = None,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
+        interpolation: str = "bicubic",
+        classes: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"unknown interpolation {interpolation!r}; allowed: {', '.join(INTERPOLATIONS)}"
+            )
         self.network = network
-        self.size = size
+        self.size, self.interpolation = size, interpolation
+        self.classes = None if classes is None else tuple(classes)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
@@ -67,12 +86,12 @@ class Classifier(nn.Module):
             Logits.
         """
         if self.size is not None and images.shape[-2:] != (self.size, self.size):
-            images = _resize(images, self.size)
+            images = _resize(images, self.size, self.interpolation)
         return logits_of(self.network((images - self.mean) / self.std))
 
 
-def _resize(images: Tensor, size: int) -> Tensor:
-    """Resize images bicubically, with antialiasing, as two products with fixed matrices.
+def _resize(images: Tensor, size: int, mode: str) -> Tensor:
+    """Resize images with antialiasing, as two products with fixed matrices.
 
     Interpolation is linear in rows and in columns. As products it takes the networks' precision
     and their kernels; PyTorch's own works in float32, at a third of the time of a ViT.
@@ -80,7 +99,7 @@ def _resize(images: Tensor, size: int) -> Tensor:
 
     def interpolation(length: int) -> Tensor:
         unit = torch.eye(length, device=images.device)[None, None]
-        weights = functional.interpolate(unit, (size, length), mode="bicubic", antialias=True)
+        weights = functional.interpolate(unit, (size, length), mode=mode, antialias=True)
         return weights[0, 0].to(images.dtype)
 
     height, width = images.shape[-2:]

@@ -7,14 +7,16 @@ timestep the network behind it works in stays behind that interface.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dds.networks.schedules import Schedule, Timestep
+from dds.networks.predictions import PREDICTIONS, Level, check_prediction
+from dds.networks.schedules import FlowSchedule, NoiseSchedule, Schedule, SigmaSchedule, Timestep
 from dds.seeds import MOST_STEPS
 
 #: Gives the standard normal noise of a reverse step, in the shape of the batch.
@@ -113,22 +115,29 @@ class DiffusionDenoiser(nn.Module):
     ----------
     network : Module
         Called as ``network(x_t, time)`` with x_t of shape (batch, channels, height,
-        width) and time of shape (batch,); predicts the noise in its first
-        `channels` output channels. Further channels (learned variances) are unused.
-    schedule : Schedule
+        width) and time of shape (batch,); predicts in its first `channels` output
+        channels. Further channels (learned variances) are unused.
+    schedule : NoiseSchedule
         The noise schedule the network was trained with.
+    predicts : {"noise", "x0", "v", "edm", "consistency", "flow"}
+        What the network returns; see `dds.networks.predictions`. A `Schedule` of timesteps
+        goes with the first three; a `SigmaSchedule` with noise, x0, edm and consistency; a
+        `FlowSchedule` with flow, noise and x0.
     timestep : {"nearest", "exact", "authors"}
-        See `Schedule.timestep`.
+        See `Schedule.timestep`; other schedules meet every noise level exactly.
     steps : int, optional
         1 (the default) denoises in one shot, equation 7. More runs a reverse chain
-        of that many steps, evenly spaced from the matching timestep down: the
-        "multi-step" strategy that section 3 compares against. 0 takes every timestep.
-        A noise level has no more steps than timesteps, `Schedule.most_steps`.
+        of that many steps, evenly spaced from the matching timestep down (of other schedules,
+        as their ``chain`` says): the "multi-step" strategy that section 3 compares against.
+        0 takes every timestep, where there are some. A noise level has no more steps than
+        timesteps, `Schedule.most_steps`. A consistency function's steps add fresh noise to its
+        estimate; those of all others draw from the posterior.
 
     Raises
     ------
     ValueError
-        If `steps` is negative or not whole.
+        If `steps` is negative or not whole, or what the network predicts does not go with the
+        schedule.
 
     References
     ----------
@@ -136,6 +145,7 @@ class DiffusionDenoiser(nn.Module):
     equations 6 and 7.
     Ho, Jain and Abbeel (2020): Denoising diffusion probabilistic models. NeurIPS. Equations 6,
     7 and 15.
+    Song et al. (2023): Consistency models. ICML. Algorithm 1.
 
     Examples
     --------
@@ -155,15 +165,25 @@ class DiffusionDenoiser(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, schedule: Schedule, *, timestep: str = "nearest", steps: int = 1
+        self,
+        network: nn.Module,
+        schedule: NoiseSchedule,
+        *,
+        predicts: str = "noise",
+        timestep: str = "nearest",
+        steps: int = 1,
     ) -> None:
         super().__init__()
         if not 0 <= steps <= MOST_STEPS or steps != int(steps):
             raise ValueError(
                 f"steps must be whole, from 0 (every timestep) to {MOST_STEPS:,}, not {steps}"
             )
+        check_prediction(predicts, schedule)
+        if steps == 0 and schedule.steps is None:
+            raise ValueError("steps: 0 is every timestep, and the schedule has none; give a number")
         self.network = network
         self.schedule = schedule
+        self.predicts = predicts
         self.timestep = timestep
         self.steps = int(steps)
 
@@ -175,7 +195,7 @@ class DiffusionDenoiser(nn.Module):
     @property
     def runs(self) -> int:
         """How often, at most, the network runs on a batch: `steps`, or once a timestep."""
-        return self.steps or len(self.schedule.alpha_bar)
+        return self.steps or self.schedule.steps or 1
 
     def noise_sigma(self, sigma: float) -> float:
         """Return the noise to add for a nominal noise level; see `Denoiser.noise_sigma`.
@@ -211,19 +231,47 @@ class DiffusionDenoiser(nn.Module):
         ------
         ValueError
             If the schedule never reaches `sigma`, has fewer timesteps up to it than there are
-            steps, or the network does not return noise for every pixel.
+            steps, or the network does not return a number for every pixel.
         """
         start = self._start(sigma)
         # Equation 6: noise first, then the scale of the timestep.
         x = np.sqrt(start.alpha_bar) * (2 * noisy - 1)
-        times = self._times(start.t)
-        alpha_bars = [start.alpha_bar, *(self.schedule.alpha_bar[int(t)] for t in times[1:])]
-        for step, (t, alpha_bar) in enumerate(zip(times, alpha_bars, strict=True), start=1):
-            clean = self._predict_clean(x, t, alpha_bar)
-            if step < len(times):
+        levels = self.schedule.chain(start, self.steps)
+        for step, level in enumerate(levels, start=1):
+            clean = self._predict_clean(x, level)
+            if step < len(levels):
                 noise = torch.randn_like(x) if normal is None else normal(step)
-                x = _posterior_sample(x, clean, alpha_bar, alpha_bars[step], noise)
+                x = self._step(x, clean, level.alpha_bar, levels[step].alpha_bar, noise)
         return (clean + 1) / 2
+
+    def one_shot(self) -> DiffusionDenoiser:
+        """Return a denoiser with the same network that takes one step."""
+        return self._like(self.schedule, self.predicts)
+
+    def alternatives(self) -> Iterator[tuple[DiffusionDenoiser, str, str]]:
+        """Yield what else the network may have been meant as, for one-shot denoising.
+
+        Yields
+        ------
+        denoiser : DiffusionDenoiser
+            With the same network.
+        condition : str
+            What is otherwise, after "if".
+        cure : str
+            How to have it so.
+        """
+        for predicts in self.schedule.PREDICTIONS:
+            if predicts != self.predicts:
+                yield (
+                    self._like(self.schedule, predicts),
+                    f"it predicts {predicts}",
+                    f"it is read as predicts: {self.predicts}",
+                )
+        for schedule, condition, cure in _other_schedules(self.schedule):
+            yield self._like(schedule, self.predicts), condition, cure
+
+    def _like(self, schedule: NoiseSchedule, predicts: str) -> DiffusionDenoiser:
+        return DiffusionDenoiser(self.network, schedule, predicts=predicts, timestep=self.timestep)
 
     def _start(self, sigma: float) -> Timestep:
         """Return the timestep of a noise level, once it is known that each step has one."""
@@ -239,27 +287,60 @@ class DiffusionDenoiser(nn.Module):
             )
         return self.schedule.timestep(sigma, self.timestep)
 
-    def _times(self, start: float) -> list[float]:
-        """Return the timesteps visited, from `start` down."""
-        count = int(start) + 1 if self.steps == 0 else self.steps
-        return [start, *np.linspace(start, -1, count + 1)[1:-1].round()]
+    def _predict_clean(self, x: Tensor, level: Timestep) -> Tensor:
+        """Predict x_0 in [-1,1] from x_t of equation 3, clipped to the range of images."""
+        alpha, beta = self.schedule.scales(level.alpha_bar)
+        if (scale := alpha / np.sqrt(level.alpha_bar)) != 1:  # the network sees other scales
+            x = scale * x
+        at = Level(self.schedule.network_time(level.t), alpha, beta, self.schedule)
+        return PREDICTIONS[self.predicts](self._run, x, at).clamp(-1, 1)
 
-    def _predict_clean(self, x: Tensor, t: float, alpha_bar: float) -> Tensor:
-        """Predict x_0 in [-1,1] from x_t: equation 3 solved for x, with the predicted noise.
-
-        Ho et al. (2020), equation 15, clipped to the range of images.
-        """
-        time = torch.full((len(x),), self.schedule.network_time(t), device=x.device)
-        noise = self.network(x, time)
-        if not isinstance(noise, Tensor) or noise[:, : x.shape[1]].shape != x.shape:
-            found = tuple(noise.shape) if isinstance(noise, Tensor) else type(noise).__name__
+    def _run(self, x: Tensor, time: float) -> Tensor:
+        """Run the network, and check what it returns."""
+        found = self.network(x, torch.full((len(x),), time, device=x.device))
+        if not isinstance(found, Tensor) or found[:, : x.shape[1]].shape != x.shape:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(
-                f"the denoiser's network returned {found} for images of shape {tuple(x.shape)}; "
-                "it must return their noise, in as many channels or more"
+                f"the denoiser's network returned {shape} for images of shape {tuple(x.shape)}; "
+                f"it must return their {self.predicts}, in as many channels or more"
             )
-        noise = noise[:, : x.shape[1]].to(x.dtype)
-        clean = (x - np.sqrt(1 - alpha_bar) * noise) / np.sqrt(alpha_bar)
-        return clean.clamp(-1, 1)
+        return found[:, : x.shape[1]].to(x.dtype)
+
+    def _step(
+        self, x: Tensor, clean: Tensor, alpha_bar: float, alpha_bar_next: float, noise: Tensor
+    ) -> Tensor:
+        """Return x at the next lower noise level."""
+        if self.predicts == "consistency":
+            return _with_noise(clean, alpha_bar_next, self.schedule, noise)
+        return _posterior_sample(x, clean, alpha_bar, alpha_bar_next, noise)
+
+
+def _other_schedules(schedule: NoiseSchedule) -> Iterator[tuple[NoiseSchedule, str, str]]:
+    """Yield schedules that a network may be meant for instead: time on another scale."""
+    if isinstance(schedule, Schedule) and schedule.steps != 1000:
+        told = schedule.rescale_timesteps
+        yield (
+            replace(schedule, rescale_timesteps=not told),
+            f"it is told {'t' if told else 't * 1000 / steps'}",
+            f"its schedule wants rescale_timesteps: {str(not told).lower()}",
+        )
+    if isinstance(schedule, FlowSchedule):
+        other = 1000.0 if schedule.time_scale == 1 else 1.0
+        yield (
+            replace(schedule, time_scale=other),
+            f"it is told {'t' if other == 1 else '1000 t'}",
+            f"its schedule wants time_scale: {other:g}",
+        )
+
+
+def _with_noise(clean: Tensor, alpha_bar: float, schedule: NoiseSchedule, noise: Tensor) -> Tensor:
+    """Return an estimate with the noise of a level, but for that of the least.
+
+    Song et al. (2023), algorithm 1.
+    """
+    assert isinstance(schedule, SigmaSchedule)  # the only one with consistency functions
+    added = (1 - alpha_bar) / alpha_bar - schedule.sigma_min**2
+    return np.sqrt(alpha_bar) * (clean + np.sqrt(max(added, 0)) * noise)
 
 
 def _posterior_sample(

@@ -21,7 +21,6 @@ from dds.networks.classifiers import Classifier
 from dds.networks.denoisers import DiffusionDenoiser
 from dds.networks.description import ClassifierKeys, DenoiserKeys, NetworkKeys
 from dds.networks.families import CONTRACT, FAMILIES
-from dds.networks.schedules import build_schedule
 from dds.networks.weights import load_weights
 
 Described = TypeVar("Described", bound=NetworkKeys)
@@ -79,8 +78,8 @@ def build_denoiser(
     ----------
     entry : DenoiserKeys or mapping
         As `build_classifier` takes it, with the keys of `DenoiserKeys`: ``network``,
-        ``arguments``, ``input``, ``schedule``. A function of the user's own is called with
-        the arguments alone.
+        ``arguments``, ``input``, ``schedule``, ``predicts``. A function of the user's own is
+        called with the arguments alone.
     timestep, steps
         As in `DiffusionDenoiser`.
 
@@ -113,8 +112,13 @@ def build_denoiser(
         network = own(**entry.arguments)
     else:
         network = _build(entry, "denoiser", classes=None, channels=entry.input.channels)
-    schedule = build_schedule(**dict(entry.schedule))
-    return DiffusionDenoiser(network, schedule, timestep=timestep, steps=steps)
+    return DiffusionDenoiser(
+        network,
+        entry.schedule.build(),
+        predicts=entry.predicts,
+        timestep=timestep,
+        steps=steps,
+    )
 
 
 def load_classifier(

@@ -25,6 +25,8 @@ from dds.networks.compiling import (
     undo_compilation,
 )
 from dds.networks.denoisers import Denoiser, DiffusionDenoiser
+from dds.networks.layers import layer_groups
+from dds.networks.schedules import Schedule
 from dds.progress import Interrupted, Progress
 from dds.seeds import stream_seed
 
@@ -60,12 +62,22 @@ class Recipe:
         horizontal flips.
     precision : {"float32", "bfloat16"}
         Of matrix products and convolutions; weights stay in float32.
+    layer_decay : float, optional
+        The learning rate of each layer as a share of that of the layer above; then biases, norms
+        and embeddings of positions are spared the weight decay. For networks that tell their
+        layers in order (`dds.networks.layers.layer_groups`).
+    label_smoothing : float
+        Of classifiers: how much of a label is spread evenly over all classes, in [0, 1).
 
     References
     ----------
     Loshchilov and Hutter (2019): Decoupled weight decay regularization. ICLR. AdamW.
     Loshchilov and Hutter (2017): SGDR: Stochastic gradient descent with warm restarts. ICLR.
     Section 3, the cosine; here without restarts.
+    Clark, Luong, Le and Manning (2020): ELECTRA: Pre-training text encoders as discriminators
+    rather than generators. ICLR. Appendix B, the layer-wise learning rate decay.
+    Szegedy et al. (2016): Rethinking the Inception architecture for computer vision. CVPR.
+    Section 7, label smoothing.
 
     Examples
     --------
@@ -81,6 +93,8 @@ class Recipe:
     ema: float = 0.0
     augmentation: str = "none"
     precision: str = "float32"
+    layer_decay: float | None = None
+    label_smoothing: float = 0.0
 
 
 class Resume(Protocol):
@@ -158,7 +172,8 @@ def train_denoiser(
     Interrupted
         If `resume` says to stop; the state is saved.
     ValueError
-        If the recipe names an optimiser or an augmentation that there is not.
+        If the recipe names an optimiser or an augmentation that there is not, or the denoiser
+        predicts anything but noise or has no timesteps.
 
     References
     ----------
@@ -181,7 +196,10 @@ def train_denoiser(
     >>> torch.equal(denoiser.network.weight, before)
     False
     """
-    alpha_bars = torch.tensor(denoiser.schedule.alpha_bar, dtype=torch.float32, device=device)
+    schedule = denoiser.schedule
+    if denoiser.predicts != "noise" or not isinstance(schedule, Schedule):
+        raise ValueError("only denoisers that predict noise at timesteps can be trained")
+    alpha_bars = torch.tensor(schedule.alpha_bar, dtype=torch.float32, device=device)
     data = torch.from_numpy(images).to(device)
 
     def loss(indices: Tensor, generator: Generator) -> Tensor:
@@ -190,7 +208,7 @@ def train_denoiser(
         noise = torch.randn(clean.shape, generator=generator, device=device)
         alpha_bar = alpha_bars[t].view(-1, 1, 1, 1)
         x = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
-        predicted = denoiser.network(x, denoiser.schedule.network_time(t.float()))[:, : x.shape[1]]
+        predicted = denoiser.network(x, schedule.network_time(t.float()))[:, : x.shape[1]]
         return functional.mse_loss(predicted, noise)
 
     _fit(denoiser.network, loss, len(data), recipe, seed, label, device, resume)
@@ -229,7 +247,8 @@ def train_classifier(
     Interrupted
         If `resume` says to stop; the state is saved.
     ValueError
-        If the recipe names an optimiser or an augmentation that there is not.
+        If the recipe names an optimiser or an augmentation that there is not, or decays
+        learning rates by layer where the network does not tell its layers.
 
     References
     ----------
@@ -244,7 +263,9 @@ def train_classifier(
         batch = _augment(data[indices], recipe, generator)
         if corruption is not None:
             batch = corruption(batch, generator)
-        return functional.cross_entropy(classifier(batch), targets[indices])
+        return functional.cross_entropy(
+            classifier(batch), targets[indices], label_smoothing=recipe.label_smoothing
+        )
 
     classifier.to(device)
     _fit(classifier.network, loss, len(data), recipe, seed, label, device, resume)
@@ -387,7 +408,8 @@ def _fit(
             generator.manual_seed(stream_seed(seed, f"{label}/{iteration}"))
             torch.manual_seed(stream_seed(seed, f"{label}/{iteration}/dropout"))
             for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * _warm_cosine(iteration / recipe.iterations)
+                rate = recipe.learning_rate * group.get("lr_scale", 1)
+                group["lr"] = rate * _warm_cosine(iteration / recipe.iterations)
             indices = _batch_indices(images, recipe.batch_size, iteration, seed, label).to(device)
             with _precision(recipe, device):
                 value = loss(indices, generator)
@@ -431,10 +453,15 @@ def _build_optimizer(
 ) -> torch.optim.Optimizer:
     settings = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     settings["fused"] = torch.device(device).type == "cuda" or None
+    parameters = (
+        network.parameters()
+        if recipe.layer_decay is None
+        else layer_groups(network, layer_decay=recipe.layer_decay, weight_decay=recipe.weight_decay)
+    )
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), momentum=0.9, nesterov=True, **settings)
+        return torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **settings)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(network.parameters(), **settings)
+        return torch.optim.AdamW(parameters, **settings)
     raise ValueError(f"unknown optimizer {recipe.optimizer!r}; allowed: adamw, sgd")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,12 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
 
 
 def load_weights(
-    network: nn.Module, path: str | Path, *, key: str | None = None, strip_prefix: str = ""
+    network: nn.Module,
+    path: str | Path,
+    *,
+    key: str | None = None,
+    strip_prefix: str = "",
+    anew: Sequence[str] = (),
 ) -> None:
     """Load a checkpoint into a network, every parameter or none.
 
@@ -72,12 +77,17 @@ def load_weights(
         for an entry inside an entry.
     strip_prefix : str, optional
         Removed from the start of every name, such as ``"module."``.
+    anew : sequence of str, optional
+        Parts of the network that keep the weights they have, by name, such as ``"head"``: for
+        tuning to other classes, or what was pretrained without labels. What else the checkpoint
+        has beyond the network is then passed over.
 
     Raises
     ------
     ValueError
         If names or shapes do not fit, naming the first that does not, several entries
-        fit, or the file is no checkpoint or damaged; in one line, naming the file.
+        fit, the network has no part that is to start anew, or the file is no checkpoint or
+        damaged; in one line, naming the file.
     FileNotFoundError
         If there is no such file.
 
@@ -107,6 +117,13 @@ def load_weights(
         place: _fill_in(network, current_names(network, _renamed(network, state, strip_prefix)))
         for place, state in found.items()
     }
+    if anew:
+        kept = _parts_of(network, anew)
+        expected = network.state_dict().keys()
+        named = {
+            place: {name: state[name] for name in state.keys() & expected} | kept
+            for place, state in named.items()
+        }
     state = _the_one_that_fits(named, network.state_dict().keys(), path)
     _check_fit(state, network.state_dict(), path)
     network.load_state_dict(state)
@@ -115,8 +132,8 @@ def load_weights(
 def current_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the tensors of a checkpoint to what the installed library calls them.
 
-    The transformers library renames layers of its networks between versions, and knows the
-    names that published checkpoints have.
+    The libraries transformers and diffusers rename layers of their networks between versions,
+    and know the names that published checkpoints have.
 
     Parameters
     ----------
@@ -129,6 +146,10 @@ def current_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, 
     -------
     dict of str to Tensor
     """
+    if rename := getattr(network, "_fix_state_dict_keys_on_load", None):  # of diffusers
+        renamed = dict(state)
+        rename(renamed)
+        return renamed
     if not hasattr(network, "base_model_prefix"):
         return dict(state)
     from transformers.conversion_mapping import get_model_conversion_mapping
@@ -288,6 +309,22 @@ def _fill_in(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tenso
         name: tensor for name, tensor in expected.items() if name.endswith("num_batches_tracked")
     }
     return counters | {name: tensor for name, tensor in state.items() if name not in computed}
+
+
+def _parts_of(network: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return the tensors of parts of a network, such as ``head.weight`` and ``head.bias``."""
+    found: dict[str, Tensor] = {}
+    for part in names:
+        inside = {
+            name: tensor
+            for name, tensor in network.state_dict().items()
+            if name == part or name.startswith(f"{part}.")
+        }
+        if not inside:
+            parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in network.state_dict()))
+            raise ValueError(f"anew: the network has no part {part}; it has {parts}")
+        found |= inside
+    return found
 
 
 def _check_fit(

@@ -202,7 +202,7 @@ class Attacker:
         Returns
         -------
         ndarray of int, shape (images, classes)
-            What `dds.statistics.certificates.predict_counts` takes.
+            What `dds.statistics.predictions.predict_counts` takes.
         """
         votes = Votes.none(len(ids), 1, self._classes)
         votes.goals[:] = self._smoothed.plan.n

@@ -26,8 +26,9 @@ def certified_accuracy(
     """Return the share of images certified at least at each radius, with its interval.
 
     An image counts at radius r when the smoothed classifier answers its label with
-    a certified radius of at least r. At radius 0 that is the clean accuracy: the
-    answer is right and it does not abstain.
+    a certified radius of at least r. At radius 0 that is what papers call clean
+    accuracy: the answer is right and certification does not abstain. The smoothed
+    classifier itself never abstains, so it is a lower bound on its accuracy.
 
     Parameters
     ----------
@@ -217,7 +218,8 @@ def most_frequent_share(certificates: pd.DataFrame) -> pd.DataFrame:
     abstains = certificates.get("prediction", certificates[answer]) == ABSTAIN
     abstains &= certificates.get("computed", True)
     answers = certificates[answer].where(~abstains)
-    share = answers.groupby([certificates["classifier"], certificates["sigma"]]).agg(
+    by = [certificates["classifier"], certificates["sigma"]]
+    share = answers.groupby(by, dropna=False).agg(
         lambda column: column.value_counts(normalize=True).max()
     )
     shares = share.rename("most_frequent_share").reset_index()

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import binom
 
-from dds.statistics.bounds import certified_radius, check_alpha, check_sigma
+from dds.statistics.bounds import certified_radius, check_sigma
 from dds.statistics.plans import Plan, lower_bound, make_plan
 
 #: The prediction of a smoothed classifier that cannot name a class with confidence.
@@ -54,10 +53,11 @@ def certify_counts(
         ``label``, ``sigma``, ``n0``, ``n`` (samples drawn), ``prediction``
         (ABSTAIN where p_lower <= 1/2), ``successes``, ``p_lower``, ``radius``
         (0 where it abstains), ``correct``, ``selected``, ``label_successes``
-        (estimation samples that got the true class), ``computed``. Where
-        the plan stopped a row before its radius could be certified,
-        ``computed`` is False, ``p_lower`` and ``radius`` are NaN and the
-        prediction is ABSTAIN.
+        (estimation samples that got the true class), ``top`` (the class that most
+        estimation samples got), ``top_successes`` (how many), ``runner_up_successes`` (how
+        many got the class behind it), ``computed``. Where the plan stopped a row before its
+        radius could be certified, ``computed`` is False, ``p_lower`` and ``radius`` are NaN
+        and the prediction is ABSTAIN.
 
     Raises
     ------
@@ -104,6 +104,7 @@ def certify_counts(
     p_lower[computed] = lower_bound(plan, successes[computed], drawn[computed], alpha)
     radius[computed] = certified_radius(p_lower[computed], sigma[computed])
     prediction = np.where(p_lower > 0.5, selected, ABSTAIN)
+    top, top_successes, runner_up_successes = leading_classes(estimation)
     return {
         "label": label,
         "sigma": sigma,
@@ -116,47 +117,35 @@ def certify_counts(
         "correct": (prediction != ABSTAIN) & (prediction == label),
         "selected": selected,
         "label_successes": np.where(known, estimation[np.arange(rows), label * known], 0),
+        "top": top,
+        "top_successes": top_successes,
+        "runner_up_successes": runner_up_successes,
         "computed": computed,
     }
 
 
-def predict_counts(counts: ArrayLike, alpha: float) -> np.ndarray:
-    """Name the class that a smoothed classifier answers, or abstain: PREDICT.
+def leading_classes(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which class has most votes, how many, and how many the one behind it has.
 
     Parameters
     ----------
-    counts : array_like of int, shape (..., classes)
-        Class counts of independent samples, two classes or more.
-    alpha : float
-        Probability, at most, of an answer that is not the smoothed classifier's, 0 < alpha < 1.
+    counts : ndarray of int, shape (..., classes)
+        Class counts.
 
     Returns
     -------
-    ndarray of int, shape (...)
-        The class with the most votes where a two-sided binomial test rejects, at level `alpha`,
-        that it and the runner-up are equally probable; else ABSTAIN.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two classes, a count is negative, or alpha is out of range.
-
-    References
-    ----------
-    Cohen, Rosenfeld and Kolter (2019), Certified adversarial robustness via randomized
-    smoothing. ICML: the procedure PREDICT, proposition 1.
+    top, top_successes, runner_up_successes : ndarray of int, shape (...)
+        The last is 0 where there is one class alone.
 
     Examples
     --------
-    >>> predict_counts([[20, 980], [510, 490]], alpha=0.001)
-    array([ 1, -1])
+    >>> [values.tolist() for values in leading_classes(np.array([[1, 9, 3], [4, 0, 4]]))]
+    [[1, 0], [9, 4], [3, 4]]
     """
-    counts = np.asarray(counts)
-    if counts.ndim == 0 or counts.shape[-1] < 2 or (counts < 0).any():
-        raise ValueError("counts must be of two classes or more, none below 0")
-    second, first = np.moveaxis(np.sort(counts, axis=-1)[..., -2:], -1, 0)
-    p_value = np.minimum(1.0, 2 * binom.sf(first - 1, first + second, 0.5))
-    return np.where(p_value <= check_alpha(alpha), counts.argmax(axis=-1), ABSTAIN)
+    top = counts.argmax(axis=-1)
+    top_successes = counts.max(axis=-1)
+    others = np.where(np.arange(counts.shape[-1]) == top[..., None], 0, counts)
+    return top, top_successes, others.max(axis=-1)
 
 
 def compute_certificates(
@@ -179,10 +168,11 @@ def compute_certificates(
     DataFrame
         One row a row of `counts`, by sigma: ``image``, ``label``, ``sigma``,
         ``classifier``, ``n0``, ``n``, ``prediction``, ``successes``, ``p_lower``,
-        ``radius``, ``correct``, ``selected``, ``label_successes``, ``computed`` (see
-        `certify_counts`); ``lowest_radius``, below which the plan leaves certificates
-        undecided; and ``decided_radii``, the only radii that it decides, in [0,1] pixel
-        units with spaces between them: empty for all from ``lowest_radius`` on.
+        ``radius``, ``correct``, ``selected``, ``label_successes``, ``top``,
+        ``top_successes``, ``runner_up_successes``, ``computed`` (see
+        `certify_counts`); ``alpha``; ``lowest_radius``, below which the plan leaves
+        certificates undecided; and ``decided_radii``, the only radii that it decides, in
+        [0,1] pixel units with spaces between them: empty for all from ``lowest_radius`` on.
 
     Raises
     ------
@@ -196,7 +186,7 @@ def compute_certificates(
         labels = rows["label"].to_numpy()
         columns = certify_counts(selection, estimation, sigma, labels, drawn_by, alpha)
         only = " ".join(map(repr, getattr(drawn_by, "decided_radii", ())))
-        reach = {"lowest_radius": drawn_by.lowest_radius, "decided_radii": only}
+        reach = {"alpha": alpha, "lowest_radius": drawn_by.lowest_radius, "decided_radii": only}
         parts.append(rows[["image", "classifier"]].assign(**columns, **reach))
     certificates = pd.concat(parts, ignore_index=True)
     first = ["image", "label", "sigma", "classifier"]

@@ -13,6 +13,7 @@ from paper.parts import Captioned, Panel
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Sizes in inches: of the text of an A4 page, of the widest panel, beside the panels, of a row.
@@ -82,24 +83,35 @@ def draw_panels(
     looks = _looks(sorted(set().union(*(part[by] for part in parts))))
     for axis, panel, part in zip(grid, panels, parts, strict=False):
         for value, curve in part.groupby(by):
-            percent = 100 * curve[["accuracy", "low", "high"]]
-            axis.plot(
-                curve[along],
-                percent["accuracy"],
-                label=f"${symbol} = {value:g}$",
-                drawstyle=f"steps-{step}" if step else None,
-                marker="o" if len(curve) <= _MARKED else None,
-                clip_on=False,
-                **looks[value],
-            )
-            band = {"color": looks[value]["color"], "alpha": 0.15, "linewidth": 0}
-            axis.fill_between(curve[along], percent["low"], percent["high"], step=step, **band)
+            label = f"${symbol} = {value:g}$"
+            draw_curve(axis, curve, along=along, label=label, step=step, **looks[value])
         axis.set(ylim=(0, 100), **axes)
         axis.set_title(panel.title, parse_math=False)
         axis.grid(alpha=0.3)
     for first in grid[::columns]:
         first.set_ylabel("certified accuracy (%)")
     return figure
+
+
+def draw_curve(
+    axis: Axes, curve: pd.DataFrame, *, along: str, label: str, step: str | None, **look: Any
+) -> None:
+    """Draw accuracies along one column, and their band; `look` is what curves take in Matplotlib.
+
+    The other arguments are those of `draw_panels`.
+    """
+    percent = 100 * curve[["accuracy", "low", "high"]]
+    axis.plot(
+        curve[along],
+        percent["accuracy"],
+        label=label,
+        drawstyle=f"steps-{step}" if step else None,
+        marker="o" if len(curve) <= _MARKED else None,
+        clip_on=False,
+        **look,
+    )
+    band = {"color": look["color"], "alpha": 0.15, "linewidth": 0}
+    axis.fill_between(curve[along], percent["low"], percent["high"], step=step, **band)
 
 
 def with_labels(figure: Figure) -> Figure:

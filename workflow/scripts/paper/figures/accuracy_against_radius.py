@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from paper.figures._panels import Panels, draw_panels, with_labels
-from paper.parts import select_certificates
+from paper.parts import Panel, select_certificates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,17 +24,20 @@ class Keys(Panels):
 
 
 def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the curves of each panel up to its largest radius, with bands of 95%.
+    """Draw the curves of each panel up to its largest radius, with bands of 95%."""
+    return with_labels(draw_curves(entry.panels, data))
+
+
+def draw_curves(panels: Sequence[Panel], data: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw a curve a sigma in each panel, without their labels.
 
     Where a sampling plan decides some radii alone, they are marked. The step down to the next
     one is drawn at once, so that between them, too, a curve claims no more than was certified.
     """
-    chosen = [
-        select_certificates(data, panel.experiment, panel.classifier) for panel in entry.panels
-    ]
+    chosen = [select_certificates(data, panel.experiment, panel.classifier) for panel in panels]
     parts = [_certified(rows) for rows in chosen]
-    figure = draw_panels(
-        entry.panels,
+    return draw_panels(
+        panels,
         parts,
         along="radius",
         by="sigma",
@@ -43,7 +46,6 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
         xlabel=r"$\ell_2$ radius $\varepsilon$",
         xlim=(0, max(part["radius"].max() for part in parts)),
     )
-    return with_labels(figure)
 
 
 def _certified(rows: pd.DataFrame) -> pd.DataFrame:

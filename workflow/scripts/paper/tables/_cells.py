@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CONSTANT = "†"
 OUTSIDE = "‡"
 DIFFERS = "*"
+SEVERAL = "§"
 UNDECIDED = "n/c"
 UNREACHABLE = "n/a"
 ILLEGIBLE = "?"
@@ -35,13 +36,21 @@ _NOTES = {
         "of both, leaves out 0."
     ),
     DIFFERS: "* on some image the decision is not that of the first plan.",
+    SEVERAL: "§ one noisy sample takes several passes through a network.",
     UNDECIDED: "n/c: not computed; the sampling plan leaves radii this small undecided.",
     UNREACHABLE: (
         "n/a: n is too small; not even n samples that all agree certify so large a radius at "
         "this σ and α."
     ),
-    ILLEGIBLE: "? not legible in our copy of the paper.",
+    ILLEGIBLE: "? not legible in our source.",
 }
+
+
+#: What certified accuracy at radius 0 says of the smoothed classifier.
+CLEAN_NOTE = (
+    "Clean accuracy, that at ε = 0, counts abstentions as errors: a lower bound on that of the "
+    "smoothed classifier."
+)
 
 
 def groups(table: pd.DataFrame, column: str | list[str]) -> list[tuple[Any, pd.DataFrame]]:
@@ -142,6 +151,6 @@ def _bold(column: Sequence[Cell]) -> list[Cell]:
 
 def explain(sheet: Sheet) -> Sheet:
     """Add a note on every sign that a sheet uses."""
-    signs = {sign for row in sheet.rows for cell in row for sign in (cell.text, cell.mark)}
+    signs = {sign for row in sheet.rows for cell in row for sign in (cell.text, *cell.mark)}
     notes = [note for sign, note in _NOTES.items() if sign in signs]
     return replace(sheet, notes=[*sheet.notes, *notes])

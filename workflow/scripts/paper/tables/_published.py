@@ -16,6 +16,7 @@ _NAMES = {
     "clean_accuracy": "published_clean_percent",
     "status": "published_status",
     "images": "published_images",
+    "source": "published_source",
     "rounding": "published_rounding",
     "logged_accuracy": "logged_percent",
     "logged_clean_accuracy": "logged_clean_percent",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 ROLE = "classifier"
+RECIPE = ("layer_decay", "drop_path")
 
 
 class Keys(keys.Keys):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 ROLE = "classifier"
+RECIPE = ("layer_decay", "drop_path")
 
 #: Probability of dropping a unit.
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -31,6 +32,11 @@ class Keys(keys.Keys):
     hidden_dropout_prob: Dropout = key("Probability of dropping a unit while training.", 0.0)
     attention_probs_dropout_prob: Dropout = key(
         "Probability of dropping an attention weight while training.", 0.0
+    )
+    drop_path_rate: Dropout = key(
+        "Probability of skipping the last layer's residual branches, for an image, while training; "
+        "it grows linearly from 0 in the first layer. A recipe's `drop_path` sets it.",
+        0.0,
     )
     layer_norm_eps: Annotated[float, Field(gt=0, le=1)] = key(
         "Added to the variance that a layer is normalised by.", 1e-12
@@ -57,10 +63,36 @@ def build(arguments: Keys, *, classes: int, channels: int) -> nn.Module:
     # Under a name of its own no mask is made. Compiled, the library makes one even where nothing
     # is masked, and with a mask PyTorch has no fused attention: half of the network's time.
     AttentionInterface.register("dds_unmasked", sdpa_attention_forward)
+    options = dict(arguments)
+    rate = options.pop("drop_path_rate")
     config = ViTConfig(
         num_labels=classes,
         num_channels=channels,
         attn_implementation="dds_unmasked",
-        **dict(arguments),
+        **options,
     )
-    return as_products(ViTForImageClassification(config))
+    network = as_products(ViTForImageClassification(config))
+    if rate:
+        _drop_paths(network.vit.layers, rate)
+    network.group_matcher, network.no_weight_decay = _layers, _undecayed
+    return network
+
+
+def _drop_paths(layers: nn.ModuleList, rate: float) -> None:
+    """Let layers skip their residual branches while training (Huang et al. 2016)."""
+    from timm.layers import DropPath
+    from torch import linspace, nn
+
+    for layer, share in zip(layers, linspace(0, rate, len(layers)).tolist(), strict=True):
+        # A layer's dropout ends both of its branches, attention's and the perceptron's.
+        layer.dropout = nn.Sequential(layer.dropout, DropPath(share))
+
+
+def _layers(coarse: bool = False) -> dict[str, str]:
+    """Tell the layers in order, as timm's networks do; what is not named is the last."""
+    return {"stem": r"^vit\.embeddings", "blocks": r"^vit\.layers\.(\d+)"}
+
+
+def _undecayed() -> set[str]:
+    """Tell which parameters no weight decay is for, as timm's networks do."""
+    return {"vit.embeddings.cls_token", "vit.embeddings.position_embeddings"}

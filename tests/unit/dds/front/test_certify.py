@@ -11,7 +11,7 @@ from scipy.stats import binomtest, norm
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-import dds.api
+import dds
 from dds import ABSTAIN, DiffusionDenoiser, certify, cosine_schedule
 from dds.networks.lending import lent
 
@@ -90,7 +90,7 @@ def test_the_denoiser_comes_before_the_classifier():
         def denoise(self, noisy, sigma, normal=None):
             return torch.ones_like(noisy)
 
-    certificate = certify(np.zeros((1, 4, 4)), Brightness(), White(), SIGMA, n0=1, n=100)
+    certificate = certify(np.full((1, 4, 4), 0.55), Brightness(), White(), SIGMA, n0=1, n=100)
     assert certificate.estimation.tolist() == [0, 0, 100]
 
 
@@ -105,7 +105,7 @@ def test_the_denoiser_comes_before_the_classifier():
         (IMAGES, {"n": 10**9}, "n must be whole, at least 1 and at most 26,214,400"),
         (IMAGES, {"n0": 10**12}, "n0 must be whole, at least 1 and at most 26,214,400"),
         (255 * IMAGES, {}, "image 0 has values outside"),
-        ((255 * IMAGES).astype(np.uint8), {}, "must be floats in .*, not uint8"),
+        ((255 * IMAGES).astype(np.int64), {}, "must be floats in .*, not int64"),
         (IMAGES, {"ids": [1]}, "1 ids do not fit 3 images"),
         (IMAGES, {"alpha": 1.0}, "alpha must lie between 0 and 1"),
         (IMAGES, {"n": 0}, "n must be whole, at least 1"),
@@ -135,9 +135,9 @@ def test_a_network_of_the_transformers_library_is_a_classifier():
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     sizes |= {"image_size": 4, "patch_size": 2, "intermediate_size": 8, "num_channels": 1}
     network = transformers.ViTForImageClassification(transformers.ViTConfig(num_labels=3, **sizes))
-    assert certify(IMAGES, network, None, SIGMA, n0=1, n=100).estimation.sum(axis=1).tolist() == [
-        100, 100, 100
-    ]  # fmt: skip
+    with pytest.warns(UserWarning, match="no processor is known: it gets images in"):
+        certificates = certify(IMAGES, network, None, SIGMA, n0=1, n=100)
+    assert certificates.estimation.sum(axis=1).tolist() == [100, 100, 100]
 
 
 def test_a_single_logit_is_no_choice():
@@ -208,6 +208,15 @@ def state_of(network):
     )
 
 
+def how_torch_computes():
+    """Return what of the whole process a call may change."""
+    return (
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"), torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(), torch.get_rng_state().tolist(),
+    )  # fmt: skip
+
+
 @pytest.fixture
 def in_training():
     network = Mixed()
@@ -222,6 +231,26 @@ def test_networks_come_back_as_they_went(images, in_training):
     with nullcontext() if images is IMAGES else pytest.raises(ValueError, match="outside"):
         certify(images, in_training, denoiser, SIGMA, n=10)
     assert state_of(in_training) == before
+    assert all(part.training for part in denoiser.modules())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
+def test_networks_come_back_from_work_that_was_stopped(stop, precision, in_training):
+    batches = []
+
+    def stopped(network, images, logits):
+        batches.append(images)
+        if len(batches) == 3:
+            raise stop
+
+    denoiser = DiffusionDenoiser(Noise(), cosine_schedule(100))
+    before = state_of(in_training), how_torch_computes()
+    in_training.register_forward_hook(stopped)
+    with pytest.raises(stop):
+        certify(IMAGES, in_training, denoiser, SIGMA, n=900, batch_size=10, precision=precision)
+    assert len(batches) == 3
+    assert (state_of(in_training), how_torch_computes()) == before
     assert all(part.training for part in denoiser.modules())
 
 

@@ -1,0 +1,79 @@
+"""Images of a folder or archive, without a study that says what they are."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dds.data.pictures import read_pictures
+
+NAMES = ["cat/a.png", "cat/b.png", "dog/a.png", "emu/c.png"]
+
+
+def save(folder, names, size=(8, 6)):
+    for level, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (level, 0, 0)).save(path)
+    return folder
+
+
+@pytest.fixture
+def pets(tmp_path):
+    return save(tmp_path / "pets", NAMES)
+
+
+def test_folders_are_classes_and_images_keep_their_size(pets):
+    pictures = read_pictures(pets)
+    assert pictures.images.shape == (4, 3, 6, 8)
+    assert pictures.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert (pictures.names, pictures.numbers) == (NAMES, [0, 1, 2, 3])
+    assert pictures.labels() == [0, 0, 1, 2]
+    assert pictures.labels(["emu", "gnu", "dog", "cat"]) == [3, 3, 2, 0]
+    with pytest.raises(ValueError, match="folder emu is no class; the 2 classes are cat, dog"):
+        pictures.labels(["cat", "dog"])
+
+
+def test_images_keep_their_numbers_whichever_are_chosen(pets):
+    assert read_pictures(pets, every=2).numbers == [0, 2]
+    some = read_pictures(pets, images=2, seed=3)
+    assert some.names == [NAMES[number] for number in some.numbers]
+    assert some.all_folders == ["cat", "dog", "emu"]  # also of those that were not chosen
+    assert {tuple(read_pictures(pets, images=2, seed=s).numbers) for s in range(8)} != {(0, 1)}
+    with pytest.raises(ValueError, match="asks for 5 images, .* has 4"):
+        read_pictures(pets, images=5)
+
+
+def test_resizing_is_that_of_data_sources(pets, tmp_path):
+    from dds.data.archives import open_archive
+    from dds.data.images import read_images
+
+    ramp = np.arange(40 * 60, dtype=np.uint32).reshape(40, 60) % 256
+    Image.fromarray(ramp.astype(np.uint8)).save(tmp_path / "pets/cat/a.png")
+    mine = read_pictures(pets, size=6, resize=7)
+    with open_archive(pets) as archive:
+        np.testing.assert_array_equal(mine.images, read_images(archive, NAMES, 3, 7, 6))
+    np.testing.assert_array_equal(
+        read_pictures(pets, size=6).images, read_pictures(pets, size=6, resize=6).images
+    )
+    with pytest.raises(ValueError, match=r"make them alike with size$"):
+        read_pictures(pets)
+
+
+def test_images_in_one_folder_have_no_labels(tmp_path):
+    pictures = read_pictures(save(tmp_path / "flat", ["b.png", "a.png"]), channels=1)
+    assert pictures.images.shape == (2, 1, 6, 8)
+    assert (pictures.names, pictures.labels(), pictures.all_folders) == (
+        ["a.png", "b.png"], None, [],
+    )  # fmt: skip
+
+
+def test_sets_of_images_are_not_mixed(tmp_path):
+    two = save(tmp_path / "two", ["test/cat/a.png", "test/dog/a.png", "train/cat/a.png"])
+    with pytest.raises(ValueError, match="lie in test/cat, test/dog, train/cat; .* further in"):
+        read_pictures(two)
+    assert read_pictures(two, inside="test").labels() == [0, 1]
+    assert read_pictures(two / "test").labels() == [0, 1]
+    with pytest.raises(ValueError, match="holds no images in a folder val"):
+        read_pictures(two, inside="val")
+    with pytest.raises(ValueError, match="lie in ., cat"):
+        read_pictures(save(tmp_path / "mixed", ["a.png", "cat/b.png"]))

@@ -1,0 +1,174 @@
+"""What is counted lies in a file: a call that is interrupted goes on, another one is refused."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dds import Certificates, DiffusionDenoiser, Predictions, certify, cosine_schedule, predict
+from dds.sampling.counts import read_counts
+
+IMAGES = np.random.default_rng(0).uniform(0, 1, (3, 1, 4, 4)).astype(np.float32)
+CALL = {"sigma": 0.5, "n0": 100, "n": 1000, "labels": [0, 1, 0]}
+
+
+class Interruptible(nn.Module):
+    """Two logits of an image; it is interrupted in the middle of the work."""
+
+    def __init__(self, batches=None, factor=1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([factor, 0.0]))
+        self._batches, self._seen = batches, 0
+
+    def forward(self, images):
+        if len(images) > 1:
+            if self._batches is not None and self._seen >= 100 * self._batches:
+                raise KeyboardInterrupt
+            self._seen += len(images)
+        return self.weight * (images.mean(dim=(1, 2, 3), keepdim=False)[:, None] - 0.5)
+
+
+class Noise(nn.Module):
+    def forward(self, noisy, time):
+        return noisy / 2
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "photographs.parquet"
+
+
+@pytest.mark.parametrize(
+    "plan", ["fixed", {"plan": "sequential", "radii": [0.0, 0.25]}, {"plan": "radius"}]
+)
+def test_an_interrupted_call_goes_on_and_counts_the_same(path, monkeypatch, plan):
+    monkeypatch.setattr("dds.front.saved._NOTED", 0)
+    wanted = certify(IMAGES, Interruptible(), None, **CALL, plan=plan)
+    drawn = int(wanted.selection.sum() + wanted.estimation.sum())
+    with pytest.raises(KeyboardInterrupt):
+        certify(IMAGES, Interruptible(batches=4), None, **CALL, plan=plan, save_to=path)
+    with pytest.raises(ValueError, match="is not finished: . of 3 images are; dds.certify with"):
+        Certificates.load(path)
+
+    rest = Interruptible()
+    found = certify(IMAGES, rest, None, **CALL, plan=plan, save_to=path)
+    assert rest._seen == drawn - 400
+    np.testing.assert_array_equal(found.estimation, wanted.estimation)
+
+    again = Interruptible(batches=0)  # which could draw nothing
+    np.testing.assert_array_equal(
+        certify(IMAGES, again, None, **CALL, plan=plan, save_to=path).radius, wanted.radius
+    )
+    loaded = Certificates.load(path)
+    np.testing.assert_array_equal(loaded.radius, wanted.radius)
+    assert repr(loaded) == repr(wanted)
+
+
+def test_predictions_go_on_as_well(path, monkeypatch):
+    monkeypatch.setattr("dds.front.saved._NOTED", 0)
+    call = {"sigma": 0.5, "n": 300}
+    with pytest.raises(KeyboardInterrupt):
+        predict(IMAGES, Interruptible(batches=4), None, **call, save_to=path)
+    with pytest.raises(ValueError, match="is not finished: 1 of 3 images are"):
+        Predictions.load(path)
+    rest = Interruptible()
+    found = predict(IMAGES, rest, None, **call, save_to=path)
+    assert rest._seen == 500
+    np.testing.assert_array_equal(Predictions.load(path).counts, found.counts)
+    with pytest.raises(ValueError, match="was not written by dds.certify"):
+        Certificates.load(path)
+
+
+NETWORK = Interruptible()
+DENOISER = DiffusionDenoiser(Noise(), cosine_schedule(100))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"images": 1 - IMAGES}, "images"),
+        ({"classifier": Interruptible(factor=2.0)}, "classifier"),
+        ({"denoiser": None}, "denoiser"),
+        ({"denoiser": DiffusionDenoiser(Noise(), cosine_schedule(99))}, "denoiser"),
+        ({"denoiser": DiffusionDenoiser(Noise(), cosine_schedule(100), steps=2)}, "denoiser"),
+        ({"sigma": 0.25}, "sigma: 0.5, not 0.25"),
+        ({"seed": 1}, "seed: 0, not 1"),
+        ({"n": 2000}, "n: 1000, not 2000"),
+        ({"alpha": 0.01}, "alpha: 0.001, not 0.01"),
+        ({"plan": "radius"}, "plan: fixed, not radius"),
+        ({"ids": [0, 1, 3]}, "ids"),
+        ({"labels": [0, 0, 0]}, "labels"),
+        ({"precision": "bfloat16"}, "precision: float32, not bfloat16"),
+    ],
+)
+def test_votes_of_another_call_are_refused_and_left(path, change, named):
+    call = CALL | {"images": IMAGES, "classifier": NETWORK, "denoiser": DENOISER, "n": 100}
+    call |= {"n": 1000} if "n" in change else {}
+    certify(**call, save_to=path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"photographs.parquet holds votes with other {named}"):
+        certify(**call | change, save_to=path)
+    assert path.read_bytes() == before
+
+
+def test_unfinished_votes_of_another_machine_are_refused_and_finished_ones_loaded(
+    path, monkeypatch
+):
+    monkeypatch.setattr("dds.front.saved._NOTED", 0)
+    with pytest.raises(KeyboardInterrupt):
+        certify(IMAGES, Interruptible(batches=4), None, **CALL, save_to=path)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(torch, "__version__", "9.9")
+        with pytest.raises(ValueError, match="other torch: .*, not 9.9; name another file"):
+            certify(IMAGES, Interruptible(), None, **CALL, save_to=path)
+    certify(IMAGES, Interruptible(), None, **CALL, save_to=path)
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    assert len(certify(IMAGES, Interruptible(batches=0), None, **CALL, save_to=path)) == 3
+
+
+def test_a_file_of_something_else_is_refused_and_left(path):
+    path.write_text("my notes")
+    with pytest.raises(ValueError, match="photographs.parquet is not a counts file"):
+        certify(IMAGES, NETWORK, None, **CALL, save_to=path)
+    assert path.read_text() == "my notes"
+
+
+def test_a_call_that_failed_before_it_had_a_vote_stands_in_nothing_s_way(path):
+    with pytest.raises(KeyboardInterrupt):
+        certify(IMAGES, Interruptible(batches=0), None, **CALL, save_to=path)
+    certify(IMAGES, Interruptible(factor=2.0), None, **CALL, save_to=path)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(ValueError, match="is a folder; name a file in it"):
+        certify(IMAGES, NETWORK, None, **CALL, save_to=tmp_path)
+
+
+def test_a_place_that_cannot_be_written_to_is_found_before_the_work(tmp_path):
+    network = Interruptible(batches=0)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        certify(IMAGES, network, None, **CALL, save_to=tmp_path / "file" / "votes.parquet")
+
+
+def test_votes_are_written_now_and_then(path, monkeypatch):
+    monkeypatch.setattr("dds.front.saved._NOTED", 0)
+    monkeypatch.setattr("dds.front.saved._EVERY", 0)
+
+    class Looking(Interruptible):
+        def forward(self, images):
+            if self._seen:
+                counts, _ = read_counts(path)
+                samples = counts["selection"].map(sum).sum() + counts["estimation"].map(sum).sum()
+                assert samples == self._seen
+            return super().forward(images)
+
+    certify(IMAGES, Looking(), None, **CALL, save_to=path)
+
+
+def test_a_certificate_of_one_image_is_loaded_as_one(path):
+    found = certify(IMAGES[0], NETWORK, None, 0.5, n=1000, save_to=path)
+    loaded = Certificates.load(path)
+    assert loaded.radius == found.radius
+    assert loaded.radius.shape == ()
+    assert loaded.label is None

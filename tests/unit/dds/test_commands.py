@@ -1,0 +1,284 @@
+"""The command line, as a stranger types it."""
+
+import hashlib
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import dds
+from dds.commands import commands, main
+from dds.commands.models import find_classifier
+from dds.statistics.bounds import largest_radius, successes_needed
+
+PAGE = Path(__file__).parents[3] / "docs" / "command_line.md"
+
+#: Of two channels red and green, whichever is brighter, in images of 4 x 4 pixels; and a blur.
+MODEL = """
+import torch
+
+class Brighter(torch.nn.Module):
+    def forward(self, images):
+        return images[:, :2].mean(dim=(2, 3))
+
+class Blur:
+    networks, runs = (), 1
+
+    def noise_sigma(self, sigma):
+        return sigma
+
+    def denoise(self, noisy, sigma, normal=None):
+        return torch.nn.functional.avg_pool2d(noisy, 3, stride=1, padding=1)
+
+def classifier(): return Brighter()
+def denoiser(): return Blur()
+def fails(): return 1 / 0
+def number(): return 5
+"""
+COLOURS = {"red/a.png": (200, 10, 0), "red/b.png": (100, 99, 0), "green/c.png": (10, 200, 0)}
+CERTIFY = "certify photos --classifier model.py:classifier --sigma 0.25 --n 200 --n0 20"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder to work in, with photographs in folders of classes and a model."""
+    monkeypatch.chdir(tmp_path)
+    for name, colour in COLOURS.items():
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 4), colour).save(path)
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "classes.txt").write_text("red\ngreen\n")
+    return tmp_path
+
+
+def run(capsys, line):
+    """Type a line; return the exit status, and the lines on standard output and on error."""
+    capsys.readouterr()
+    status = main(shlex.split(line))
+    printed = capsys.readouterr()
+    return status, printed.out.splitlines(), printed.err.splitlines()
+
+
+def certified(capsys, line=""):
+    status, out, err = run(capsys, f"{CERTIFY} --size 4 --classes classes.txt {line}")
+    assert (status, err) == (0, [])
+    return out
+
+
+def test_certifying_prints_and_keeps_what_the_library_finds(here, capsys):
+    out = certified(capsys, "--each --denoiser model.py:denoiser")
+    files = [line.split("\t") for line in out[:3]]
+    assert [file[:2] for file in files] == [
+        ["green/c.png", "green"], ["red/a.png", "red"], ["red/b.png", "abstains"],
+    ]  # fmt: skip
+    found = dds.Certificates.load("certificates.parquet")
+    assert [file[2] for file in files] == [f"{np.floor(1e3 * r) / 1e3:.3f}" for r in found.radius]
+    assert found.prediction.tolist() == [1, 0, dds.ABSTAIN]
+    assert found.label.tolist() == [1, 0, 0]
+    alone = certified(capsys, "--denoiser model.py:denoiser --every 2 --save-to some.parquet")
+    some = dds.Certificates.load("some.parquet")  # an image keeps its noise
+    assert some.estimation.tolist() == found.estimation[[0, 2]].tolist()
+    assert "some.parquet: results of 2 images" in alone[-1]
+
+
+def test_a_stopped_certification_goes_on_and_a_changed_one_is_refused(here, capsys):
+    first = certified(capsys)
+    before = Path("certificates.parquet").read_bytes()
+    assert certified(capsys) == first
+    assert Path("certificates.parquet").read_bytes() == before
+    status, out, err = run(capsys, f"{CERTIFY} --size 4 --classes classes.txt --seed 1")
+    assert (status, out) == (2, [])
+    assert "certificates.parquet holds votes with other seed: 0, not 1" in err[0]
+    assert Path("certificates.parquet").read_bytes() == before
+
+
+def test_images_in_one_folder_get_certificates_without_labels(here, capsys):
+    status, out, err = run(capsys, f"{CERTIFY} --from red --radii 0.25 --each")
+    assert (status, err) == (0, [])
+    assert out[0].startswith("red/a.png\t0\t0.")
+    assert out[2].startswith("Certified share (%)")
+    status, _, err = run(capsys, "export-log certificates.parquet logs")
+    assert status == 2
+    assert "the classes of its images are not known" in err[0]
+
+
+def test_predictions_name_classes(here, capsys):
+    line = "predict photos --classifier model.py:classifier --sigma 0.1 --classes classes.txt"
+    status, out, err = run(capsys, f"{line} --n 200")
+    assert (status, err) == (0, [])
+    assert out == ["green/c.png\tgreen", "red/a.png\tred", "red/b.png\tabstains"]
+
+
+def test_results_are_read_by_all_that_read_certificates(here, capsys):
+    certified(capsys)
+    certified(capsys, "--seed 1 --save-to other.parquet")
+    status, out, _ = run(capsys, "accuracy certificates.parquet --radii 0 0.1")
+    expected = dds.Certificates.load("certificates.parquet").certified_accuracy([0, 0.1])
+    assert status == 0
+    assert [float(cell) for cell in out[-1].split()[3::3]] == [
+        round(100 * share, 1) for share in expected["accuracy"]
+    ]
+    status, out, _ = run(capsys, "accuracy certificates.parquet other.parquet")
+    assert [line.split(")")[0].split("(")[-1] for line in out[-2:]] == [
+        "certificates.parquet", "other.parquet",
+    ]  # fmt: skip
+    assert run(capsys, "export-log certificates.parquet logs")[0] == 0
+    assert run(capsys, "plot certificates.parquet logs --to curves.pdf")[0] == 0
+    assert Path("curves.pdf").read_bytes().startswith(b"%PDF")
+    status, _, err = run(capsys, "plot certificates.parquet --to curves.doc")
+    assert (status, err) == (2, ["error: --to curves.doc: must end in .pdf, .png, .svg"])
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("", "Missing command; see .* --help"),
+        ("certfy", "No such command 'certfy'. Did you mean 'certify'.; see .* --help"),
+        ("certify photos --sigma 1", "Missing option '--classifier'; see .* certify --help"),
+        (CERTIFY, "2 folders, and 10 classes of the network; name the classes, .* --classes FILE"),
+        (f"{CERTIFY} --classes cats.txt", "folder green is no class; .* --classes FILE"),
+        (f"{CERTIFY} --classes absent.txt", "absent.txt: No such file or directory"),
+        (CERTIFY.replace("photos", "absent"), "there is no absent"),
+        (CERTIFY.replace("photos", "mixed"), "make them alike with size"),
+        (f"{CERTIFY} --images 9", "asks for 9 images, photos has 3"),
+        (f"{CERTIFY} --images 1 --every 2", "either by images or by every"),
+        (CERTIFY.replace("0.25", "64"), "divide one for pixels of 0 to 255 by 255"),
+        (f"{CERTIFY} --radii 0.1 2", "n = 200 samples certify no radius above 0.456"),
+        (f"{CERTIFY} --plan half", "plan: half is not allowed; allowed: curtailed, fixed"),
+        (f"{CERTIFY} --device quantum", "device .*quantum"),
+        (CERTIFY.replace(":classifier", ""), "name the function in it too, as model.py:FUNCTION"),
+        (CERTIFY.replace(":classifier", ":f"), "model.py has no function f"),
+        (CERTIFY.replace(":classifier", ":fails"), "model.py:fails failed: ZeroDivisionError"),
+        (CERTIFY.replace(":classifier", ":number"), "returned int, not a torch.nn.Module"),
+        (f"{CERTIFY} --denoiser model.py:number", "which is no denoiser; return dds.Diffusion"),
+        (f"{CERTIFY} --classifier-weights w.pt", "brings its own weights; leave w.pt out"),
+        (f"{CERTIFY} --denoiser blur", "there is no config/models.yaml here .* --models"),
+        ("plan --sigma 64", "divide one for pixels of 0 to 255 by 255"),
+        ("plan --sigma 1 --n 0", "n must be whole, at least 1"),
+        ("plan --sigma 1 --alpha 1", "--alpha must lie between 0 and 1"),
+        ("plan --sigma 1 --radii -1", "--radii must be numbers of at least 0"),
+        ("plan --sigma 1 --rate 0", "--rate must be above 0"),
+        ("plan --sigma 1 --classifier model.py:classifier", "needs --size"),
+        ("plot absent.tsv", "absent.tsv: No such file or directory"),
+    ],
+)  # fmt: skip
+def test_mistakes_get_one_line_with_the_cure(here, capsys, line, problem):
+    if "mixed" in line:
+        for side in (4, 5):
+            (here / "mixed").mkdir(exist_ok=True)
+            Image.new("RGB", (side, 4)).save(here / f"mixed/{side}.png")
+    (here / "cats.txt").write_text("red\ncat\n")
+    if line == CERTIFY:
+        ten = "Brighter.forward = lambda self, images: images.new_ones(len(images), 10)"
+        (here / "model.py").write_text(f"{MODEL}\n{ten}\n")
+    status, out, err = run(capsys, line)
+    assert (status, out, len(err)) == (2, [], 1)
+    assert re.search(problem, err[0])
+    assert not (here / "certificates.parquet").exists()
+
+
+def test_warnings_take_one_line(here, capsys):
+    status, _, err = run(capsys, CERTIFY.replace("0.25", "3") + " --classes classes.txt")
+    assert status == 0
+    assert [line.split(":")[0] for line in err] == ["warning"]
+
+
+def test_the_example_of_each_command_works_when_typed(here, capsys):
+    Path("classes.txt").unlink()
+    names = ["certify", "predict", "plan", "accuracy", "plot", "export-log", "import-logs"]
+    assert sorted(names) == sorted(commands.commands)
+    for name in names:
+        example = commands.commands[name].example.replace("\\\n", " ")
+        status, out, err = run(capsys, example)
+        assert (status, err) == (0, []), example
+        _, helped, _ = run(capsys, f"{name} --help")
+        assert helped[-1].strip() in " ".join(f"python -m dds {example}".split())
+
+
+def test_the_plan_tells_what_can_be_reached_and_what_it_takes(here, capsys):
+    _, out, _ = run(capsys, "plan --sigma 0.25 --n 1000 --radii 0.25 1 --rate 110 --images 10")
+    assert out[1] == f"Largest radius: {np.floor(1e3 * largest_radius(1000, 0.001, 0.25)) / 1e3}"
+    rows = {line.split()[0]: line.split()[1:] for line in out if line}
+    assert rows["0.25"] == ["40", f"{successes_needed(0.25, 0.25, 1000, 0.001)}", "87.70%"]
+    assert "out of reach; --n 218105 reaches it" in " ".join(rows["1"])
+    assert rows["fixed"] == ["1,100"] * 5
+    assert [line.split() for line in out if "10 images" in line][1] == [
+        "10", "images", *["2", "min"] * 5,
+    ]  # fmt: skip
+    columns = {"idx": range(4), "label": 1, "predict": 1, "radius": [0.5, 0.5, 0.5, 0.0]}
+    pd.DataFrame(columns | {"correct": 1}).to_csv("log.tsv", sep="\t", index=False)
+    _, out, _ = run(capsys, "plan --sigma 0.25 --n 1000 --radii 0.9 --like log.tsv")
+    assert next(line for line in out if line.startswith("sequential")).split()[1] == "200"
+
+
+# -- models by name ------------------------------------------------------------------------------
+
+ENTRY = {
+    "kind": "classifier", "network": "wide_resnet", "arguments": {"depth": 10, "width": 1},
+    "input": {"channels": 3, "size": 8, "mean": [0.4], "std": [0.2]}, "classes": "classes.txt",
+}  # fmt: skip
+
+
+@pytest.fixture
+def registry(here, monkeypatch):
+    """A file of models; the weights of two of them lie at an address."""
+    network = dds.build_classifier({**ENTRY, "classes": ["red", "green"]}).network
+    dds.save_weights(network, "weights.pt")
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(here / "cache"))
+    url = (here / "weights.pt").as_uri()
+    sha256 = hashlib.sha256(Path("weights.pt").read_bytes()).hexdigest()
+    entries = {
+        "mine": {**ENTRY, "weights": {"download": {"url": url, "sha256": sha256}}},
+        "alike": {"like": "mine", "input": {**ENTRY["input"], "mean": [0.3]}},
+        "wrong": {"like": "mine", "weights": {"download": {"url": url, "sha256": 64 * "0"}}},
+        "away": {"like": "mine", "weights": {"download": {"url": f"{url}.absent"}}},
+        "trained": {"like": "mine", "weights": {"train": {"dataset": "pets"}}},
+        "circle": {"like": "circle"},
+        "unet": {"kind": "denoiser"},
+    }
+    Path("models.yaml").write_text(yaml.safe_dump(entries))
+    return network
+
+
+def test_a_model_of_the_registry_comes_with_its_weights(here, registry, capsys):
+    found = find_classifier("mine", models=Path("models.yaml"))
+    assert found.classes == ("red", "green")
+    assert all(
+        map(torch.equal, found.network.state_dict().values(), registry.state_dict().values())
+    )
+    (here / "weights.pt").unlink()  # downloaded once
+    alike = find_classifier("alike", models=Path("models.yaml"))
+    assert (alike.mean.item(), found.mean.item()) == (np.float32(0.3), np.float32(0.4))
+    (kept,) = (here / "cache").rglob("weights.pt")
+    kept.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="another SHA-256 .* delete it"):
+        find_classifier("mine", models=Path("models.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("wrong", "invalid hash value .* by --classifier-weights FILE"),
+        ("away", "cannot be downloaded: .*No such file.* by --classifier-weights FILE"),
+        ("trained", "is trained by the workflow; give its weights by --classifier-weights FILE"),
+        ("circle", "goes round in a circle"),
+        ("unet", "is a denoiser: models.yaml has alike, away, mine, trained, wrong"),
+        ("absent", "is not there: models.yaml has alike, away, mine, trained, wrong"),
+    ],
+)
+def test_what_the_registry_cannot_give_is_refused(registry, name, problem):
+    with pytest.raises(ValueError, match=problem):
+        find_classifier(name, models=Path("models.yaml"))
+    assert not list(Path("cache").rglob("*.partial"))
+
+
+def test_weights_of_ones_own_take_the_place_of_an_entrys(registry):
+    found = find_classifier("trained", Path("weights.pt"), Path("models.yaml"))
+    assert torch.equal(next(found.network.parameters()), next(registry.parameters()))

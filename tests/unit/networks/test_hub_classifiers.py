@@ -1,0 +1,200 @@
+"""Networks of the hub's libraries see what their own libraries would show them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from dds import Classifier, hub_classifier
+from dds.networks.hub_classifiers import as_classifier, wanted_by
+
+timm = pytest.importorskip("timm")
+transformers = pytest.importorskip("transformers")
+
+SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 4}
+SIZES |= {"intermediate_size": 8, "image_size": 16}
+
+
+def photograph(size):
+    bytes_ = np.random.default_rng(size).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(bytes_).movedim(-1, 0)[None] / 255
+    return Image.fromarray(bytes_), pixels
+
+
+@pytest.fixture(scope="module")
+def vit():
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(**SIZES, id2label={0: "cat", 1: "dog", 2: "owl"})
+    return transformers.ViTForImageClassification(config).eval()
+
+
+@pytest.fixture
+def processor():
+    return transformers.ViTImageProcessor(
+        size={"height": 16, "width": 16}, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.25, 0.3]
+    )
+
+
+@pytest.fixture
+def folder(vit, processor, tmp_path):
+    vit.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def shown(processor, size):
+    """Return a photograph's pixels, and what a processor of transformers makes of it."""
+    image, pixels = photograph(size)
+    return pixels, processor(image, return_tensors="pt")["pixel_values"]
+
+
+@torch.inference_mode()
+def test_a_network_of_transformers_sees_what_its_processor_makes(vit, processor):
+    pixels, made = shown(processor, 16)
+    classifier = as_classifier(vit, processor)
+    torch.testing.assert_close(classifier(pixels), vit(made).logits)
+    assert classifier.classes == ("cat", "dog", "owl")
+    pixels, made = shown(processor, 48)  # bilinear, as the processor says; bytes in between
+    torch.testing.assert_close(classifier(pixels), vit(made).logits, atol=1e-3, rtol=0)
+    assert wanted_by(processor).interpolation == "bilinear"
+
+
+@torch.inference_mode()
+def test_its_processor_is_found_where_it_was_loaded_from(folder, processor):
+    network = transformers.AutoModelForImageClassification.from_pretrained(folder)
+    pixels, made = shown(processor, 16)
+    wanted = network(made).logits
+    torch.testing.assert_close(as_classifier(network)(pixels), wanted)
+    ready = hub_classifier(str(folder))
+    torch.testing.assert_close(ready(pixels), wanted)
+    assert ready.classes == ("cat", "dog", "owl")
+    assert not ready.training
+
+
+def test_weights_in_half_precision_are_loaded_in_float32(vit, processor, tmp_path):
+    half = transformers.ViTForImageClassification(vit.config).half()
+    half.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    kinds = {p.dtype for p in hub_classifier(str(tmp_path)).parameters()}
+    assert kinds == {torch.float32}
+
+
+def test_a_processor_that_is_missing_is_asked_for(vit, tmp_path):
+    vit.save_pretrained(tmp_path)
+    network = transformers.AutoModelForImageClassification.from_pretrained(tmp_path)
+    for call in (lambda: as_classifier(network), lambda: hub_classifier(str(tmp_path))):
+        with pytest.raises(ValueError, match="no image processor is to be had beside") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    assert as_classifier(network, transformers.ViTImageProcessor()).size == 224
+
+
+@torch.inference_mode()
+def test_a_network_of_timm_sees_what_timm_would_show_it():
+    network = timm.create_model("test_resnet", pretrained=False).eval()
+    config = timm.data.resolve_model_data_config(network)
+    transform = timm.data.create_transform(**config)
+    image, pixels = photograph(config["input_size"][-1])
+    *_, normalise = transform.transforms
+    classifier = as_classifier(network)
+    torch.testing.assert_close(classifier(pixels), network(normalise(pixels)))
+    assert (classifier.size, classifier.interpolation) == (160, config["interpolation"])
+    assert len(classifier.classes) == 1000
+    assert "goldfish" in classifier.classes[1]
+    found = wanted_by(transform)
+    assert (found.size, found.interpolation) == (160, config["interpolation"])
+    torch.testing.assert_close(torch.tensor(found.mean), torch.tensor(config["mean"]))
+    torch.testing.assert_close(torch.tensor(found.std), torch.tensor(config["std"]))
+
+
+def test_names_of_other_classes_are_left_out():
+    network = timm.create_model("test_resnet", pretrained=False, num_classes=7)
+    assert as_classifier(network).classes is None
+
+
+def test_nothing_is_normalised_twice():
+    network = timm.create_model("test_resnet", pretrained=False)
+    wrapped, inside = Classifier(network, mean=[0.5], std=[0.5]), nn.Sequential(network)
+    assert as_classifier(wrapped) is wrapped
+    assert as_classifier(inside) is inside
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted"),
+    [
+        # Each does more than a mean and a std in [0,1].
+        (lambda: transformers.EfficientNetImageProcessor(rescale_offset=True), None),
+        (lambda: transformers.ViTImageProcessor(do_rescale=False), None),
+        (lambda: transformers.ViTImageProcessor(do_normalize=False), None),
+        (lambda: transformers.ConvNextImageProcessor(size={"shortest_edge": 224}), 224),
+        (lambda: transformers.ViTImageProcessor(do_resize=False), None),
+    ],
+)
+def test_any_processor_is_read_by_what_it_makes(make, wanted):
+    processor = make()
+    processor.resample = processor.resample if processor.resample in (2, 3) else 3
+    found = wanted_by(processor)
+    pixels, made = shown(processor, found.size or 32)
+    normalised = Classifier(nn.Identity(), mean=found.mean, std=found.std)(pixels)
+    if wanted is None:  # no crop, so the pixels are the same
+        torch.testing.assert_close(normalised, made, atol=2e-3, rtol=1e-3)
+    assert wanted in (None, found.size)
+
+
+def tensor_of(image):
+    return torch.from_numpy(np.array(image)).movedim(-1, 0) / 255
+
+
+@pytest.mark.parametrize(
+    ("processor", "problem"),
+    [
+        (lambda image: tensor_of(image) ** 2, "something else than to resize and to normalise"),
+        (lambda image: tensor_of(image)[:, :9], "makes images of 96 x 9 pixels; only square"),
+        (lambda image: 1 / 0, "the processor fails on an image: division by zero"),
+        (lambda image: np.array(image), "must make a tensor of pixels"),
+        (transformers.ViTImageProcessor(resample=0), "images resized by 0, .* bicubic, bilinear"),
+    ],
+)
+def test_a_processor_that_cannot_be_followed_is_refused(processor, problem):
+    with pytest.raises(ValueError, match=problem):
+        wanted_by(processor)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("timm:no_such_network", "timm:no_such_network cannot be loaded: Unknown model"),
+        ("resnet50", "write timm:NAME, hf:OWNER/NAME or a folder"),
+        ("hub:a/b", "write timm:NAME, hf:OWNER/NAME or a folder"),
+    ],
+)
+def test_names_that_are_none_are_refused_in_a_line(name, problem):
+    with pytest.raises(ValueError, match=problem) as caught:
+        hub_classifier(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_network_is_named(tmp_path):
+    with pytest.raises(ValueError, match=f"classifier {tmp_path} cannot be loaded: ") as caught:
+        hub_classifier(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["hf:owner/name@abc", "hf:owner/name"])
+def test_a_commit_of_the_hub_is_asked_for(vit, processor, monkeypatch, name):
+    asked = []
+
+    def load(result):
+        def from_pretrained(origin, *, revision, **options):
+            asked.append((origin, revision))
+            return result
+
+        return from_pretrained
+
+    model, images = transformers.AutoModelForImageClassification, transformers.AutoImageProcessor
+    monkeypatch.setattr(model, "from_pretrained", load(vit))
+    monkeypatch.setattr(images, "from_pretrained", load(processor))
+    assert hub_classifier(name).size == 16
+    revision = "abc" if "@" in name else "main"
+    assert asked == [("owner/name", revision)] * 2

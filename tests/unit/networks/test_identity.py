@@ -1,0 +1,71 @@
+"""A digest stands for what a network computes, and for nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+from dds import Classifier, DiffusionDenoiser, NoDenoiser, cosine_schedule, linear_schedule
+from dds.networks.identity import network_digest
+
+
+class Own:
+    """A denoiser that is no module."""
+
+    runs = 1
+
+    def __init__(self, strength=1.0):
+        self.networks, self.strength = (network(),), strength
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.Flatten())
+
+
+def changed(change, built=network):
+    found = built()
+    change(found)
+    return found
+
+
+def denoiser(**options):
+    return DiffusionDenoiser(network(), cosine_schedule(10), **options)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (network(), changed(lambda found: nn.init.zeros_(found[0].bias))),
+        (network(), changed(lambda found: found[1].running_mean.add_(1))),
+        (network(), changed(lambda found: setattr(found[1], "eps", 1e-3))),
+        (network(), changed(lambda found: setattr(found[0], "padding", (0, 0)))),
+        (network(), network().append(nn.ReLU())),
+        (network(), network().to(torch.bfloat16)),
+        (nn.ReLU(), nn.GELU()),
+        (Classifier(network()), Classifier(network(), size=8)),
+        (Classifier(network()), Classifier(network(), mean=[0.5])),
+        (Classifier(network(), size=8), Classifier(network(), size=8, interpolation="bilinear")),
+        (denoiser(), denoiser(steps=2)),
+        (denoiser(), denoiser(timestep="exact")),
+        (denoiser(), DiffusionDenoiser(network(), linear_schedule(40))),
+        (NoDenoiser(), denoiser()),
+        (Own(), Own(0.5)),
+        (Own(), changed(lambda found: nn.init.zeros_(found.networks[0][0].bias), Own)),
+    ],
+)
+def test_what_computes_something_else_has_another_digest(one, other):
+    assert network_digest(one) != network_digest(other)
+
+
+@pytest.mark.parametrize("built", [network, denoiser, NoDenoiser, Own])
+def test_what_is_built_alike_has_the_same_digest(built):
+    assert network_digest(built()) == network_digest(built())
+
+
+def test_mode_and_order_in_memory_do_not_count():
+    before = network_digest(network())
+    assert network_digest(network().eval()) == before
+    assert network_digest(network().to(memory_format=torch.channels_last)) == before
+    run = network().eval()
+    run(torch.zeros(1, 1, 4, 4))
+    assert network_digest(run) == before

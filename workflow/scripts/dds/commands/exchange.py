@@ -1,0 +1,56 @@
+"""Exchange certificates with other projects, as logs in Cohen et al.'s (2019) format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dds.commands.running import PATH, Command, left_out, log_sigma_option
+
+
+@click.command("import-logs", cls=Command, example="import-logs logs certificates.parquet")
+@click.argument("folder", type=PATH)
+@click.argument("output", type=PATH)
+@log_sigma_option()
+def import_logs(folder: Path, output: Path, sigma: float | None) -> int:
+    """Turn a folder of logs into certificates.
+
+    FOLDER holds logs in Cohen et al.'s format; OUTPUT is the file of certificates to write
+    (.parquet). A damaged log is reported and left out, and the exit status is then 1.
+    """
+    from dds.commands.results import read_folder
+    from dds.logs import write_certificates
+
+    certificates, refused = read_folder(folder, sigma)
+    write_certificates(certificates, output)
+    logs = certificates.groupby(["classifier", "sigma"], dropna=False).ngroups
+    click.echo(f"{output}: {len(certificates)} certificates from {logs} logs")
+    return left_out(refused)
+
+
+@click.command("export-log", cls=Command, example="export-log certificates.parquet logs")
+@click.argument("certificates", type=PATH)
+@click.argument("folder", type=PATH)
+def export_log(certificates: Path, folder: Path) -> None:
+    """Turn certificates into logs.
+
+    CERTIFICATES is a file of certificates or of results (.parquet); FOLDER gets a log for each
+    classifier and noise level, in Cohen et al.'s format.
+    """
+    from dds.commands.results import read_any_certificates
+    from dds.logs import write_logs
+    from dds.statistics.accuracy import leaves_undecided
+
+    found = read_any_certificates(certificates)
+    if leaves_undecided(found):
+        raise ValueError(
+            f"{certificates}: its sampling plan left radii undecided, which a log cannot "
+            "say; export certificates of a plan that decides all, such as fixed"
+        )
+    if found["correct"].isna().any():
+        raise ValueError(
+            f"{certificates}: the classes of its images are not known, as a log has them"
+        )
+    for path in write_logs(found, folder):
+        click.echo(path)

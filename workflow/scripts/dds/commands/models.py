@@ -1,0 +1,322 @@
+"""From what a user calls a model to the model, with its weights.
+
+A model is an entry of a file of models, a repository or folder of a library's, or whatever a
+function of the user's own returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dds.commands.running import PATH, added
+from dds.kinds import is_file, load_file
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dds.networks.denoisers import Denoiser
+
+#: The file of models of whoever works in the project's folder.
+_REGISTRY = Path("config/models.yaml")
+#: Libraries whose models are named ``timm:NAME`` and ``hf:OWNER/NAME``.
+_LIBRARIES = ("timm:", "hf:")
+_LONGEST_CHAIN = 50
+
+
+def model_options(*, required: bool = True) -> Callable[[Any], Any]:
+    """Return a decorator that adds the options which name a classifier and a denoiser."""
+    return added(
+        click.option(
+            "--classifier",
+            required=required,
+            metavar="MODEL",
+            help="timm:NAME, hf:OWNER/NAME, a folder of save_pretrained, an entry of --models, or "
+            "FILE.py:FUNCTION, which returns a module from images in [0,1] to logits.",
+        ),
+        click.option(
+            "--denoiser",
+            metavar="MODEL",
+            help="hf:OWNER/NAME or a folder in diffusers' format, an entry of --models, or "
+            "FILE.py:FUNCTION, which returns a denoiser; without one, noisy images are "
+            "classified as they are.",
+        ),
+        click.option(
+            "--classifier-weights",
+            type=PATH,
+            metavar="FILE",
+            help="Weights of an entry of --models, in place of its own.",
+        ),
+        click.option(
+            "--denoiser-weights", type=PATH, metavar="FILE", help="The same for the denoiser."
+        ),
+        click.option(
+            "--models",
+            type=PATH,
+            metavar="FILE",
+            help=f"A file of models (YAML); by default {_REGISTRY}, where it is there.",
+        ),
+    )
+
+
+#: Options of how networks run.
+running_options = added(
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=100,
+        show_default=True,
+        metavar="N",
+        help="Noisy images that the networks see at a time.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "bfloat16"]),
+        default="float32",
+        show_default=True,
+        help="Of matrix products and convolutions.",
+    ),
+    click.option(
+        "--device",
+        multiple=True,
+        help="Where networks run, as cuda, cuda:1 or cpu; several share the images. By default a "
+        "GPU, if there is one.",
+    ),
+)
+
+
+def default_device() -> str:
+    """Return where networks run if nothing is said: on a GPU, if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def find_classifier(
+    name: str, weights: Path | None = None, models: Path | None = None
+) -> nn.Module:
+    """Return the classifier that a user means.
+
+    Parameters
+    ----------
+    name : str
+        ``timm:NAME``, ``hf:OWNER/NAME``, a folder of ``save_pretrained``, an entry of the file of
+        models, or ``FILE.py:FUNCTION``.
+    weights : Path, optional
+        Weights of an entry, in place of its own.
+    models : Path, optional
+        The file of models; ``config/models.yaml`` by default.
+
+    Returns
+    -------
+    Module
+        From images in [0,1] to logits; its ``classes``, where it has them, are the names of its
+        classes in their order.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, it is no classifier, or its weights do not fit.
+    """
+    from torch import nn
+
+    if own := _returned(name):
+        _check_no_weights(name, weights)
+        (network,) = own
+        if not isinstance(network, nn.Module):
+            raise ValueError(f"{name} returned {type(network).__name__}, not a torch.nn.Module")
+        from dds.networks.hub_classifiers import as_classifier
+
+        return as_classifier(network)
+    if name.startswith(_LIBRARIES) or Path(name).is_dir():
+        from dds.networks.hub_classifiers import hub_classifier
+
+        _check_no_weights(name, weights)
+        return hub_classifier(name)
+    entry = _entry(name, "classifier", models)
+    from dds.networks.registry import load_classifier
+
+    names = _class_names(entry["classes"])
+    path, place = _weights(name, entry, "classifier", weights)
+    classifier = load_classifier({**entry, "classes": names}, path, **place)
+    classifier.classes = tuple(names)
+    return classifier
+
+
+def find_denoiser(
+    name: str | None, weights: Path | None = None, models: Path | None = None
+) -> Denoiser | None:
+    """Return the denoiser that a user means; None for none.
+
+    Parameters
+    ----------
+    name : str or None
+        ``hf:OWNER/NAME``, a folder in diffusers' format, an entry of the file of models, or
+        ``FILE.py:FUNCTION``.
+    weights, models
+        As in `find_classifier`.
+
+    Returns
+    -------
+    Denoiser or None
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, it is no denoiser, or its weights do not fit.
+    """
+    if name is None:
+        return None
+    if own := _returned(name):
+        _check_no_weights(name, weights)
+        (denoiser,) = own
+        if not all(hasattr(denoiser, part) for part in ("denoise", "noise_sigma", "networks")):
+            raise ValueError(
+                f"{name} returned {type(denoiser).__name__}, which is no denoiser; return "
+                "dds.DiffusionDenoiser(network, schedule)"
+            )
+        return denoiser
+    if name.startswith("hf:") or Path(name).is_dir():
+        from dds.networks.hub_denoisers import hub_denoiser
+
+        _check_no_weights(name, weights)
+        return hub_denoiser(name.removeprefix("hf:"))
+    entry = _entry(name, "denoiser", models)
+    from dds.networks.registry import load_denoiser
+
+    path, place = _weights(name, entry, "denoiser", weights)
+    return load_denoiser(entry, path, **place)
+
+
+def _returned(name: str) -> tuple[Any] | None:
+    """Return what the function returns that ``FILE.py:FUNCTION`` names; None for other names."""
+    file, _, function = name.rpartition(":")
+    if is_file(name):
+        raise ValueError(f"{name}: name the function in it too, as {name}:FUNCTION")
+    if not is_file(file):
+        return None
+    make = getattr(load_file(file), function, None)
+    if not callable(make):
+        raise ValueError(f"{file} has no function {function}")
+    try:
+        return (make(),)
+    except Exception as error:  # whatever a user's function may raise
+        raise ValueError(f"{name} failed: {type(error).__name__}: {error}") from error
+
+
+def _check_no_weights(name: str, weights: Path | None) -> None:
+    if weights is not None:
+        raise ValueError(f"{name} brings its own weights; leave {weights} out")
+
+
+def _entry(name: str, role: str, models: Path | None) -> dict[str, Any]:
+    """Return an entry of a file of models, with what it takes over from others."""
+    file = models or _REGISTRY
+    if models is None and not file.exists():
+        raise ValueError(
+            f"{role} {name} is no folder, and there is no {file} here to look it up in; write "
+            f"{'timm:NAME, ' * (role == 'classifier')}hf:OWNER/NAME, a folder or "
+            "FILE.py:FUNCTION, or name a file of models by --models"
+        )
+    entries = _read_models(file)
+    kind = _resolved(name, entries, file).get("kind") if name in entries else None
+    if kind == role:
+        return _resolved(name, entries, file)
+    known = []
+    for other in sorted(entries):
+        with suppress(ValueError):  # of entries that nobody asked for
+            known += [other] * (_resolved(other, entries, file).get("kind") == role)
+    what = f"is a {kind}" if kind else "is not there"
+    raise ValueError(f"{role} {name} {what}: {file} has {', '.join(known) or 'none'}")
+
+
+def _read_models(file: Path) -> Mapping[str, Mapping[str, Any]]:
+    import yaml
+
+    try:
+        with open(file, encoding="utf-8") as text:
+            entries = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{file} is no YAML: {error}") from error
+    if not isinstance(entries, dict) or not all(isinstance(e, dict) for e in entries.values()):
+        raise ValueError(f"{file} is no file of models, a mapping of names to entries")
+    return entries
+
+
+def _resolved(name: str, entries: Mapping[str, Mapping[str, Any]], file: Path) -> dict[str, Any]:
+    """Return an entry with the keys of the one it is like; its own keys win."""
+    entry = dict(entries[name])
+    for _ in range(_LONGEST_CHAIN):
+        if "like" not in entry:
+            return entry
+        other = entry.pop("like")
+        if other not in entries:
+            raise ValueError(f"{file}: {name}.like: there is no model {other}")
+        entry = {**entries[other], **entry}
+    raise ValueError(f"{file}: {name}.like: goes round in a circle")
+
+
+def _class_names(classes: Any) -> list[str]:
+    """Return names of classes, which an entry may keep in a file, one a line."""
+    return read_classes(Path(classes)) if isinstance(classes, str) else classes
+
+
+def read_classes(path: Path) -> list[str]:
+    """Read names of classes, one a line in the order of the network's outputs."""
+    try:
+        names = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8") from error
+    return [name.strip() for name in names if name.strip()]
+
+
+def _weights(
+    name: str, entry: Mapping[str, Any], role: str, given: Path | None
+) -> tuple[Path, dict[str, Any]]:
+    """Return where the weights of an entry lie, and where in that file."""
+    origin = entry.get("weights", {})
+    place = {key: origin[key] for key in ("key", "strip_prefix") if origin.get(key)}
+    if given is not None:
+        return given, {}
+    if "file" in origin:
+        return Path(origin["file"]), place
+    if "download" in origin:
+        return _download(name, origin["download"], role), place
+    raise ValueError(
+        f"{role} {name} is trained by the workflow; give its weights by --{role}-weights FILE"
+    )
+
+
+def _download(name: str, source: Mapping[str, Any], role: str) -> Path:
+    """Return the file at an address: downloaded once, and checked every time."""
+    from torch import hub
+
+    from dds.files import sha256
+    from dds.origins import digest, file_name
+
+    url, wanted = source["url"], source.get("sha256")
+    path = Path(hub.get_dir()) / "dds" / digest(url) / file_name(url)
+    problems = []
+    for address in (url, *source.get("mirrors", ())):
+        if path.exists():
+            break
+        path.parent.mkdir(parents=True, exist_ok=True)
+        click.echo(f"{name}: downloads {address} to {path}", err=True)
+        try:
+            hub.download_url_to_file(address, str(path), hash_prefix=wanted)
+        except (OSError, RuntimeError) as error:
+            problems.append(f"{address}: {error}")
+    if not path.exists():
+        raise ValueError(
+            f"{role} {name} cannot be downloaded: {'; '.join(problems)}; download it yourself, "
+            f"and give it by --{role}-weights FILE"
+        )
+    if wanted is not None and sha256(path) != wanted:
+        raise ValueError(f"{path} has another SHA-256 than {wanted}; delete it, and run again")
+    if "bytes" in source and path.stat().st_size != source["bytes"]:
+        raise ValueError(f"{path} has not {source['bytes']:,} bytes; delete it, and run again")
+    return path

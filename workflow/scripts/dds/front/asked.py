@@ -1,0 +1,271 @@
+"""What a call asks, in one form, and checked before anything is sampled."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from dds.differences import fingerprint
+from dds.front.images import Images, ImagesLike, as_images
+from dds.networks.classifiers import logits_of
+from dds.networks.denoisers import Denoiser, NoDenoiser
+from dds.networks.hub_classifiers import as_classifier
+from dds.networks.identity import network_digest
+from dds.networks.lending import lent
+from dds.protocol import PROTOCOL
+from dds.sampling.checks import check_sigma, explained
+from dds.statistics.plans import Plan
+
+#: A device, or several that share the images.
+Devices: TypeAlias = "str | torch.device | Sequence[str | torch.device] | None"
+
+#: Noise of more than twice the range of pixels leaves nothing to see, and is often in other units.
+_LARGE_SIGMA = 2.0
+
+#: Largest number of an image, as counts files hold it.
+_LARGEST_ID = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A call of `certify` or `predict`, ready to be sampled.
+
+    Attributes
+    ----------
+    call : str
+        Its name.
+    images : Images
+        The images and, where they are known, their labels.
+    ids : sequence of int
+        The number of each image, which keys its noise.
+    classifier : Module
+        From images in [0,1] to logits.
+    class_names : tuple of str or None
+        What its classes are called, where that is known.
+    classes : int
+        How many it has.
+    denoiser : Denoiser
+        What comes before it.
+    sigma, plan, seed, alpha, batch_size, precision
+        As the call takes them.
+    devices : list of torch.device
+        Where it runs.
+    """
+
+    call: str
+    images: Images
+    ids: Sequence[int]
+    classifier: nn.Module
+    class_names: tuple[str, ...] | None
+    classes: int
+    denoiser: Denoiser
+    sigma: float
+    plan: Plan
+    seed: int
+    alpha: float
+    batch_size: int | str
+    precision: str
+    devices: list[torch.device]
+
+    @classmethod
+    def of(
+        cls,
+        call: str,
+        images: ImagesLike,
+        classifier: nn.Module,
+        denoiser: Denoiser | None,
+        *,
+        labels: ArrayLike | None,
+        layout: str,
+        processor: Any,
+        ids: Sequence[int] | None,
+        device: Devices,
+        sigma: float,
+        **settings: Any,
+    ) -> Asked:
+        """Bring what a call is given into one form.
+
+        Raises
+        ------
+        ValueError
+            In one line: what is wrong, and the cure.
+        """
+        given = as_images(images, labels, layout)
+        devices = _as_devices(device, classifier)
+        ready = as_classifier(classifier, processor)
+        denoiser = NoDenoiser() if denoiser is None else denoiser
+        count = count_classes(ready, given.pixels[:1], devices[0])
+        names = getattr(ready, "classes", None)
+        _check_classes(given, count, names)
+        return cls(
+            call,
+            given,
+            _as_ids(ids, len(given.pixels)),
+            ready,
+            names,
+            count,
+            denoiser,
+            sigma,
+            devices=devices,
+            **settings,
+        )
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The images, (images, channels, height, width)."""
+        return self.images.pixels
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The true classes, (images,), where they are known."""
+        return self.images.labels
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """All that is moved, put into evaluation mode and compiled meanwhile."""
+        parts = (self.classifier, *self.denoiser.networks, self.denoiser)
+        return [part for part in parts if isinstance(part, nn.Module)]
+
+    def facts(self, *, digests: bool = True) -> dict[str, Any]:
+        """Return all that the votes depend on, as JSON can hold it.
+
+        Parameters
+        ----------
+        digests : bool, optional
+            Whether with the hashes of images and networks, which take a second a gigabyte.
+        """
+        hashes: dict[str, Any] = {}
+        if digests:
+            hashes = {
+                "images": hashlib.sha256(self.pixels.data).hexdigest(),
+                "classifier": network_digest(self.classifier),
+                "denoiser": network_digest(self.denoiser),
+            }
+        return hashes | {
+            "call": self.call,
+            "protocol": PROTOCOL,
+            "ids": fingerprint(list(map(int, self.ids))),
+            "labels": None if self.labels is None else fingerprint(self.labels.tolist()),
+            "is_one": self.images.is_one,
+            "sigma": float(self.sigma),
+            "seed": self.seed,
+            "n0": self.plan.n0,
+            "n": self.plan.n,
+            "plan": self.plan.to_dict(),
+            "alpha": float(self.alpha),
+            "precision": self.precision,
+            "num_classes": self.classes,
+            "class_names": None if self.class_names is None else list(self.class_names),
+            "name": type(getattr(self.classifier, "network", self.classifier)).__name__,
+            "backend": self.devices[0].type,
+            "devices": sorted({_device_name(device) for device in self.devices}),
+            "torch": torch.__version__,
+        }
+
+
+def check_noise(sigma: float) -> None:
+    """Make sure that a noise level is one in [0,1] pixel units, and warn of one that hardly is.
+
+    Raises
+    ------
+    ValueError
+        Saying the range.
+    """
+    check_sigma(sigma)
+    if sigma > _LARGE_SIGMA:
+        warnings.warn(
+            f"sigma {sigma:g} is {sigma:g} times the range of pixels; if it is one for pixels of 0 "
+            f"to 255, divide it by 255: {sigma / 255:.3g}",
+            stacklevel=3,
+        )
+
+
+def _as_devices(device: Devices, classifier: nn.Module) -> list[torch.device]:
+    if device is None:
+        return [_device_of(classifier)]
+    several = [device] if isinstance(device, str | torch.device) else list(device)
+    if not several:
+        raise ValueError("device is an empty list; name one device or more, or leave it out")
+    try:
+        return [torch.device(one) for one in several]
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r} is none: {str(error).splitlines()[0]}") from error
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    """Return where a network's weights lie: the CPU for one that has none."""
+    weights = chain(network.parameters(), network.buffers())
+    return next((weight.device for weight in weights), torch.device("cpu"))
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _as_ids(ids: Sequence[int] | None, images: int) -> Sequence[int]:
+    if ids is None:
+        return range(images)
+    if len(ids) != images:
+        raise ValueError(f"{len(ids)} ids do not fit {images} images")
+    for number in ids:
+        if number != int(number) or not 0 <= number <= _LARGEST_ID:
+            raise ValueError(f"ids must be whole, from 0 to {_LARGEST_ID:,}, not {number}")
+    return [int(number) for number in ids]
+
+
+def count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.device) -> int:
+    """Return how many logits a classifier has: it is tried, and given back as it came."""
+    try:
+        with lent([classifier]), explained([("the classifier", classifier)]):
+            classifier.to(device).eval()
+            with torch.inference_mode():
+                logits = logits_of(classifier(torch.from_numpy(image).to(device)))
+    except (AssertionError, IndexError, RuntimeError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"the classifier fails on images of shape {image.shape[1:]}: {reason}; "
+            "dds.Classifier(network, size=..., mean=..., std=...) brings them to what it wants"
+        ) from error
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        raise ValueError("the classifier must return logits of shape (batch, classes)")
+    return logits.shape[1]
+
+
+def _check_classes(given: Images, classes: int, names: Sequence[str] | None) -> None:
+    """Make sure that labels mean the classes that logits do."""
+    if names is not None and len(names) != classes:
+        raise ValueError(f"the classifier has {classes} logits and {len(names)} names of classes")
+    if given.labels is None:
+        return
+    if (wrong := (given.labels < 0) | (given.labels >= classes)).any():
+        index = int(np.argmax(wrong))
+        raise ValueError(
+            f"label {given.labels[index]} of image {index} is none of the classifier's {classes} "
+            f"classes, 0 to {classes - 1}"
+        )
+    if given.classes is None:
+        return
+    if len(given.classes) != classes:
+        raise ValueError(
+            f"the data set has {len(given.classes)} classes, the classifier {classes}: labels "
+            "would mean other classes; give images and labels= in the classifier's numbers"
+        )
+    if names is not None and set(names) == set(given.classes) and names != given.classes:
+        raise ValueError(
+            "the data set and the classifier have the same classes in another order, such as "
+            + next(
+                f"{theirs} and {ours} for {number}"
+                for number, (theirs, ours) in enumerate(zip(given.classes, names, strict=True))
+                if theirs != ours
+            )
+            + "; give images and labels= in the classifier's numbers"
+        )

@@ -1,0 +1,163 @@
+"""The votes of a call: on one device or several, with a bar, saved now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from threading import Lock
+
+import torch
+
+from dds.front.asked import Asked
+from dds.front.saved import SavedVotes, part_of
+from dds.networks.lending import lent
+from dds.progress import Interrupted, Progress
+from dds.sampling.denoising_check import check_denoising
+from dds.sampling.forecast import Forecast
+from dds.sampling.kernels import choose_precision
+from dds.sampling.smoothing import SmoothedClassifier
+from dds.sampling.votes import Votes
+
+
+def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | None) -> Votes:
+    """Draw the samples that a call asks for.
+
+    Images are shared out among the devices in turn, so that a plan that draws more of some has
+    all devices busy for about as long. What is drawn of an image depends on the image alone.
+    Several devices each have their networks, the first one the given ones and the others copies.
+
+    Parameters
+    ----------
+    asked : Asked
+        What is asked.
+    save_to : str, Path or None
+        Where votes are kept, as `dds.front.saved.SavedVotes`.
+    progress : bool or None
+        Whether a bar is drawn; None for where the standard error is a terminal.
+
+    Returns
+    -------
+    Votes
+    """
+    devices = asked.devices[: len(asked.ids)]
+    parts = [slice(first, None, len(devices)) for first in range(len(devices))]
+    saved = SavedVotes(
+        save_to,
+        asked.facts(digests=save_to is not None),
+        asked.ids,
+        asked.labels,
+        asked.sigma,
+        parts,
+    )
+    votes = saved.take_up(asked.plan, asked.classes)
+    if votes.finished.all():
+        return votes
+    with lent(asked.modules), _bar(asked, votes, progress) as bar:
+        smoothed = _smoothed(asked, devices)
+        check_denoising(smoothed[0], asked.pixels)
+        saved.start(votes)
+        try:
+            _Counting(asked, votes, parts, saved, bar).run(smoothed)
+        finally:
+            saved.write()
+    return votes
+
+
+class _Counting:
+    """Parts of the votes, counted at once."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        votes: Votes,
+        parts: Sequence[slice],
+        saved: SavedVotes,
+        bar: Progress | None,
+    ) -> None:
+        self._asked, self._votes, self._parts = asked, votes, parts
+        self._saved, self._bar = saved, bar
+        self._forecast = None if bar is None else Forecast(asked.plan)
+        self._lock, self._is_stopped = Lock(), False
+
+    def run(self, smoothed: Sequence[SmoothedClassifier]) -> None:
+        """Count all parts: one here, so that it is interrupted at once, several in threads."""
+        if len(smoothed) == 1:
+            self._count(0, smoothed[0])
+            return
+        with ThreadPoolExecutor(len(smoothed)) as pool:
+            running = [pool.submit(self._count, *part) for part in enumerate(smoothed)]
+            try:
+                wait(running, return_when=FIRST_EXCEPTION)
+            finally:
+                self._is_stopped = True  # for those that still run, where one has failed
+        for failed in (part.exception() for part in running):
+            if failed is not None and not isinstance(failed, Interrupted):
+                raise failed
+
+    def _count(self, part: int, smoothed: SmoothedClassifier) -> None:
+        asked, rows = self._asked, self._parts[part]
+        ids, device = asked.ids[rows], torch.device(smoothed.runner.device)
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            smoothed.count_votes(
+                asked.pixels[rows],
+                [None] * len(ids) if asked.labels is None else asked.labels[rows].tolist(),
+                ids,
+                classes=asked.classes,
+                votes=part_of(self._votes, rows),
+                after_batch=partial(self._after_batch, part),
+            )
+
+    def _after_batch(self, part: int, counted: Votes) -> None:
+        ends = self._is_stopped or bool(counted.finished.all())
+        with self._lock:
+            self._saved.note(part, counted, at_once=ends)
+            if self._bar is not None and self._forecast is not None:
+                self._bar.advance(
+                    self._votes.samples - self._bar.done,
+                    total=self._forecast.samples(self._votes),
+                    parts_done=int(self._votes.finished.sum()),
+                )
+        if self._is_stopped:
+            raise Interrupted("another device has failed, or was interrupted")
+
+
+def _smoothed(asked: Asked, devices: Sequence[torch.device]) -> list[SmoothedClassifier]:
+    """Return the smoothed classifier on each device."""
+    # Before the first is moved. torch.compile's graphs work in the main thread alone.
+    copies = [deepcopy((asked.classifier, asked.denoiser)) for _ in devices[1:]]
+    networks = [(asked.classifier, asked.denoiser), *copies]
+    precision = choose_precision(asked.precision, devices[0])
+    return [
+        SmoothedClassifier(
+            {"classifier": classifier},
+            denoiser,
+            asked.sigma,
+            asked.plan,
+            asked.seed,
+            batch_size=asked.batch_size,
+            precision=precision,
+            device=device,
+            compiled=None if len(devices) == 1 else False,
+        )
+        for device, (classifier, denoiser) in zip(devices, networks, strict=True)
+    ]
+
+
+def _bar(asked: Asked, votes: Votes, shown: bool | None) -> AbstractContextManager[Progress | None]:
+    if shown is False:
+        return nullcontext()
+    forecast = Forecast(asked.plan)
+    return Progress(
+        forecast.samples(votes),
+        f"{asked.call} at sigma {asked.sigma:g}",
+        "samples",
+        done=votes.samples,
+        parts=None if forecast.is_certain else len(asked.ids),
+        parts_done=int(votes.finished.sum()),
+        part_unit="images",
+        shown=shown,
+    )

@@ -1,0 +1,255 @@
+"""Whether a denoiser denoises: a few noisy images, before and after, ahead of the work.
+
+A network that is read in a wrong way still returns images. Their classes are counted, and all
+that shows it in the end is a low accuracy.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dds.networks.denoisers import Denoiser, NoDenoiser, Normal
+from dds.sampling.checks import check_denoised, explained
+from dds.sampling.smoothing import SmoothedClassifier
+
+logger = logging.getLogger(__name__)
+
+#: How many noisy images are looked at, of as many images at most.
+SAMPLES = 16
+
+#: Decibels that count as a difference. At the smallest noise levels a network's own error may
+#: outweigh the little noise there is, and of a few images none is exact.
+TOLERANCE = 1.0
+
+#: Decibels that another reading of the same network must gain to be the right one. On average the
+#: right reading is the best there is; of images unlike those of the training it need not be.
+GAIN = 2.0
+
+#: Keys the noise, which is none that is certified against.
+_SEED = 20_230_501
+
+#: A reading of a denoiser: from noisy images and sigma to clean images.
+_Reading = Callable[[Tensor, float], Tensor]
+
+
+class Denoising(NamedTuple):
+    """What a denoiser gains on a few images.
+
+    Attributes
+    ----------
+    sigma : float
+        Noise level in [0,1] pixel units.
+    psnr_noisy, psnr_denoised : float
+        Peak signal-to-noise ratio of the noisy and of the denoised images in decibels:
+        10 log10 of 1 over the mean squared error of all pixels in [0,1].
+    samples : int
+        How many noisy images were looked at.
+    """
+
+    sigma: float
+    psnr_noisy: float
+    psnr_denoised: float
+    samples: int
+
+    def __str__(self) -> str:
+        return (
+            f"at sigma {self.sigma:g} a PSNR of {self.psnr_denoised:.1f} dB, "
+            f"of the noisy images {self.psnr_noisy:.1f} dB"
+        )
+
+
+def few(images: int) -> np.ndarray:
+    """Return which of so many images are looked at: `SAMPLES` numbers, spread evenly."""
+    return np.linspace(0, images - 1, SAMPLES).round().astype(int)
+
+
+def check_denoising(smoothed: SmoothedClassifier, images: np.ndarray) -> Denoising | None:
+    """Make sure that the denoiser of a smoothed classifier denoises.
+
+    A few images, spread over those given, get seeded noise, and are denoised in one shot. That
+    is an error where they come out worse than the noisy images, or where the denoiser names
+    other readings of its network (``alternatives``) and one of them denoises much better. No
+    certificate depends on the check, nor does it draw from the noise of the samples.
+
+    Parameters
+    ----------
+    smoothed : SmoothedClassifier
+        Its denoiser is run as its samples are: on its device, in its precision.
+    images : ndarray of float, shape (images, channels, height, width)
+        In [0,1], at least one.
+
+    Returns
+    -------
+    Denoising or None
+        None without a denoiser.
+
+    Raises
+    ------
+    ValueError
+        If the images come out worse, or much worse than another reading of the network has
+        them; the line names the likely cause.
+
+    Notes
+    -----
+    It refuses what cannot be meant, not what is weak: a denoiser that does less than mixing noisy
+    images with grey would, or one of the user's own that does more when told another sigma, gets
+    a warning.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from dds import SmoothedClassifier, make_plan
+    >>> from dds.sampling.denoising_check import check_denoising
+    >>> class Blur:
+    ...     networks, runs = (), 1
+    ...
+    ...     def noise_sigma(self, sigma):
+    ...         return sigma
+    ...
+    ...     def denoise(self, noisy, sigma, normal=None):
+    ...         return torch.nn.functional.avg_pool2d(noisy, 3, stride=1, padding=1)
+    ...
+    >>> plan = make_plan({"plan": "fixed", "n0": 10, "n": 100}, sigma=0.5)
+    >>> smoothed = SmoothedClassifier({"f": torch.nn.Flatten()}, Blur(), 0.5, plan, seed=1)
+    >>> found = check_denoising(smoothed, np.full((1, 3, 8, 8), 0.4))
+    >>> print(found)
+    at sigma 0.5 a PSNR of 14.9 dB, of the noisy images 6.2 dB
+    """
+    denoiser = smoothed.denoiser
+    if isinstance(denoiser, NoDenoiser):
+        return None
+    networks = [("the denoiser", network) for network in denoiser.networks]
+    with explained(networks), smoothed.runner.inference():
+        trial = _Trial(smoothed, images)
+        found, grey, readings = trial.result(), trial.psnr_of_grey, list(trial.readings())
+    _judge(denoiser, found, grey, readings)
+    return found
+
+
+def _judge(denoiser: Denoiser, found: Denoising, grey: float, readings: list[_Tried]) -> None:
+    """Raise, warn or log what was found, beside noisy images mixed with grey and other readings."""
+    fails = not found.psnr_denoised >= found.psnr_noisy - TOLERANCE  # nor is NaN good
+    name, worse = type(denoiser).__name__, "denoised images are worse than noisy ones: "
+    what = f"denoiser {name}: {worse * fails}{found}"
+    gain, better = 0.0, ""
+    for psnr, condition, cure in readings:
+        if psnr >= max(found.psnr_denoised + gain, grey + TOLERANCE):
+            gain = psnr - found.psnr_denoised
+            better = f"{what}, but {psnr:.1f} dB if {condition}; {cure}"
+    if gain >= GAIN and (fails or hasattr(denoiser, "alternatives")):
+        raise ValueError(better)
+    if fails:
+        raise ValueError(
+            f"{what}; it may be told time on another scale, want images in another range than "
+            "[-1,1] or sigma in another unit, predict something else than is said, or have "
+            "weights that are not its own"
+        )
+    if gain >= TOLERANCE:
+        logger.warning("%s", better)
+    elif found.psnr_denoised < grey - TOLERANCE:
+        logger.warning("%s, and mixed with grey %.1f dB", what, grey)
+    else:
+        logger.info("%s", what)
+
+
+class _Tried(NamedTuple):
+    """Another reading of a denoiser, how well it denoises, and how to have it."""
+
+    psnr: float
+    condition: str
+    cure: str
+
+
+class _Trial:
+    """A few images, their noisy versions, and how well readings of a denoiser undo the noise."""
+
+    def __init__(self, smoothed: SmoothedClassifier, images: np.ndarray) -> None:
+        denoiser, device = smoothed.denoiser, smoothed.runner.device
+        # One step, as the many steps of a chain draw from what an image may be, with twice the
+        # error of the estimate.
+        self._denoiser = denoiser.one_shot() if hasattr(denoiser, "one_shot") else denoiser
+        self._sigma = smoothed.sigma
+        rows = smoothed.runner.rows
+        self._rows = min(rows, SAMPLES) if isinstance(rows, int) else 4
+        chosen = np.asarray(images[few(len(images))], np.float32)
+        self._clean = torch.from_numpy(chosen).to(device)
+        normal = _normal(self._clean.shape, _SEED).to(device)
+        self._noise_sigma = denoiser.noise_sigma(self._sigma)
+        self._noisy = self._clean + self._noise_sigma * normal
+
+    def result(self) -> Denoising:
+        """Measure the denoiser as it is."""
+        noisy = round(self._psnr(self._noisy), 1)
+        denoised = round(self._psnr_of(self._reading(self._denoiser)), 1)
+        return Denoising(self._sigma, noisy, denoised, SAMPLES)
+
+    @property
+    def psnr_of_grey(self) -> float:
+        """PSNR of the best mixture of noisy images and grey."""
+        variance, noise = float((self._clean - 0.5).square().mean()), self._noise_sigma**2
+        return _decibels(variance * noise / (variance + noise))
+
+    def readings(self) -> Iterator[_Tried]:
+        """Measure the other readings that there are, the unit of sigma and the range for all."""
+        for reading, condition, cure in (*self._generic(), *self._own()):
+            try:
+                yield _Tried(self._psnr_of(reading), condition, cure)
+            except (ValueError, RuntimeError):  # such as a schedule that never reaches that sigma
+                continue
+
+    def _generic(self) -> Iterator[tuple[_Reading, str, str]]:
+        denoise = self._reading(self._denoiser)
+
+        def told(factor: float) -> _Reading:
+            return lambda noisy, sigma: denoise(noisy, factor * sigma)
+
+        def in_unit_range(noisy: Tensor, sigma: float) -> Tensor:
+            return 2 * denoise((noisy + 1) / 2, sigma / 2) - 1
+
+        unit = "sigma is in [0,1] pixel units; the same noise is 2 sigma in [-1,1]"
+        yield told(2), "it is told twice the sigma", unit
+        yield told(0.5), "it is told half the sigma", unit
+        yield told(255), "it is told 255 times the sigma", unit
+        yield (
+            in_unit_range,
+            "it is given images in [0,1]",
+            "its network wants them so, and gets them in [-1,1]",
+        )
+
+    def _own(self) -> Iterator[tuple[_Reading, str, str]]:
+        for other, condition, cure in getattr(self._denoiser, "alternatives", list)():
+            yield self._reading(other), condition, cure
+
+    @staticmethod
+    def _reading(denoiser: Denoiser) -> _Reading:
+        def normal_like(noisy: Tensor) -> Normal:
+            return lambda step: _normal(noisy.shape, _SEED + step).to(noisy.device)
+
+        return lambda noisy, sigma: denoiser.denoise(noisy, sigma, normal_like(noisy))
+
+    def _psnr_of(self, reading: _Reading) -> float:
+        denoised = []
+        for noisy in self._noisy.split(self._rows):
+            denoised.append(reading(noisy, self._sigma))
+            check_denoised(denoised[-1], noisy, type(self._denoiser).__name__)
+        return self._psnr(torch.cat(denoised))
+
+    def _psnr(self, images: Tensor) -> float:
+        error = float((images.float() - self._clean).square().mean())
+        return _decibels(error) if math.isfinite(error) else -math.inf
+
+
+def _decibels(error: float) -> float:
+    """Return the PSNR of a mean squared error; 100 dB stands for all that is above."""
+    return -10 * math.log10(max(error, 1e-10))
+
+
+def _normal(shape: torch.Size, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
