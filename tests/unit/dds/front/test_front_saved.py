@@ -63,6 +63,7 @@ def test_an_interrupted_call_goes_on_and_counts_the_same(path, monkeypatch, plan
     loaded = Certificates.load(path)
     np.testing.assert_array_equal(loaded.radius, wanted.radius)
     assert repr(loaded) == repr(wanted)
+    assert loaded.facts == found.facts
 
 
 def test_predictions_go_on_as_well(path, monkeypatch):

@@ -9,6 +9,7 @@ from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,9 @@ from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Votes
 
 
-def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | None) -> Votes:
+def count_votes(
+    asked: Asked, save_to: str | Path | None, *, progress: bool | None
+) -> tuple[Votes, dict[str, Any]]:
     """Draw the samples that a call asks for.
 
     Images are shared out among the devices in turn, so that a plan that draws more of some has
@@ -41,21 +44,18 @@ def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | No
 
     Returns
     -------
-    Votes
+    votes : Votes
+        With no image left that wants samples.
+    facts : dict
+        What they depend on, as JSON can hold it; with hashes where they are kept.
     """
     devices = asked.devices[: len(asked.ids)]
     parts = [slice(first, None, len(devices)) for first in range(len(devices))]
-    saved = SavedVotes(
-        save_to,
-        asked.facts(digests=save_to is not None),
-        asked.ids,
-        asked.labels,
-        asked.sigma,
-        parts,
-    )
+    facts = asked.facts(digests=save_to is not None)
+    saved = SavedVotes(save_to, facts, asked.ids, asked.labels, asked.sigma, parts)
     votes = saved.take_up(asked.plan, asked.classes)
     if votes.finished.all():
-        return votes
+        return votes, facts | {"compiled": saved.compiled}
     with lent(asked.modules), _bar(asked, votes, progress) as tell:
         smoothed = _smoothed(asked, devices, compiled=saved.compiled)
         _check_denoiser(smoothed[0], asked.pixels)
@@ -64,7 +64,7 @@ def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | No
             _Counting(asked, votes, parts, saved, tell).run(smoothed)
         finally:
             saved.write()
-    return votes
+    return votes, facts | {"compiled": saved.compiled}
 
 
 class _Counting:
