@@ -153,14 +153,9 @@ def certify(
         ids=ids, device=device, sigma=sigma, plan=drawn_by, seed=seed, alpha=alpha,
         batch_size=batch_size, precision=precision,
     )  # fmt: skip
-    votes = count_votes(asked, save_to, progress=progress)
-    found = Certificates.of_counts(
-        votes.selection[:, 0],
-        votes.estimation[:, 0],
-        asked.ids,
-        asked.labels,
-        asked.facts(digests=save_to is not None),
-    )
+    votes, facts = count_votes(asked, save_to, progress=progress)
+    selection, estimation = votes.selection[:, 0], votes.estimation[:, 0]
+    found = Certificates.of_counts(selection, estimation, asked.ids, asked.labels, facts)
     _warn_of_selection(found)
     return found
 

@@ -93,10 +93,8 @@ def predict(
         ids=ids, device=device, sigma=sigma, plan=_OnlySelection(n), seed=seed, alpha=alpha,
         batch_size=batch_size, precision=precision,
     )  # fmt: skip
-    votes = count_votes(asked, save_to, progress=progress)
-    return Predictions.of_counts(
-        votes.selection[:, 0], asked.ids, asked.labels, asked.facts(digests=save_to is not None)
-    )
+    votes, facts = count_votes(asked, save_to, progress=progress)
+    return Predictions.of_counts(votes.selection[:, 0], asked.ids, asked.labels, facts)
 
 
 def _check_enough(n: int, alpha: float) -> None:
