@@ -1,7 +1,8 @@
-"""Fetch the published weights of a model, and check that its classes are what we call them."""
+"""Fetch the published weights of a model, and compare what is published of it with its entry."""
 
 from dds.files import sha256, write_json
 from dds.origins import public
+from jobs.configurations import check_configurations
 from jobs.download import fetch, link
 from jobs.job import job
 from jobs.labels import check_labels
@@ -13,6 +14,8 @@ with job(globals()) as snakemake:
     source = model["weights"]["download"]
     if "labels" in source:
         check_labels(fetch(source["labels"], overrides), model["classes"])
+    if "hub" in source:
+        check_configurations(model, overrides)
     weights = fetch(source, overrides)
     link(weights, snakemake.output.weights)
     facts = {key: model[key] for key in ("source", "licence", "citation") if key in model}

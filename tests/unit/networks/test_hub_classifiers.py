@@ -181,8 +181,8 @@ def test_a_folder_without_a_network_is_named(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["hf:owner/name@abc", "hf:owner/name"])
-def test_a_commit_of_the_hub_is_asked_for(vit, processor, monkeypatch, name):
+@pytest.mark.parametrize("revision", ["abc", None])
+def test_a_commit_of_the_hub_is_asked_for(vit, processor, monkeypatch, revision):
     asked = []
 
     def load(result):
@@ -195,6 +195,5 @@ def test_a_commit_of_the_hub_is_asked_for(vit, processor, monkeypatch, name):
     model, images = transformers.AutoModelForImageClassification, transformers.AutoImageProcessor
     monkeypatch.setattr(model, "from_pretrained", load(vit))
     monkeypatch.setattr(images, "from_pretrained", load(processor))
-    assert hub_classifier(name).size == 16
-    revision = "abc" if "@" in name else "main"
-    assert asked == [("owner/name", revision)] * 2
+    assert hub_classifier("hf:owner/name", revision=revision).size == 16
+    assert asked == [("owner/name", revision or "main")] * 2

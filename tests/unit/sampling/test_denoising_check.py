@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dds.networks.denoisers import DiffusionDenoiser, NoDenoiser
-from dds.networks.schedules import build_schedule
+from dds.networks.schedules import SigmaSchedule, build_schedule
 from dds.sampling.denoising_check import SAMPLES, check_denoising, few
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.statistics.plans import make_plan
@@ -115,6 +115,12 @@ class InUnitRange(nn.Module):
 def readings():
     """Yield networks that are read in a wrong way, how, and the noise levels where it shows."""
     yield told_on_another_scale(Best()), r"rescale_timesteps: true", SIGMAS
+    for told in ("noise", "x0", "v"):
+        for predicts in {"noise", "x0", "v"} - {told}:
+            # Near the image there is little between them.
+            shows = [sigma for sigma in SIGMAS if sigma > 0.2 or "x0" in (told, predicts)]
+            denoiser = DiffusionDenoiser(Best(predicts), SCHEDULE, predicts=told)
+            yield denoiser, f"it predicts {predicts}; it is read as predicts: {told}", shows
     yield DiffusionDenoiser(InUnitRange(), SCHEDULE), r"images in \[0,1\]; .*", SIGMAS[1:]
 
 
@@ -123,9 +129,36 @@ def readings():
     [(denoiser, cause, sigma) for denoiser, cause, sigmas in readings() for sigma in sigmas],
 )
 def test_a_network_that_is_read_in_a_wrong_way_is_refused(denoiser, cause, sigma):
-    line = rf"^denoiser DiffusionDenoiser: at sigma {sigma:g} a PSNR of .* dB if .*{cause}$"
+    line = rf"^denoiser DiffusionDenoiser: .*at sigma {sigma:g} a PSNR of .* dB more if .*{cause}$"
     with pytest.raises(ValueError, match=line):
         check(denoiser, sigma)
+
+
+class Preconditioned(nn.Module):
+    """The best denoiser as Karras et al. (2022) scale it, told some multiple of the level."""
+
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x, time):
+        s = float(torch.exp(4 * time[0]))
+        y = x * (s**2 + 0.25) ** 0.5
+        clean = best(y, self.factor * s)
+        return (clean - 0.25 / (s**2 + 0.25) * y) / (0.5 * s / (s**2 + 0.25) ** 0.5)
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_networks_without_timesteps_are_checked_alike(sigma, caplog):
+    for factor, level in ((1.0, "INFO"), (0.5, "WARNING")):
+        denoiser = DiffusionDenoiser(Preconditioned(factor), SigmaSchedule(), predicts="edm")
+        with caplog.at_level(logging.INFO):
+            check(denoiser, sigma)
+        assert caplog.records[-1].levelname == level
+    assert "if it is told twice the sigma" in caplog.text
+    wrong = DiffusionDenoiser(Preconditioned(), SigmaSchedule(), predicts="x0")
+    with pytest.raises(ValueError, match="if it predicts edm; it is read as predicts: x0"):
+        check(wrong, sigma)
 
 
 @pytest.mark.parametrize("sigma", SIGMAS)
@@ -135,7 +168,7 @@ def test_sigma_in_another_unit_is_told_of_the_users_own_denoiser(sigma, caplog):
         assert [record.levelname for record in caplog.records] == ["INFO"]
         check(Own(1), sigma)
     assert caplog.records[-1].levelname == "WARNING"
-    assert "dB if it is told twice the sigma; sigma is in [0,1] pixel units" in caplog.text
+    assert "dB more if it is told twice the sigma; sigma is in [0,1] pixel units" in caplog.text
 
 
 @pytest.mark.parametrize("sigma", SIGMAS)

@@ -786,7 +786,7 @@ def test_sigma_may_be_chosen_on_validation_images(load):
          "needs plan fixed"),
         ({"figures.figure_cascade.panels.0.experiment": "plan_sequential"},
          "figures.figure_cascade.panels[0].experiment: plan_sequential has plan sequential; a"),
-        ({"experiments.denoised.sigmas": [0.5], "checks": REMOVED},
+        ({"experiments.denoised.sigmas": [0.5], "attacks.denoised.sigmas": [0.5], "checks": REMOVED},
          "tables.table_cascade.panels[0].experiment: denoised has one sigma; a cascade needs at "),
         ({"tables.table_1.rows.1.chosen_on": {"experiment": "denoised"}},
          "tables.table_1.rows[1].chosen_on.experiment: denoised may have images of denoised; sigma "
@@ -1049,6 +1049,14 @@ def test_every_number_of_a_file_has_a_range():
         ({"none": {}}, "none is no name for a model"),
         ({"digits_unet.schedule.steps": 1_000_001}, "digits_unet.schedule.steps: 1000001 is out of "
                                                     "range; must be at least 2 and at most 1,000,"),
+        ({"digits_unet.weights": {"download": {}}},
+         "digits_unet.weights.download: needs url, or hub"),
+        ({"digits_unet.weights": {"download": {"hub": "google"}}},
+         "digits_unet.weights.download.hub: google"),
+        ({"digits_unet.weights": {"download": {"url": "https://h/f", "revision": "v1"}}},
+         "digits_unet.weights.download: revision is for hub alone; leave it out"),
+        ({"digits_unet.weights": {"download": {"url": "https://h/f", "hub": "a/b"}}},
+         "digits_unet.weights.download: url does not go with hub; leave one of them out"),
         ({"digits_unet.schedule": {"name": "cosine"}},
          "digits_unet.schedule: steps is missing, which cosine needs"),
         ({"digits_unet.schedule.beta_end": 0.5},

@@ -27,14 +27,25 @@ def check_labels(path: str | Path, classes: Sequence[str]) -> None:
         If the file is something else, or a class differs, naming the file and the first class
         that does.
     """
+    published = read_published(path, "labels")
+    check_classes(_in_order(published, path), classes, of=str(path), by="the model's entry")
+
+
+def read_published(path: str | Path, of: str) -> Any:
+    """Return what a published JSON file holds.
+
+    Raises
+    ------
+    ValueError
+        If the file is something else, naming it and what it should be a file of.
+    """
     content = Path(path).read_bytes()
     if what := came_instead(content):
-        raise ValueError(f"{path}: is {what}, not a JSON file of labels")
+        raise ValueError(f"{path}: is {what}, not a JSON file of {of}")
     try:
-        published = json.loads(content.decode("utf-8-sig"))
+        return json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is no JSON file of labels: {error}") from error
-    check_classes(_in_order(published, path), classes, of=str(path), by="the model's entry")
+        raise ValueError(f"{path}: is no JSON file of {of}: {error}") from error
 
 
 def _in_order(published: Any, path: str | Path) -> list[str]:

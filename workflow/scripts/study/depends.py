@@ -97,7 +97,11 @@ def data_file(study: Study, dataset: str, name: str) -> str:
 def download(study: Study, name: str) -> dict[str, Any]:
     """Return what downloaded weights depend on: the address of the file, not of its mirrors."""
     source = study.models[name].weights.download
-    # The labels are compared with the classes when the weights are fetched.
+    # The labels are compared with the classes when the weights are fetched, and the
+    # configurations of a repository with what the entry says of the network.
+    if getattr(source, "hub", None):
+        described = model(study, name)["description"]
+        return {"url": identity(source.url), "description": described}
     if not getattr(source, "labels", None):
         return {"url": identity(source.url)}
     return {

@@ -22,7 +22,8 @@ from dds.keys import Count, Keys, Text, Whole, each_once, key, refuse
 from dds.names import sigma_name
 from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
 from dds.networks.families import FAMILIES
-from dds.origins import Download
+from dds.networks.hub import WEIGHTS, hub_address
+from dds.origins import Address, Download
 from study.errors import NAME, missing_key, refuse_at, show, suggestion
 from study.experiments import TimestepRule
 
@@ -222,6 +223,48 @@ class LabelledDownload(Download):
     )
 
 
+class HubDownload(Download):
+    """A published checkpoint of a denoiser."""
+
+    url: Address | None = key(
+        "Address of the file; follows from `hub` where that is given.",
+        None,
+        allowed="https, http or file",
+    )
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = key(
+        "Denoisers: in place of `url`, a repository in diffusers' format on the Hugging Face hub. "
+        "Its `config.json` and `scheduler_config.json` are compared with the entry when the "
+        "weights are fetched.",
+        None,
+        allowed="OWNER/NAME",
+    )
+    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")] = key(
+        "With `hub`: the commit, tag or branch.", "main", allowed="text"
+    )
+    file: Text = key("With `hub`: the weights in the repository.", WEIGHTS, allowed="path")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _address_of_the_hub(cls, download: Any) -> Any:
+        if not isinstance(download, dict) or not isinstance(download.get("hub"), str):
+            return download
+        revision, file = download.get("revision", "main"), download.get("file", WEIGHTS)
+        url = hub_address(download["hub"], str(revision), str(file))
+        if download.get("url", url) not in (url, None):
+            raise refuse("url does not go with hub; leave one of them out")
+        return download | {"url": url}
+
+    @model_validator(mode="after")
+    def _has_an_address(self) -> Self:
+        if self.url is None:
+            raise refuse("needs url, or hub")
+        for name in ("revision", "file"):
+            default = type(self).model_fields[name].default
+            if self.hub is None and getattr(self, name) != default:
+                raise refuse(f"{name} is for hub alone; leave it out")
+        return self
+
+
 class Weights(Keys):
     """Where the weights of a network come from: one of several origins."""
 
@@ -281,6 +324,8 @@ class Weights(Keys):
 
 class DenoiserWeights(Weights):
     """Where the weights of a denoiser come from: one of several origins."""
+
+    download: HubDownload | None = key("A published checkpoint.", None, paper="4")
 
     @model_validator(mode="after")
     def _for_every_sigma(self) -> Self:
@@ -359,7 +404,9 @@ class Model(Keys):
         # None is an argument like others, where elsewhere it is that of a key left out.
         if not isinstance(arguments, Keys):
             return arguments
-        return arguments.model_dump(mode=info.mode, exclude_defaults=info.exclude_defaults)
+        return arguments.model_dump(
+            mode=info.mode, exclude_defaults=info.exclude_defaults, by_alias=info.by_alias
+        )
 
     @property
     def is_per_sigma(self) -> bool:

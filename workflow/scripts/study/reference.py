@@ -31,6 +31,7 @@ from study.models import (
     MODELS,
     ClassifierWeights,
     Finetune,
+    HubDownload,
     LabelledDownload,
     Model,
     Train,
@@ -54,6 +55,7 @@ SECTIONS: dict[str, type[Keys]] = {
     "train": Train,
     "finetune": Finetune,
     "download": LabelledDownload,
+    "hub": HubDownload,
 }
 
 _KINDED: tuple[type[Kinded], ...] = (Dataset, Experiment, Table, Figure)

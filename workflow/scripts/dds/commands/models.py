@@ -97,7 +97,11 @@ def default_device() -> str:
 
 
 def find_classifier(
-    name: str, weights: Path | None = None, models: Path | None = None
+    name: str,
+    weights: Path | None = None,
+    models: Path | None = None,
+    *,
+    sigma: float | None = None,
 ) -> nn.Module:
     """Return the classifier that a user means.
 
@@ -110,6 +114,8 @@ def find_classifier(
         Weights of an entry, in place of its own.
     models : Path, optional
         The file of models; ``config/models.yaml`` by default.
+    sigma : float, optional
+        Noise level, of which some entries have weights of their own.
 
     Returns
     -------
@@ -141,7 +147,7 @@ def find_classifier(
     from dds.networks.registry import load_classifier
 
     names = _class_names(entry["classes"])
-    path, place = _weights(name, entry, "classifier", weights)
+    path, place = _weights(name, entry, "classifier", weights, sigma)
     classifier = load_classifier({**entry, "classes": names}, path, **place)
     classifier.classes = tuple(names)
     return classifier
@@ -275,20 +281,29 @@ def read_classes(path: Path) -> list[str]:
 
 
 def _weights(
-    name: str, entry: Mapping[str, Any], role: str, given: Path | None
+    name: str,
+    entry: Mapping[str, Any],
+    role: str,
+    given: Path | None,
+    sigma: float | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Return where the weights of an entry lie, and where in that file."""
-    origin = entry.get("weights", {})
+    origin = entry.get("weights") or {}
     place = {key: origin[key] for key in ("key", "strip_prefix") if origin.get(key)}
     if given is not None:
         return given, {}
-    if "file" in origin:
-        return Path(origin["file"]), place
     if "download" in origin:
         return _download(name, origin["download"], role), place
-    raise ValueError(
-        f"{role} {name} is trained by the workflow; give its weights by --{role}-weights FILE"
+    instead = f"or name their file by --{role}-weights FILE"
+    if "file" not in origin:
+        raise ValueError(f"{role} {name} is trained by the workflow: let it run, {instead}")
+    path = Path(
+        origin["file"] if sigma is None else origin["file"].replace("{sigma}", f"{sigma:g}")
     )
+    if not path.exists():
+        obtain = origin.get("obtain", "put them there")
+        raise ValueError(f"{role} {name}: no weights at {path}: {obtain}, {instead}")
+    return path, place
 
 
 def _download(name: str, source: Mapping[str, Any], role: str) -> Path:

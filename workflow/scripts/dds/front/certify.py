@@ -147,7 +147,7 @@ def certify(
     check_noise(sigma)
     settings = _settings(plan, n0, n, alpha, radii)
     drawn_by = make_plan(settings, sigma)
-    _check_reach(settings, sigma, () if radii is None else radii)
+    _check_reach(settings, sigma, () if radii is None else np.atleast_1d(radii).tolist())
     asked = Asked.of(
         "certify", images, classifier, denoiser, labels=labels, layout=layout, processor=processor,
         ids=ids, device=device, sigma=sigma, plan=drawn_by, seed=seed, alpha=alpha,
@@ -174,10 +174,11 @@ def _settings(
     if "plan" not in own:
         raise ValueError(f"plan has the keys {', '.join(own) or 'none'}; it must have plan, a name")
     if radii is not None:
+        radii = np.atleast_1d(radii).tolist()
         wrong = [radius for radius in radii if not 0 <= radius < np.inf]
-        if wrong or not len(radii):
-            raise ValueError(f"radii must be numbers of at least 0, not {list(radii)}")
-        own.setdefault("radii", list(radii))
+        if wrong or not radii:
+            raise ValueError(f"radii must be numbers of at least 0, not {radii}")
+        own.setdefault("radii", radii)
     return {"n0": n0, "n": n, "alpha": alpha} | own
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
 import torch
 
 from dds.front.asked import Asked
@@ -18,7 +19,6 @@ from dds.networks.lending import lent
 from dds.progress import Interrupted, Progress
 from dds.sampling.denoising_check import check_denoising
 from dds.sampling.forecast import Forecast
-from dds.sampling.kernels import choose_precision
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Votes
 
@@ -57,8 +57,8 @@ def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | No
     if votes.finished.all():
         return votes
     with lent(asked.modules), _bar(asked, votes, progress) as bar:
-        smoothed = _smoothed(asked, devices)
-        check_denoising(smoothed[0], asked.pixels)
+        smoothed = _smoothed(asked, devices, compiled=saved.compiled)
+        _check_denoiser(smoothed[0], asked.pixels)
         saved.start(votes)
         try:
             _Counting(asked, votes, parts, saved, bar).run(smoothed)
@@ -108,12 +108,13 @@ class _Counting:
                 ids,
                 classes=asked.classes,
                 votes=part_of(self._votes, rows),
-                after_batch=partial(self._after_batch, part),
+                after_batch=partial(self._after_batch, part, smoothed),
             )
 
-    def _after_batch(self, part: int, counted: Votes) -> None:
+    def _after_batch(self, part: int, smoothed: SmoothedClassifier, counted: Votes) -> None:
         ends = self._is_stopped or bool(counted.finished.all())
         with self._lock:
+            self._saved.note_compiled(bool(smoothed.runner.compiled))
             self._saved.note(part, counted, at_once=ends)
             if self._bar is not None and self._forecast is not None:
                 self._bar.advance(
@@ -125,12 +126,29 @@ class _Counting:
             raise Interrupted("another device has failed, or was interrupted")
 
 
-def _smoothed(asked: Asked, devices: Sequence[torch.device]) -> list[SmoothedClassifier]:
-    """Return the smoothed classifier on each device."""
-    # Before the first is moved. torch.compile's graphs work in the main thread alone.
+def _check_denoiser(smoothed: SmoothedClassifier, images: np.ndarray) -> None:
+    """Try the denoiser on a few images, and say of which it fails."""
+    try:
+        check_denoising(smoothed, images)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ValueError(
+            f"denoiser {type(smoothed.denoiser).__name__} fails on images of shape "
+            f"{images.shape[1:]}: {str(error).splitlines()[0]}; give images of the size and "
+            "channels that it was trained on"
+        ) from error
+
+
+def _smoothed(
+    asked: Asked, devices: Sequence[torch.device], *, compiled: bool | None
+) -> list[SmoothedClassifier]:
+    """Return the smoothed classifier on each device; `compiled` says what saved votes are of."""
+    # torch.compile's graphs work in the main thread alone. What was begun without goes on without.
+    is_compiled = False if len(devices) > 1 or compiled is False else None
+    # Copied before the first is moved.
     copies = [deepcopy((asked.classifier, asked.denoiser)) for _ in devices[1:]]
     networks = [(asked.classifier, asked.denoiser), *copies]
-    precision = choose_precision(asked.precision, devices[0])
     return [
         SmoothedClassifier(
             {"classifier": classifier},
@@ -139,9 +157,9 @@ def _smoothed(asked: Asked, devices: Sequence[torch.device]) -> list[SmoothedCla
             asked.plan,
             asked.seed,
             batch_size=asked.batch_size,
-            precision=precision,
+            precision=asked.precision,
             device=device,
-            compiled=None if len(devices) == 1 else False,
+            compiled=is_compiled,
         )
         for device, (classifier, denoiser) in zip(devices, networks, strict=True)
     ]

@@ -11,11 +11,39 @@ from typing import Any
 
 from dds.networks.description import ScheduleKeys
 
-#: Where diffusers' pipelines keep a network, and its weights.
+#: What diffusers calls the weights of a network.
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 _PREDICTIONS = {"epsilon": "noise", "sample": "x0", "v_prediction": "v"}
 _BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
+
+
+def hub_address(repository: str, revision: str, file: str) -> str:
+    """Return the address of a file of a repository on the Hugging Face hub."""
+    return f"https://huggingface.co/{repository}/resolve/{revision}/{file}"
+
+
+def configurations(weights: str) -> tuple[str, str]:
+    """Return where a repository has the configurations beside a network's weights.
+
+    Parameters
+    ----------
+    weights : str
+        The file of the weights in it; in a folder of their own where there is a pipeline.
+
+    Returns
+    -------
+    config, scheduler : str
+
+    Examples
+    --------
+    >>> from dds.networks.hub import configurations
+    >>> configurations("unet/diffusion_pytorch_model.bin")
+    ('unet/config.json', 'scheduler/scheduler_config.json')
+    """
+    folder, inside, _ = weights.rpartition("/")
+    scheduler = "scheduler/scheduler_config.json" if inside else "scheduler_config.json"
+    return f"{folder}{inside}config.json", scheduler
 
 
 def described(config: Mapping[str, Any], scheduler: Mapping[str, Any]) -> dict[str, Any]:
