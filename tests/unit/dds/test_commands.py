@@ -308,7 +308,7 @@ def test_a_denoiser_of_the_registry_comes_with_its_weights(here):
     }  # fmt: skip
     network = dds.build_denoiser(entry).network
     dds.save_weights(network, "unet.pt")
-    entries = {"unet": {**entry, "weights": {"file": "unet.pt"}}}
+    entries = {"models": {"unet": {**entry, "weights": {"file": "unet.pt"}}}}  # a study file
     Path("models.yaml").write_text(yaml.safe_dump(entries))
     found = find_denoiser("unet", models=Path("models.yaml"))
     assert found.noise_sigma(0.25) == 0.25

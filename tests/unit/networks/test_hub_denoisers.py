@@ -6,8 +6,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dds import build_denoiser, hub_denoiser, load_weights
+from dds.networks.compiling import undo_compilation
 from dds.networks.hub import described, first_difference
 from dds.networks.registry import load_denoiser
 
@@ -121,6 +123,25 @@ def test_an_entry_with_the_copied_configuration_takes_the_weights(folder, unet):
         noisy = torch.rand(2, 3, 8, 8)
         ours, theirs = denoiser.denoise(noisy, 0.25), hub_denoiser(folder).denoise(noisy, 0.25)
     torch.testing.assert_close(ours, theirs)
+
+
+def test_a_network_runs_as_the_runner_runs_it():
+    """As one program, without breaks, in the order of memory and the precision of a GPU."""
+    arguments = SIZE | {"block_out_channels": [4], "attention_head_dim": 4}
+    arguments |= {"down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"]}
+    arguments["layers_per_block"] = 1
+    entry = {"network": "diffusers", "arguments": arguments, "schedule": {"name": "sigma"}}
+    entry |= {"input": {"channels": 3, "size": 8}, "predicts": "edm"}
+    denoiser = build_denoiser(entry).eval()
+    noisy = torch.rand(2, 3, 8, 8)
+    with torch.inference_mode():
+        expected = denoiser.denoise(noisy, 0.5)
+        convert_conv2d_weight_memory_format(denoiser, torch.channels_last)
+        denoiser.network.compile(backend="eager", fullgraph=True, dynamic=False)
+        torch.testing.assert_close(denoiser.denoise(noisy, 0.5), expected, rtol=0, atol=1e-5)
+        undo_compilation(denoiser.network)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(denoiser.denoise(noisy, 0.5), expected, rtol=0, atol=0.05)
 
 
 def test_names_of_earlier_versions_are_understood(unet, tmp_path):

@@ -786,7 +786,8 @@ def test_sigma_may_be_chosen_on_validation_images(load):
          "needs plan fixed"),
         ({"figures.figure_cascade.panels.0.experiment": "plan_sequential"},
          "figures.figure_cascade.panels[0].experiment: plan_sequential has plan sequential; a"),
-        ({"experiments.denoised.sigmas": [0.5], "attacks.denoised.sigmas": [0.5], "checks": REMOVED},
+        ({"experiments.denoised.sigmas": [0.5], "attacks.denoised.sigmas": [0.5],
+          "checks": REMOVED},
          "tables.table_cascade.panels[0].experiment: denoised has one sigma; a cascade needs at "),
         ({"tables.table_1.rows.1.chosen_on": {"experiment": "denoised"}},
          "tables.table_1.rows[1].chosen_on.experiment: denoised may have images of denoised; sigma "

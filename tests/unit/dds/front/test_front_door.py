@@ -126,6 +126,7 @@ def test_the_plan_decides_how_many_samples_are_drawn():
         ({"radii": [0.25, 2.0]}, "n = 1,000 samples certify no radius above 1.231 .* has 2; take"),
         ({"radii": [0.25, 9.0]}, "radii has 9; take a larger sigma"),
         ({"radii": [0.1], "n": 5}, r"certify no radius at sigma 0.5 .*; take n = 13 or more"),
+        ({"n": 9}, "certify no image at alpha 0.001, .*; take n = 10 or more"),
         ({"radii": [1.2], "plan": {"plan": "radius", "within": 0.1}}, "no radius above 1.108"),
         ({"radii": [-1.0]}, r"radii must be numbers of at least 0, not \[-1.0\]"),
         ({"radii": 2.0}, "radii has 2; take"),
@@ -157,6 +158,13 @@ def test_mistakes_are_named_before_any_sample(options, problem):
     with pytest.raises(ValueError, match=problem) as caught:
         certify(**call, sigma=SIGMA)
     assert "\n" not in str(caught.value)
+
+
+def test_predict_refuses_samples_that_can_name_no_class():
+    with pytest.raises(ValueError, match="n = 10 samples name no class .*; take n = 11 or more"):
+        predict(IMAGES, Counts(0), None, SIGMA, n=10)
+    white = np.ones((1, 1, 4, 4))
+    assert predict(white, Brightness(), None, 0.01, n=11).prediction.tolist() == [1]
 
 
 def dataset(classes):
@@ -323,7 +331,7 @@ def test_predictions_are_a_table(tmp_path):
 
 def test_predictions_are_made_of_the_samples_that_select():
     found = predict(IMAGES, Brightness(), None, SIGMA, n=200)
-    certified = certify(IMAGES, Brightness(), None, SIGMA, n0=200, n=1)
+    certified = certify(IMAGES, Brightness(), None, SIGMA, n0=200, n=10)
     np.testing.assert_array_equal(found.counts, certified.selection)
 
 

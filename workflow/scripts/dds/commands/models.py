@@ -58,7 +58,8 @@ def model_options(*, required: bool = True) -> Callable[[Any], Any]:
             "--models",
             type=PATH,
             metavar="FILE",
-            help=f"A file of models (YAML); by default {_REGISTRY}, where it is there.",
+            help="A file of models, or a study file (YAML); by default "
+            f"{_REGISTRY}, where it is there.",
         ),
     )
 
@@ -248,6 +249,8 @@ def _read_models(file: Path) -> Mapping[str, Mapping[str, Any]]:
             entries = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{file} is no YAML: {error}") from error
+    if isinstance(entries, dict):
+        entries = entries.get("models", entries)  # of a study file, its own
     if not isinstance(entries, dict) or not all(isinstance(e, dict) for e in entries.values()):
         raise ValueError(f"{file} is no file of models, a mapping of names to entries")
     return entries

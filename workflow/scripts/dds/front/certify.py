@@ -153,14 +153,9 @@ def certify(
         ids=ids, device=device, sigma=sigma, plan=drawn_by, seed=seed, alpha=alpha,
         batch_size=batch_size, precision=precision,
     )  # fmt: skip
-    votes = count_votes(asked, save_to, progress=progress)
-    found = Certificates.of_counts(
-        votes.selection[:, 0],
-        votes.estimation[:, 0],
-        asked.ids,
-        asked.labels,
-        asked.facts(digests=save_to is not None),
-    )
+    votes, facts = count_votes(asked, save_to, progress=progress)
+    selection, estimation = votes.selection[:, 0], votes.estimation[:, 0]
+    found = Certificates.of_counts(selection, estimation, asked.ids, asked.labels, facts)
     _warn_of_selection(found)
     return found
 
@@ -191,6 +186,11 @@ def _check_reach(settings: Mapping[str, Any], sigma: float, radii: Sequence[floa
     if shortfall := getattr(kind, "SHORTFALL", None):
         kept -= settings.get(shortfall, kind.Keys.model_fields[shortfall].default)
     reached = largest_radius(n, alpha, sigma)
+    if reached is None and not len(radii):
+        raise ValueError(
+            f"n = {n:,} samples certify no image at alpha {alpha:g}, whatever they answer; take "
+            f"n = {samples_needed(0.0, alpha, sigma)} or more"
+        )
     for radius in radii:
         if reached is None or radius > kept * reached:
             needed = samples_needed(radius / kept, alpha, sigma)

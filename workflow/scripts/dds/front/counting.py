@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,9 @@ from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Votes
 
 
-def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | None) -> Votes:
+def count_votes(
+    asked: Asked, save_to: str | Path | None, *, progress: bool | None
+) -> tuple[Votes, dict[str, Any]]:
     """Draw the samples that a call asks for.
 
     Images are shared out among the devices in turn, so that a plan that draws more of some has
@@ -41,30 +44,27 @@ def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | No
 
     Returns
     -------
-    Votes
+    votes : Votes
+        With no image left that wants samples.
+    facts : dict
+        What they depend on, as JSON can hold it; with hashes where they are kept.
     """
     devices = asked.devices[: len(asked.ids)]
     parts = [slice(first, None, len(devices)) for first in range(len(devices))]
-    saved = SavedVotes(
-        save_to,
-        asked.facts(digests=save_to is not None),
-        asked.ids,
-        asked.labels,
-        asked.sigma,
-        parts,
-    )
+    facts = asked.facts(digests=save_to is not None)
+    saved = SavedVotes(save_to, facts, asked.ids, asked.labels, asked.sigma, parts)
     votes = saved.take_up(asked.plan, asked.classes)
     if votes.finished.all():
-        return votes
-    with lent(asked.modules), _bar(asked, votes, progress) as bar:
+        return votes, facts | {"compiled": saved.compiled}
+    with lent(asked.modules), _bar(asked, votes, progress) as tell:
         smoothed = _smoothed(asked, devices, compiled=saved.compiled)
         _check_denoiser(smoothed[0], asked.pixels)
         saved.start(votes)
         try:
-            _Counting(asked, votes, parts, saved, bar).run(smoothed)
+            _Counting(asked, votes, parts, saved, tell).run(smoothed)
         finally:
             saved.write()
-    return votes
+    return votes, facts | {"compiled": saved.compiled}
 
 
 class _Counting:
@@ -76,11 +76,10 @@ class _Counting:
         votes: Votes,
         parts: Sequence[slice],
         saved: SavedVotes,
-        bar: Progress | None,
+        tell: Callable[[], None],
     ) -> None:
         self._asked, self._votes, self._parts = asked, votes, parts
-        self._saved, self._bar = saved, bar
-        self._forecast = None if bar is None else Forecast(asked.plan)
+        self._saved, self._tell = saved, tell
         self._lock, self._is_stopped = Lock(), False
 
     def run(self, smoothed: Sequence[SmoothedClassifier]) -> None:
@@ -116,12 +115,7 @@ class _Counting:
         with self._lock:
             self._saved.note_compiled(bool(smoothed.runner.compiled))
             self._saved.note(part, counted, at_once=ends)
-            if self._bar is not None and self._forecast is not None:
-                self._bar.advance(
-                    self._votes.samples - self._bar.done,
-                    total=self._forecast.samples(self._votes),
-                    parts_done=int(self._votes.finished.sum()),
-                )
+            self._tell()
         if self._is_stopped:
             raise Interrupted("another device has failed, or was interrupted")
 
@@ -165,11 +159,14 @@ def _smoothed(
     ]
 
 
-def _bar(asked: Asked, votes: Votes, shown: bool | None) -> AbstractContextManager[Progress | None]:
+@contextmanager
+def _bar(asked: Asked, votes: Votes, shown: bool | None) -> Iterator[Callable[[], None]]:
+    """Draw a bar; gives what is to be called whenever more is counted."""
     if shown is False:
-        return nullcontext()
+        yield lambda: None
+        return
     forecast = Forecast(asked.plan)
-    return Progress(
+    with Progress(
         forecast.samples(votes),
         f"{asked.call} at sigma {asked.sigma:g}",
         "samples",
@@ -178,4 +175,9 @@ def _bar(asked: Asked, votes: Votes, shown: bool | None) -> AbstractContextManag
         parts_done=int(votes.finished.sum()),
         part_unit="images",
         shown=shown,
-    )
+    ) as progress:
+        yield lambda: progress.advance(
+            votes.samples - progress.done,
+            total=forecast.samples(votes),
+            parts_done=int(votes.finished.sum()),
+        )

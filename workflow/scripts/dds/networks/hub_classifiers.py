@@ -192,8 +192,8 @@ def _processed(processor: Callable[..., Any], level: int, height: int) -> np.nda
 
 def _interpolation(processor: Any) -> str:
     """Return how a processor resizes: it, or a step of it, says so under a name of its library."""
-    steps = [processor, *getattr(processor, "transforms", ())]
-    for step in steps:
+    inside = getattr(processor, "val_transforms", processor)  # of timm's networks in transformers
+    for step in (processor, *getattr(inside, "transforms", ())):
         for name in ("resample", "interpolation"):
             if (found := getattr(step, name, None)) is not None:
                 return _known(getattr(found, "value", found))

@@ -321,7 +321,7 @@ class SigmaSchedule(_Continuous):
     >>> schedule.timestep(0.25)
     Timestep(t=0.5, alpha_bar=0.8, noise_sigma=0.25)
     >>> [round(level.t, 3) for level in schedule.chain(schedule.timestep(0.25), 3)]
-    [0.5, 0.121, 0.02]
+    [0.5, 0.123, 0.021]
     """
 
     PREDICTIONS = ("noise", "x0", "edm", "consistency")
