@@ -18,14 +18,15 @@ IMAGES = RANDOM.random((3, *SHAPE)).astype(np.float32)
 class Plane(nn.Module):
     """Classes 0 and 1, on the two sides of a plane through a point at a distance of an image."""
 
-    def __init__(self, image, away):
+    def __init__(self, image, away, scale=20):
         super().__init__()
+        self.scale = scale
         normal = RANDOM.normal(size=image.size)
         self.register_buffer("normal", torch.tensor(normal / np.linalg.norm(normal)).float())
         self.offset = away - float(self.normal @ torch.from_numpy(image).flatten())
 
     def forward(self, images):
-        side = 20 * (images.flatten(1) @ self.normal + self.offset)
+        side = self.scale * (images.flatten(1) @ self.normal + self.offset)
         return torch.stack([torch.zeros_like(side), side], dim=1)
 
 
@@ -69,6 +70,12 @@ def test_within_the_robust_radius_it_fails_and_just_outside_it_succeeds(options)
     certified = certify(IMAGES[0], plane, None, SIGMA, n=2000)
     assert certified.prediction == 1
     assert 0.4 < certified.radius < 0.5
+
+
+def test_a_classifier_that_is_certain_of_everything_falls_like_any_other():
+    plane = Plane(IMAGES[0], away=0.7, scale=1e6)  # so that probabilities are 0 or 1
+    found = attack(IMAGES[:1], plane, None, 0.1, 0.8, labels=[1], restarts=0)
+    assert found.prediction.tolist() == [0]
 
 
 def test_gradients_pass_the_denoiser():
