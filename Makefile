@@ -29,6 +29,7 @@ FROM = $(if $(DEPOSIT),--deposit $(DEPOSIT))
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# `.venv/bin/python -m dds` finds the library by a path within the folder, wherever that is moved.
 # An environment that is there is brought up to the lock in place: jobs may be using it, and
 # .venv may be a link to a larger disk. `make clean` is how one starts over.
 # TORCH_INDEX=address takes PyTorch from its index of builds for CPUs, and no CUDA libraries.
@@ -54,6 +55,7 @@ else ifeq ($(TORCH),none)
 else
 	@$(INSTALL) --require-hashes --requirement $<
 endif
+	@echo ../../../../workflow/scripts > $$(echo $(VENV)/lib/python3*/site-packages)/dds.pth
 	@touch $@
 
 demo: $(READY) ## rebuild the digits study, from data to paper, and its report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from project import ROOT, open_study
@@ -17,6 +17,8 @@ from paper.costs import (
     START_SECONDS,
     Estimate,
     Gpu,
+    Rate,
+    attack_hours,
     estimate,
     read_rates,
     training_hours,
@@ -71,16 +73,18 @@ def basis(one: Estimate) -> str:
     return {"100%": "measured", "0%": "assumed"}.get(share, f"{share} measured")
 
 
-def beside(of_studies: Iterable[tuple[Study, list[Estimate]]], gpu: Gpu) -> str:
+def beside(
+    of_studies: Iterable[tuple[Study, list[Estimate]]], gpu: Gpu, rates: Sequence[Rate]
+) -> str:
     """Lay studies out beside each other, with their estimates, a study a line."""
     lines = [
         f"{'study':<24}{'plan':<24}{'precision':<11}{'samples':>10}{'shards':>8}"
-        f"{'GPU-hours':>11}{'starts':>8}{'training':>10}{'all':>10}"
+        f"{'GPU-hours':>11}{'starts':>8}{'attacks':>9}{'training':>10}{'all':>10}"
     ]
     for study, estimates in of_studies:
         of_sampling = sum(one.expected[one.chosen] for one in estimates)
         of_starts = sum(one.start_hours for one in estimates)
-        of_training = training_hours(study, gpu)
+        of_attacks, of_training = attack_hours(study, gpu, rates), training_hours(study, gpu)
         plans, precisions = (
             ", ".join(dict.fromkeys(getattr(e, key) for e in study.experiments.values()))
             for key in ("plan", "precision")
@@ -89,7 +93,8 @@ def beside(of_studies: Iterable[tuple[Study, list[Estimate]]], gpu: Gpu) -> str:
             f"{study.name:<24}{plans:<24}{precisions:<11}"
             f"{metric(sum(one.expected_samples[one.chosen] for one in estimates)):>10}"
             f"{sum(one.shards for one in estimates):>8,}{of_sampling:>11,.4g}{of_starts:>8,.2g}"
-            f"{of_training:>10,.2g}{of_sampling + of_starts + of_training:>10,.4g}"
+            f"{of_attacks:>9,.2g}{of_training:>10,.2g}"
+            f"{of_sampling + of_starts + of_attacks + of_training:>10,.4g}"
         )
     return "\n".join(lines)
 
@@ -157,15 +162,16 @@ stop early are simulated on images as certain as those of the paper's Tables 2 a
 the radii of the experiment. A shard takes {START_SECONDS:g} s to start, which h/shard has in it."""
     )
     others = [(other, estimate(other, gpu, rates)) for other in relatives(study)]
-    print(f"\n{beside([(study, estimates), *others], gpu)}\n")
-    print("starts: of all shards; training: of the study's own models, at assumed rates.")
+    print(f"\n{beside([(study, estimates), *others], gpu, rates)}\n")
+    print("starts: of all shards; attacks: at most, if every image withstands them; training: of")
+    print("the study's own models, at assumed rates.")
     counts, software = sum(one.disk_bytes for one in estimates), environment_bytes()
     print(f"disk: {counts / 1e9:.2g} GB of counts, beside {software / 1e9:.2g} GB of software")
     total = sum(one.hours for one in estimates)
     core = duration(sum(one.expected_flops[one.chosen] for one in estimates) / CPU_CORE)
     print(
         f"costs: certifying {study.name} takes about {duration(total * 3600)} of one {name}, "
-        f"or {core} of one CPU core, as it stands; training comes on top"
+        f"or {core} of one CPU core, as it stands; attacks and training come on top"
     )
 
 

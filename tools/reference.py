@@ -23,9 +23,12 @@ _WIDTH = 98
 
 def files() -> dict[Path, str]:
     """Return what each file should hold."""
-    page = _PAGE.read_text(encoding="utf-8")
-    filled = _MARKED.sub(lambda mark: f"{mark[1]}\n{help_of(mark[2])}\n\n{mark[3]}", page)
-    return reference.files(ROOT) | {_PAGE: filled}
+    return reference.files(ROOT) | {_PAGE: with_help(_PAGE.read_text(encoding="utf-8"))}
+
+
+def with_help(page: str) -> str:
+    """Return a page with the help of the commands filled in."""
+    return _MARKED.sub(lambda mark: f"{mark[1]}\n{help_of(mark[2])}\n\n{mark[3]}", page)
 
 
 def help_of(name: str) -> str:

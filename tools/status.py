@@ -239,7 +239,7 @@ def slurm_jobs() -> list[Queued]:
 
 
 def begun(results: Path) -> Iterator[str]:
-    """Yield counts and weights whose jobs Snakemake has just started here and that are silent yet.
+    """Yield what jobs make that Snakemake has just started here and that are silent yet.
 
     A job reports, in its log, once Python has loaded what it needs.
     """
@@ -257,10 +257,26 @@ def begun(results: Path) -> Iterator[str]:
                 about = Path(*place.parts[1:])  # after counts, models, ...
                 logs = (results / "logs").glob(f"*/{about}.log")
                 reported = any(log.stat().st_mtime >= at for log in logs)
-                dear = place.parts[0] in ("counts", "models") and about.parts
+                dear = place.parts[0] in ("counts", "attacks", "models") and about.parts
                 if dear and not reported and time.time() - at < processes.STALE_AFTER:
                     places.add(str(place))
     yield from sorted(places)
+
+
+def attack_lines(study: Study, results: Path) -> Iterator[str]:
+    """Yield how far each attack is at each of its noise levels."""
+    for name in study.attacked:
+        images, each = study.attacks[name].images, study.attacks[name].images_per_shard
+        for sigma in study.attacked_sigmas(name):
+            folder = results / "attacks" / name / sigma_name(sigma)
+            files, done = names_in(folder), 0
+            for shard in shard_names(images, each):
+                if f"{shard}.json" in files:
+                    done += len(shard_range(shard))
+                elif f"{shard}.checkpoint" in files:
+                    with suppress(FileNotFoundError, UnusableCheckpoint):
+                        done += read_progress(folder / f"{shard}.checkpoint")["images_done"]
+            yield f"{name} sigma {sigma:g}: {done:,} of {images:,} images"
 
 
 def report(study: Study, results: Path) -> list[str]:
@@ -300,6 +316,7 @@ def report(study: Study, results: Path) -> list[str]:
         f"{name}: {'taken' if (results / 'counts' / f'{name}.json').is_file() else 'not taken yet'}"
         for name in study.deposited
     ])  # fmt: skip
+    lines += section("attacks", list(attack_lines(study, results)))
     lines += section("running", working) + section("starting", starting)
     lines += section("queued in SLURM", [
         f"{rule}: {count:,} ({reason})" for (rule, reason), count in sorted(queue.items())

@@ -130,6 +130,7 @@ def shrink(study: dict) -> None:
             experiment |= {"images": 12, "images_per_shard": 12}
         if experiment["steps"] != 1:
             experiment["steps"] = 3
+    study["attacks"]["denoised"] |= {"images": 3, "images_per_shard": 2, "radii": [0.25], "n": 100}
     study["figures"]["figure_2"]["caption"] += f" {HOSTILE}"
     study["tables"]["table_1"]["caption"] += f" {HOSTILE}"
     study["tables"]["table_1"]["rows"][0]["label"] = HOSTILE.splitlines()[0]

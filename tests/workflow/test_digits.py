@@ -55,6 +55,17 @@ def test_counts_are_integers_of_every_image(project):
         assert (drawn <= settings["n"]).all() if stops else (drawn == settings["n"]).all()
 
 
+def test_every_image_is_judged_as_it_is_and_under_attack(project):
+    attacked = pd.read_parquet(project.results / "attacks" / "denoised.parquet")
+    assert attacked[["image", "radius"]].to_numpy().tolist() == [
+        [image, radius] for image in range(3) for radius in (0, 0.25)
+    ]
+    assert (attacked["norm"] <= attacked["radius"]).all()
+    assert (attacked["label_successes"] <= attacked["n"]).all()
+    checks = json.loads((project.results / "checks.json").read_text())["checks"]
+    assert [check["passed"] for check in checks if "attack denoised" in check["name"]] == [True] * 2
+
+
 def test_notebooks_ran_and_show_what_they_are_for(project):
     for name in project.study["notebooks"]:
         notebook = nbformat.read(project.results / "notebooks" / f"{name}.ipynb", as_version=4)
@@ -84,8 +95,10 @@ def test_a_notebook_shows_the_figures_of_the_study(project):
 def test_no_setting_of_an_account_reaches_a_figure(project, tmp_path):
     for name, keys in project.study["figures"].items():
         entry = read_entry(FIGURES, keys)
-        source = f"pictures/{name}.npz" if "experiment" in keys else "certificates/denoised.parquet"
-        save_figure(draw_figure(entry, read_data([project.results / source])), tmp_path / "f.png")
+        sources = ["certificates/denoised.parquet", "attacks/denoised.parquet"]
+        sources = [f"pictures/{name}.npz"] if "experiment" in keys else sources
+        data = read_data([project.results / source for source in sources])
+        save_figure(draw_figure(entry, data), tmp_path / "f.png")
         written = (project.results / "figures" / f"{name}.png").read_bytes()
         assert written == (tmp_path / "f.png").read_bytes()
 

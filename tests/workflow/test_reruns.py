@@ -183,6 +183,7 @@ EDITS: dict[str, Callable[[Finished], None]] = {
     "what a network's FILE.py": lambda p: p.append("mine.py", "\nWIDTH = 8\n"),
     "another archive of images": lambda p: p.write_images(2),
     "other weights": lambda p: p.write_weights("more"),
+    "`steps` of an attack": lambda p: p.change(attacks={"denoised": {"steps": 11}}),
     "`url` of a download": lambda p: p.change(models={"fetched": {"weights": {
         "download": {"url": "https://models.example/revision-2/fetched.pt"}}}}),
     "`PROTOCOL`": raise_protocol,

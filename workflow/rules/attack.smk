@@ -25,6 +25,9 @@ rule attack_images:
         runtime=120,
     params:
         depends=lambda wildcards: depends.attack(STUDY, wildcards.attack),
+        # Whose weights must be there before anything runs. Snakemake compares no parameter that
+        # is derived from inputs.
+        models=lambda wildcards, input: [*depends.attack(STUDY, wildcards.attack)["models"]],
     script:
         "../scripts/attack_images.py"
 

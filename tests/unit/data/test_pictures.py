@@ -67,6 +67,11 @@ def test_images_in_one_folder_have_no_labels(tmp_path):
     )  # fmt: skip
 
 
+def test_one_image_is_a_folder_of_one(pets):
+    pictures = read_pictures(pets / "dog/a.png")
+    assert (pictures.names, pictures.labels(), len(pictures.images)) == (["a.png"], None, 1)
+
+
 def test_sets_of_images_are_not_mixed(tmp_path):
     two = save(tmp_path / "two", ["test/cat/a.png", "test/dog/a.png", "train/cat/a.png"])
     with pytest.raises(ValueError, match="lie in test/cat, test/dog, train/cat; .* further in"):

@@ -3,7 +3,9 @@
 import hashlib
 import re
 import shlex
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ import dds
 from dds.commands import commands, main
 from dds.commands.models import find_classifier, find_denoiser
 from dds.statistics.bounds import largest_radius, successes_needed
+from reference import with_help
 
 PAGE = Path(__file__).parents[3] / "docs" / "command_line.md"
 
@@ -202,6 +205,13 @@ def test_the_example_of_each_command_works_when_typed(here, capsys):
         assert helped[-1].strip() in " ".join(f"python -m dds {example}".split())
 
 
+def test_the_page_has_the_help_of_every_command():
+    page = PAGE.read_text()
+    assert re.findall(r"<!-- help: ([\w-]+) -->", page) == list(commands.commands)
+    assert with_help(page) == page, "run tools/reference.py"
+    assert with_help(page.replace("Certify images", "Certify")) == page
+
+
 def test_the_plan_tells_what_can_be_reached_and_what_it_takes(here, capsys):
     _, out, _ = run(capsys, "plan --sigma 0.25 --n 1000 --radii 0.25 1 --rate 110 --images 10")
     assert out[1] == f"Largest radius: {np.floor(1e3 * largest_radius(1000, 0.001, 0.25)) / 1e3}"
@@ -240,6 +250,7 @@ def registry(here, monkeypatch):
         "wrong": {"like": "mine", "weights": {"download": {"url": url, "sha256": 64 * "0"}}},
         "away": {"like": "mine", "weights": {"download": {"url": f"{url}.absent"}}},
         "trained": {"like": "mine", "weights": {"train": {"dataset": "pets"}}},
+        "noisy": {"like": "mine", "weights": {"file": "{sigma}.pt", "obtain": "tune it"}},
         "circle": {"like": "circle"},
         "unet": {"kind": "denoiser"},
     }
@@ -290,18 +301,61 @@ def test_a_denoiser_of_a_repository_is_fetched_from_the_hub(registry, monkeypatc
     [
         ("wrong", "invalid hash value .* by --classifier-weights FILE"),
         ("away", "cannot be downloaded: .*No such file.* by --classifier-weights FILE"),
-        ("trained", "is trained by the workflow; give its weights by --classifier-weights FILE"),
+        ("trained", "is trained by the workflow: .* by --classifier-weights FILE"),
+        ("noisy", "noisy: no weights at 0.5.pt: tune it, or .* by --classifier-weights FILE"),
         ("circle", "goes round in a circle"),
-        ("unet", "is a denoiser: models.yaml has alike, away, mine, trained, wrong"),
-        ("absent", "is not there: models.yaml has alike, away, mine, trained, wrong"),
+        ("unet", "is a denoiser: models.yaml has alike, away, mine, noisy, trained, wrong"),
+        ("absent", "is not there: models.yaml has alike, away, mine, noisy, trained, wrong"),
     ],
 )
 def test_what_the_registry_cannot_give_is_refused(registry, name, problem):
     with pytest.raises(ValueError, match=problem):
-        find_classifier(name, models=Path("models.yaml"))
+        find_classifier(name, models=Path("models.yaml"), sigma=0.5)
     assert not list(Path("cache").rglob("*.partial"))
 
 
 def test_weights_of_ones_own_take_the_place_of_an_entrys(registry):
     found = find_classifier("trained", Path("weights.pt"), Path("models.yaml"))
     assert torch.equal(next(found.network.parameters()), next(registry.parameters()))
+    Path("weights.pt").rename("0.25.pt")
+    found = find_classifier("noisy", models=Path("models.yaml"), sigma=0.25)
+    assert torch.equal(next(found.network.parameters()), next(registry.parameters()))
+
+
+def test_a_denoiser_of_the_registry_comes_with_its_weights(here):
+    size = {"image_size": 8, "in_channels": 3, "out_channels": 3, "model_channels": 32}
+    blocks = {"num_res_blocks": 1, "attention_resolutions": [], "channel_mult": [1]}
+    entry = {
+        "kind": "denoiser", "network": "guided_diffusion_unet", "arguments": size | blocks,
+        "input": {"channels": 3, "size": 8}, "schedule": {"name": "cosine", "steps": 4000},
+    }  # fmt: skip
+    network = dds.build_denoiser(entry).network
+    dds.save_weights(network, "unet.pt")
+    entries = {"models": {"unet": {**entry, "weights": {"file": "unet.pt"}}}}  # a study file
+    Path("models.yaml").write_text(yaml.safe_dump(entries))
+    found = find_denoiser("unet", models=Path("models.yaml"))
+    assert found.noise_sigma(0.25) == 0.25
+    assert all(map(torch.equal, found.network.parameters(), network.parameters()))
+    with pytest.raises(ValueError, match="classifier unet is a denoiser: models.yaml has none"):
+        find_classifier("unet", models=Path("models.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("hf:google/ddpm-cifar10-32", "google/ddpm-cifar10-32"), ("photos", "photos")],
+)
+def test_denoisers_of_diffusers_are_looked_for_on_the_hub_or_in_a_folder(
+    here, monkeypatch, name, asked
+):
+    stand_in = ModuleType("dds.networks.hub_denoisers")
+    stand_in.hub_denoiser = lambda name: f"denoiser {name}"
+    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+    assert find_denoiser(name) == f"denoiser {asked}"
+    with pytest.raises(ValueError, match="brings its own weights"):
+        find_denoiser(name, Path("weights.pt"))
+
+
+@pytest.mark.parametrize("name", ["timm:resnet50", "hf:google/vit-base-patch16-224", "photos"])
+def test_classifiers_of_libraries_are_looked_for_by_the_library(here, monkeypatch, name):
+    monkeypatch.setattr("dds.networks.hub_classifiers.hub_classifier", lambda name: [name])
+    assert find_classifier(name) == [name]

@@ -74,6 +74,8 @@ def test_the_library_is_used_from_a_wheel(installed):
 def test_the_command_line_is_there(installed):
     answer = run(installed, "-m", "dds", "--version")
     assert (answer.returncode, answer.stdout) == (0, f"dds {dds.__version__}\n")
+    answer = run(installed, "bin/dds", "plan", "--sigma", "0.25")
+    assert "Largest radius: 0.799" in answer.stdout, answer.stderr
 
 
 def test_a_wheel_tells_type_checkers_that_it_is_typed(installed):

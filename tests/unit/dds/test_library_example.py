@@ -5,27 +5,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.stats import binomtest, norm
 from torch import nn
 
-from dds import Certificates, Predictions
+from dds import Certificates, Classifier, DiffusionDenoiser, Predictions, cosine_schedule
+from dds.networks import hub_classifiers, hub_denoisers
 
 TEXT = (Path(__file__).parents[3] / "docs" / "library.md").read_text(encoding="utf-8")
 
 
+class NoNoise(nn.Module):
+    """Stands for a published denoiser."""
+
+    def forward(self, noisy, time):
+        return torch.zeros_like(noisy)
+
+
 @pytest.fixture
 def photographs(tmp_path, monkeypatch):
-    """Four photographs, and a small network in the place of a published one."""
-    timm = pytest.importorskip("timm")
+    """Photographs in a folder, and small networks in the place of published ones."""
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
     for number in range(4):
         image = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(image).save(f"photograph{number}.png")
-    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
-    network.pretrained_cfg = {"input_size": (3, 8, 8), "mean": [0.5] * 3, "std": [0.5] * 3}
-    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: network)
+    classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)))
+    denoiser = DiffusionDenoiser(NoNoise(), cosine_schedule(1000))
+    monkeypatch.setattr(hub_classifiers, "hub_classifier", lambda name: classifier)
+    monkeypatch.setattr(hub_denoisers, "hub_denoiser", lambda name: denoiser)
 
 
 def test_examples_run_in_order(photographs, capsys):

@@ -108,6 +108,18 @@ def test_a_network_of_timm_sees_what_timm_would_show_it():
     torch.testing.assert_close(torch.tensor(found.std), torch.tensor(config["std"]))
 
 
+@torch.inference_mode()
+def test_a_network_of_timm_in_transformers_is_read_as_timm_reads_it():
+    settings = timm.create_model("test_resnet", pretrained=False).pretrained_cfg
+    processor = transformers.TimmWrapperImageProcessor(settings, architecture="test_resnet")
+    config = transformers.TimmWrapperConfig(architecture="test_resnet", pretrained_cfg=settings)
+    network = transformers.TimmWrapperForImageClassification(config).eval()
+    pixels, made = shown(processor, 160)
+    classifier = as_classifier(network, processor)
+    torch.testing.assert_close(classifier(pixels), network(made).logits)
+    assert (classifier.size, classifier.interpolation) == (160, settings["interpolation"])
+
+
 def test_names_of_other_classes_are_left_out():
     network = timm.create_model("test_resnet", pretrained=False, num_classes=7)
     assert as_classifier(network).classes is None
@@ -181,8 +193,8 @@ def test_a_folder_without_a_network_is_named(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["hf:owner/name@abc", "hf:owner/name"])
-def test_a_commit_of_the_hub_is_asked_for(vit, processor, monkeypatch, name):
+@pytest.mark.parametrize("revision", ["abc", None])
+def test_a_commit_of_the_hub_is_asked_for(vit, processor, monkeypatch, revision):
     asked = []
 
     def load(result):
@@ -195,6 +207,5 @@ def test_a_commit_of_the_hub_is_asked_for(vit, processor, monkeypatch, name):
     model, images = transformers.AutoModelForImageClassification, transformers.AutoImageProcessor
     monkeypatch.setattr(model, "from_pretrained", load(vit))
     monkeypatch.setattr(images, "from_pretrained", load(processor))
-    assert hub_classifier(name).size == 16
-    revision = "abc" if "@" in name else "main"
-    assert asked == [("owner/name", revision)] * 2
+    assert hub_classifier("hf:owner/name", revision=revision).size == 16
+    assert asked == [("owner/name", revision or "main")] * 2

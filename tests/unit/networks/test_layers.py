@@ -10,9 +10,11 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from dds.networks.classifiers import Classifier
+from dds.networks.denoisers import DiffusionDenoiser
 from dds.networks.families import FAMILIES
 from dds.networks.registry import build_classifier
-from dds.networks.training import Recipe, train_classifier
+from dds.networks.schedules import cosine_schedule
+from dds.networks.training import Recipe, train_classifier, train_denoiser
 
 torch.set_num_threads(1)
 
@@ -129,6 +131,13 @@ def test_labels_are_smoothed(steps):
     gradient = steps[0][classifier.network.head.bias][2]
     predicted, wanted = torch.tensor([1, 2, 3]) / 6, torch.tensor([0.1, 0.1, 0.8])
     torch.testing.assert_close(gradient, predicted - wanted)
+
+
+def test_there_are_no_labels_of_denoisers_to_smooth():
+    recipe = Recipe(iterations=1, batch_size=1, learning_rate=0.1, label_smoothing=0.1)
+    denoiser = DiffusionDenoiser(nn.Identity(), cosine_schedule(1000))
+    with pytest.raises(ValueError, match="^label_smoothing is for classifiers; leave it out$"):
+        train_denoiser(denoiser, np.zeros((1, 1, 2, 2), np.uint8), recipe, seed=1, label="test")
 
 
 @pytest.mark.parametrize("name", FAMILIES.names)

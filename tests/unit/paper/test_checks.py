@@ -11,6 +11,7 @@ from paper_samples import table
 from dds.statistics.accuracy import paired_interval
 from dds.statistics.certificates import compute_certificates
 from paper.checks import (
+    check_attack,
     check_comparison,
     check_curtailment,
     check_experiment,
@@ -296,3 +297,51 @@ def test_a_curtailed_plan_without_a_fixed_one_is_not_compared():
 def test_curtailed_plans_are_not_compared_where_samples_need_not_repeat():
     loose = EXPERIMENTS | {"early": SimpleNamespace(deterministic=False, plan="curtailed")}
     assert check_curtailment(table(PLANS), loose, certificates_of_plans()) == []
+
+
+CERTIFIED = pd.DataFrame(
+    {
+        "image": [0, 1, 2],
+        "sigma": 0.25,
+        "classifier": "c",
+        "prediction": [3, 4, -1],
+        "radius": [0.4, 0.2, 0.0],
+    }
+)
+
+
+def attacked(**changes):
+    """Return an attack that fails on the first image and succeeds on the others, farther out."""
+    columns = {
+        "image": [0, 0, 1, 2],
+        "label": [3, 3, 4, 5],
+        "sigma": 0.25,
+        "classifier": "c",
+        "radius": [0.0, 0.3, 0.3, 0.3],
+        "norm": [0.0, 0.3, 0.3, 0.3],
+        "prediction": [3, 3, 9, 9],
+    }
+    return failures(check_attack("a", pd.DataFrame(columns | changes), CERTIFIED))
+
+
+def test_an_attack_may_succeed_where_nothing_is_certified():
+    assert attacked() == ""
+    assert attacked(prediction=[-1, -1, 9, 9]) == ""  # to abstain is no other class
+    assert attacked(norm=[0.0, 0.3, 0.2, 0.3]) == ""  # the theorem leaves the edge open
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"prediction": [3, 9, 9, 9]},
+         "class 9 instead of 3, certified within 0.4000, at a distance of 0.3000, on image 0 at "
+         "sigma 0.25 and radius 0.3 by c"),
+        ({"norm": [0.0, 0.3, 0.19, 0.3]}, "class 9 instead of 4, certified within 0.2000"),
+        ({"norm": [0.0, 0.3000001, 0.3, 0.3]}, "longer than its radius (image 0 at sigma 0.25"),
+        ({"norm": [0.0, np.nan, 0.3, 0.3]}, "longer than its radius (image 0 at sigma 0.25"),
+        ({"image": [0, 0, 1, 7]}, "no certificate for image 7 at sigma 0.25 and radius 0.3 by c"),
+        ({"sigma": 0.5}, "no certificate for image 0 at sigma 0.5"),
+    ],
+)  # fmt: skip
+def test_an_attack_within_a_certified_radius_refutes_the_certificate(changes, reason):
+    assert reason in attacked(**changes)

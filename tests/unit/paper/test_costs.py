@@ -16,6 +16,7 @@ from paper.costs import (
     START_SECONDS,
     Gpu,
     Rate,
+    attack_hours,
     classifier_flops,
     denoiser_flops,
     estimate,
@@ -342,6 +343,24 @@ def test_training_takes_three_passes_an_image_and_tuning_those_of_the_denoiser_f
     some.models["noisy"] = model(WRN, "finetune", denoiser=None)
     noisy = 2 * trained  # no denoiser runs
     assert training_hours(some, GPU) == pytest.approx(trained + tuned + noisy)
+
+
+def test_an_attack_goes_forward_and_backward_and_is_judged_at_every_radius_and_at_none(study):
+    class Settings(SimpleNamespace):
+        def model_copy(self, update):
+            return Settings(**vars(self) | update)
+
+    some = study()
+    some.experiments["main"] = Settings(**EXPERIMENT)
+    some.attacked_classifiers, some.attacked_sigmas = lambda name: ["one"], lambda name: [0.5]
+    asked = {"experiment": "main", "radii": [0.25, 0.5], "images": 3, "steps": 10, "samples": 8}
+    some.attacks = {"a": SimpleNamespace(**asked, restarts=0, n=100)}
+    sample = classifier_flops(WRN, (1, 8, 8)) + denoiser_flops(UNET, (1, 8, 8))
+    alone = 3 * (2 * 2 * 80 + 3 * 100) * sample / 1e12 / 3600
+    assert attack_hours(some, GPU) == pytest.approx(alone)
+    some.attacks["a"].restarts = 1  # and 100 samples say which end is the better one
+    again = 3 * (2 * (2 * 160 + 2 * 100) + 3 * 100) * sample / 1e12 / 3600
+    assert attack_hours(some, GPU) == pytest.approx(again)
 
 
 def test_an_assumed_rate_must_be_positive(study):

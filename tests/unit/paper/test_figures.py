@@ -357,3 +357,32 @@ def test_votes_are_drawn_as_they_were_counted():
     counts = np.array([3, 97, 0]), np.array([20, 970, 10])
     for axis, votes in zip(draw_votes(*counts).axes, counts, strict=True):
         assert [bar.get_height() for bar in axis.patches] == list(votes)
+
+
+def test_the_corridor_is_of_the_images_that_were_attacked(certificates, tmp_path):
+    panel = PANEL | {"attack": "e"}
+    entry = figure({"kind": "accuracy_under_attack", "caption": "x", "panels": [panel]})
+    certificates["image"] = np.tile(range(IMAGES), 2)
+    first = certificates["image"] < 10
+    attacked = pd.DataFrame(
+        [(image, radius) for image in range(10) for radius in (0.0, 0.3)],
+        columns=["image", "radius"],
+    ).assign(label=1, classifier="cnn", sigma=0.25)
+    near = attacked["radius"] > 0
+    attacked["prediction"] = np.select([near & (attacked["image"] < 4), near], [2, -1], 1)
+    (tmp_path / "attacks").mkdir()
+    paths = [tmp_path / "e.parquet", tmp_path / "attacks" / "e.parquet"]
+    for path, frame in zip(paths, (certificates, attacked), strict=True):
+        frame.to_parquet(path)
+    (axis,) = draw_figure(entry, read_data(paths)).axes
+    lower, upper = axis.lines
+    rows = certificates[first & (certificates["sigma"] == 0.25)]
+    assert lower.get_ydata()[0] == pytest.approx(100 * rows["correct"].mean())
+    assert lower.get_xdata()[-1] == 0.3
+    assert list(upper.get_xdata()) == [0.0, 0.3]
+    assert list(upper.get_ydata()) == [100, 60]
+    assert axis.collections[-1].get_offsets().tolist() == [[0.0, 100.0], [0.3, 0.0]]
+    assert upper.get_color() == lower.get_color()
+    assert [line.get_label() for line in axis.lines] == [
+        r"$\sigma = 0.25$", r"$\sigma = 0.25$, attacked",
+    ]  # fmt: skip

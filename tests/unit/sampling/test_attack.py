@@ -194,6 +194,8 @@ def test_an_image_that_fell_stays_down_and_one_without_an_answer_does_not_count(
     rows = [(0, 0.0, 1), (0, 0.5, 2), (0, 1.0, 1), (1, 0.0, 1), (1, 0.5, ABSTAIN), (1, 1.0, 1)]
     attacked = pd.DataFrame(rows, columns=["image", "radius", "prediction"])
     attacked = attacked.assign(label=1, classifier="c", sigma=0.5)
-    assert empirical_accuracy(attacked)["accuracy"].tolist() == [1.0, 0.0, 0.0]
+    found = empirical_accuracy(attacked)
+    assert found["accuracy"].tolist() == [1.0, 0.0, 0.0]
+    assert found["unrefuted"].tolist() == [1.0, 0.5, 0.5]
     with pytest.raises(ValueError, match="at every radius"):
         empirical_accuracy(attacked[:-1])

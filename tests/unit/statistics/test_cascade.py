@@ -270,6 +270,7 @@ def test_a_smaller_alpha_certifies_less():
         (lambda rows: rows[1:], "every image, and its label, at each noise level"),
         (lambda rows: rows.assign(n=[400, *rows["n"][1:]]), "votes of the fixed plan"),
         (lambda rows: rows.assign(decided_radii="0.25"), "votes of the fixed plan"),
+        (lambda rows: rows.assign(alpha=[0.01, *rows["alpha"][1:]]), "several alphas, .*give one"),
     ],
 )
 def test_certificates_that_make_no_cascade_are_refused(change, reason):

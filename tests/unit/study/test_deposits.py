@@ -92,5 +92,7 @@ def test_a_wrong_address_on_the_command_line_is_one_line(load, address):
 
 def test_what_is_taken_depends_on_the_study_alone_and_on_no_code():
     study = open_study("digits")
-    for result in ("counts/denoised", "figures/figure_pictures", "costs/a100-paper"):
+    for result in (
+        "counts/denoised", "attacks/denoised", "figures/figure_pictures", "costs/a100-paper",
+    ):  # fmt: skip
         assert '"code"' not in str(depends.taken(study, result))

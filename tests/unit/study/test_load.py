@@ -236,6 +236,7 @@ def test_only_models_that_the_experiments_need_are_kept(load):
             "denoised": DIGITS["experiments"]["denoised"]
             | {"classifiers": ["digits_vit_finetuned"]}
         },
+        "attacks": {},
         "tables": {},
         "figures": {},
         "checks": [],
@@ -446,7 +447,7 @@ def test_a_study_may_change_another(project, tmp_path):
     assert (study.experiments["undefended"].n, study.experiments["undefended"].images) == (500, 50)
     assert "plan_fixed" not in study.experiments
     assert study.tables == {"table_ablation": digits.tables["table_ablation"]}
-    assert (study.checks, list(study.figures)) == ([], ["figure_pictures"])
+    assert (study.checks, list(study.figures)) == ([], ["figure_attack", "figure_pictures"])
     assert [path.stem for path in study_files(mine, project)] == ["mine", "base", "digits"]
     assert like_of(mine, project) == "base"
 
@@ -785,7 +786,8 @@ def test_sigma_may_be_chosen_on_validation_images(load):
          "needs plan fixed"),
         ({"figures.figure_cascade.panels.0.experiment": "plan_sequential"},
          "figures.figure_cascade.panels[0].experiment: plan_sequential has plan sequential; a"),
-        ({"experiments.denoised.sigmas": [0.5], "checks": REMOVED},
+        ({"experiments.denoised.sigmas": [0.5], "attacks.denoised.sigmas": [0.5],
+          "checks": REMOVED},
          "tables.table_cascade.panels[0].experiment: denoised has one sigma; a cascade needs at "),
         ({"tables.table_1.rows.1.chosen_on": {"experiment": "denoised"}},
          "tables.table_1.rows[1].chosen_on.experiment: denoised may have images of denoised; sigma "
@@ -807,6 +809,26 @@ def test_sigma_may_be_chosen_on_validation_images(load):
          "figures.figure_pictures.experiment: undefended has no denoiser"),
         ({"figures.figure_pictures.images": 501},
          "figures.figure_pictures.images: 501 is out of range; split test of dataset digits"),
+        ({"attacks.denoised.experiment": "denoise"},
+         "attacks.denoised.experiment: denoise is no experiment; did you mean denoised?"),
+        ({"attacks.denoised.classifiers": ["digits_cnn_gaussian"]},
+         "attacks.denoised.classifiers[0]: digits_cnn_gaussian is no classifier of experiment den"),
+        ({"attacks.denoised.sigmas": [0.3]},
+         "attacks.denoised.sigmas[0]: 0.3 is no sigma of experiment denoised; allowed: 0.125, 0."),
+        ({"attacks.denoised.images": 201},
+         "attacks.denoised.images: 201 is out of range; experiment denoised certifies 200 images"),
+        ({"experiments.denoised.noise": "integer"},
+         "attacks.denoised.experiment: denoised has noise integer, which no gradient passes; "),
+        ({"attacks.denoised.radii": [0.25, 0.0]}, "attacks.denoised.radii[1]: 0.0 is out of range"),
+        ({"attacks.denoised.step_size": 3.0}, "attacks.denoised.step_size: 3.0 is out of range"),
+        ({"attacks.denoised.samples": 100_000, "attacks.denoised.steps": 1000},
+         "attacks.denoised.samples: 100,000 samples at 1,000 steps from 1 starts are 100,000,000"),
+        ({"figures.figure_attack.panels.0.attack": "denoise"},
+         "figures.figure_attack.panels[0].attack: denoise is no attack; allowed: denoised"),
+        ({"figures.figure_attack.panels.0.classifier": "digits_vit"},
+         "figures.figure_attack.panels[0].attack: denoised is not on digits_vit"),
+        ({"figures.figure_attack.panels.0.experiment": "undefended"},
+         "figures.figure_attack.panels[0].attack: denoised is not on experiment undefended"),
         ({"figures.table_1": DIGITS["figures"]["figure_2"]},
          "figures.table_1: is the name of a table"),
         ({"tables.merge_counts": DIGITS["tables"]["table_1"]},
@@ -849,7 +871,7 @@ def test_sigma_may_be_chosen_on_validation_images(load):
          "tables.table_1.radii[0]: 50 is out of reach of experiment undefended at sigma 0.5: n = "
          "1,000 at alpha = 0.001 certifies at most 1.231; no n is enough"),
         ({"checks.0.radius": 0.7}, "checks[0].radius: 0.7 is out of reach of experiment denoised"),
-        ({"experiments.denoised.images": 1},
+        ({"experiments.denoised.images": 1, "attacks.denoised.images": 1},
          "checks[0].experiment: denoised certifies 1 image; a check, which allows for sampling er"),
         ({"tables.table_2.panels.0.published": "4e"},
          "tables.table_2.panels[0].published: 4e is no table of config/literature/published.csv; "),

@@ -60,7 +60,9 @@ class Results:
         os.utime(folder / key, (time.time() - age,) * 2)
 
     def shown(self, settings=SETTINGS):
-        study = SimpleNamespace(name="s", experiments={"e": settings}, sampled=["e"], deposited={})
+        study = SimpleNamespace(
+            name="s", experiments={"e": settings}, sampled=["e"], deposited={}, attacked=[]
+        )
         return status.report(study, self.root)
 
 
@@ -260,3 +262,19 @@ def test_an_unknown_study_is_one_line():
     assert answer.returncode == 1
     assert answer.stderr.count("\n") == 1
     assert "digits" in answer.stderr
+
+
+def test_attacks_are_as_far_as_their_shards_and_checkpoints_say(results):
+    study = SimpleNamespace(
+        name="s", experiments={}, sampled=[], deposited={}, attacked=["a"],
+        attacked_sigmas=lambda name: [0.25],
+        attacks={"a": SimpleNamespace(images=30, images_per_shard=20)},
+    )  # fmt: skip
+    first, second = shard_names(30, 20)
+    lines = ["attacks:", "  a sigma 0.25: 0 of 30 images"]
+    assert status.report(study, results.root)[-2:] == lines
+    folder = results.root / "attacks/a/sigma_0.25"
+    folder.mkdir(parents=True)
+    write_json(folder / f"{first}.json", {})
+    save_checkpoint(folder / f"{second}.checkpoint", b"", {}, {"images_done": 3})
+    assert status.report(study, results.root)[-1] == "  a sigma 0.25: 23 of 30 images"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dds.names import shard_names
+from dds.seeds import BLOCK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,6 +117,9 @@ _BYTES_A_COUNT, _BYTES_A_SHARD = 3, 12_000  # compressed parquet; its fixed part
 
 #: Passes of training over an image: forward, and twice as much backward.
 _TRAINING_PASSES = 3
+
+#: Passes of a gradient by the image alone: forward, and as much backward.
+_GRADIENT_PASSES = 2
 
 
 class Rate(NamedTuple):
@@ -280,6 +284,26 @@ def training_hours(study: Any, gpu: Gpu) -> float:
             times = len({sigma for e in study.experiments.values() for sigma in e.sigmas})
         flops[recipe.precision] += times * recipe.iterations * recipe.batch_size * each
     return sum(work / gpu.flops[_decided(name)] for name, work in flops.items()) / 3600
+
+
+def attack_hours(study: Any, gpu: Gpu, rates: Sequence[Rate] = ()) -> float:
+    """Return the GPU-hours of the attacks of a study, if each goes on to its largest radius.
+
+    An image that falls is not attacked any further, so that it takes less.
+    """
+    seconds = 0.0
+    for name, entry in study.attacks.items():
+        settings, starts = study.experiments[entry.experiment], entry.restarts + 1
+        speed = _Speed(settings, study, gpu, rates)
+        gradients = starts * entry.steps * entry.samples
+        chosen = starts * max(entry.samples, BLOCK) if starts > 1 else 0
+        found = len(entry.radii) * (_GRADIENT_PASSES * gradients + chosen)
+        runs = entry.images * (found + (1 + len(entry.radii)) * entry.n)
+        for classifier in study.attacked_classifiers(name):
+            alone = settings.model_copy(update={"classifiers": [classifier]})
+            for sigma in study.attacked_sigmas(name):
+                seconds += sum(speed.seconds(_passes(alone, study, sigma, runs, runs)))
+    return seconds / 3600
 
 
 class _Speed:

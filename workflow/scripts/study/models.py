@@ -125,11 +125,8 @@ class Recipe(Keys):
     def optimization(self) -> dict[str, Any]:
         """Return the keys of `dds.networks.training.Recipe`: all but where images come from."""
         told = {name: getattr(self, name) for name in Recipe.model_fields if name != "dataset"}
-        for name in _LEFT_OUT_AT_DEFAULT:
-            value = getattr(self, name, None)
-            if value:
-                told[name] = value
-        return told
+        more = {name: getattr(self, name, None) for name in _LEFT_OUT_AT_DEFAULT}
+        return told | {name: value for name, value in more.items() if value}
 
 
 class ClassifierRecipe(Recipe):

@@ -10,7 +10,16 @@ import torch
 from torch import nn
 
 import dds
-from dds import Certificates, Classifier, Predictions, certify, predict, read_log
+from dds import (
+    Certificates,
+    Classifier,
+    DiffusionDenoiser,
+    Predictions,
+    certify,
+    cosine_schedule,
+    predict,
+    read_log,
+)
 from dds.statistics.plans import make_plan
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (5, 1, 4, 4)).astype(np.float32)
@@ -38,6 +47,26 @@ class Counts(Brightness):
             self._seen += len(images)
             assert self._seen <= self._most
         return super().forward(images)
+
+
+class Cast(nn.Linear):
+    """Casts images to what its weights are in, as networks of transformers do."""
+
+    def __init__(self):
+        super().__init__(16, 2)
+
+    def forward(self, images):
+        return super().forward(images.flatten(1).to(self.weight.dtype))
+
+
+class TimedConvolution(nn.Conv2d):
+    """A network for colour images that is told the time."""
+
+    def __init__(self):
+        super().__init__(3, 3, 1)
+
+    def forward(self, noisy, time):
+        return super().forward(noisy)
 
 
 @pytest.mark.parametrize("plan", ["fixed", {"plan": "sequential", "radii": [0.0, 0.25]}])
@@ -97,8 +126,10 @@ def test_the_plan_decides_how_many_samples_are_drawn():
         ({"radii": [0.25, 2.0]}, "n = 1,000 samples certify no radius above 1.231 .* has 2; take"),
         ({"radii": [0.25, 9.0]}, "radii has 9; take a larger sigma"),
         ({"radii": [0.1], "n": 5}, r"certify no radius at sigma 0.5 .*; take n = 13 or more"),
+        ({"n": 9}, "certify no image at alpha 0.001, .*; take n = 10 or more"),
         ({"radii": [1.2], "plan": {"plan": "radius", "within": 0.1}}, "no radius above 1.108"),
         ({"radii": [-1.0]}, r"radii must be numbers of at least 0, not \[-1.0\]"),
+        ({"radii": 2.0}, "radii has 2; take"),
         ({"radii": []}, "radii must be numbers of at least 0"),
         ({"plan": "sequential"}, "a sequential plan needs radii"),
         ({"plan": "other"}, "plan: .*other"),
@@ -108,9 +139,17 @@ def test_the_plan_decides_how_many_samples_are_drawn():
         ({"labels": [0, 1, -1, 1, 1]}, "label -1 of image 2 is none"),
         ({"ids": [0, 1, 2, 3, -4]}, "ids must be whole, from 0 to"),
         ({"device": []}, "device is an empty list"),
-        ({"device": "gpu"}, "device 'gpu' is none: "),
+        ({"device": "gpu"}, "device 'gpu' cannot be used: "),
         ({"classifier": Classifier(Brightness(), classes="abc")}, "2 logits and 3 names"),
         ({"classifier": nn.Conv2d(3, 2, 1)}, r"fails on images of shape \(1, 4, 4\): .*Classifier"),
+        ({"device": ["cpu", "cuda:99"]}, "device .* cannot be used: "),
+        ({"classifier": Cast().half()}, "the classifier has weights in float16 .* call .float()"),
+        ({"classifier": len}, "the classifier is a builtin_function_or_method; it must be a torch"),
+        ({"denoiser": nn.Flatten()}, r"the denoiser is a Flatten, .* in dds.DiffusionDenoiser"),
+        (
+            {"denoiser": DiffusionDenoiser(TimedConvolution(), cosine_schedule(100))},
+            r"DiffusionDenoiser fails on images of shape \(1, 4, 4\): .*; give images of the size",
+        ),
         ({"classifier": Classifier(Brightness()), "processor": len}, "leave processor= out"),
     ],
 )
@@ -119,6 +158,13 @@ def test_mistakes_are_named_before_any_sample(options, problem):
     with pytest.raises(ValueError, match=problem) as caught:
         certify(**call, sigma=SIGMA)
     assert "\n" not in str(caught.value)
+
+
+def test_predict_refuses_samples_that_can_name_no_class():
+    with pytest.raises(ValueError, match="n = 10 samples name no class .*; take n = 11 or more"):
+        predict(IMAGES, Counts(0), None, SIGMA, n=10)
+    white = np.ones((1, 1, 4, 4))
+    assert predict(white, Brightness(), None, 0.01, n=11).prediction.tolist() == [1]
 
 
 def dataset(classes):
@@ -176,6 +222,21 @@ def test_too_few_samples_that_select_are_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         certify(images, Coin(), None, SIGMA, n0=200, n=2000)
+
+
+def test_probabilities_do_as_well_as_logits():
+    probabilities = nn.Sequential(Brightness(), nn.Softmax(dim=1))
+    found = [certify(IMAGES, f, None, SIGMA, n=500) for f in (Brightness(), probabilities)]
+    np.testing.assert_array_equal(found[0].estimation, found[1].estimation)
+
+
+def test_images_that_are_squeezed_are_told():
+    classifier = Classifier(Brightness(), size=4)
+    with pytest.warns(UserWarning, match="images of 4 x 6 pixels are squeezed to the 4 x 4"):
+        certify(np.full((1, 6, 4), 0.5), classifier, None, SIGMA, n=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        certify(np.full((1, 6, 6), 0.5), classifier, None, SIGMA, n=100)
 
 
 def test_a_bar_is_drawn_where_it_is_asked_for(capsys):
@@ -270,7 +331,7 @@ def test_predictions_are_a_table(tmp_path):
 
 def test_predictions_are_made_of_the_samples_that_select():
     found = predict(IMAGES, Brightness(), None, SIGMA, n=200)
-    certified = certify(IMAGES, Brightness(), None, SIGMA, n0=200, n=1)
+    certified = certify(IMAGES, Brightness(), None, SIGMA, n0=200, n=10)
     np.testing.assert_array_equal(found.counts, certified.selection)
 
 

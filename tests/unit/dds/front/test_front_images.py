@@ -103,6 +103,9 @@ def with_value(value):
 @pytest.mark.parametrize(
     ("images", "options", "problem"),
     [
+        ("photographs", {}, "the path photographs; read them, .* run python -m dds certify photo"),
+        ([], {}, "there are no images"),
+        (FLOATS[:0], {}, "there are no images"),
         (FLOATS, {"layout": "WHC"}, "unknown layout 'WHC'; allowed: CHW, HWC"),
         (BYTES / 255, {}, r'channels last; say layout="HWC"'),
         (FLOATS, {"layout": "HWC"}, r'channels first; say layout="CHW"'),

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dds import Certificates, DiffusionDenoiser, Predictions, certify, cosine_schedule, predict
+from dds.front import counting
 from dds.sampling.counts import read_counts
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (3, 1, 4, 4)).astype(np.float32)
@@ -62,6 +63,7 @@ def test_an_interrupted_call_goes_on_and_counts_the_same(path, monkeypatch, plan
     loaded = Certificates.load(path)
     np.testing.assert_array_equal(loaded.radius, wanted.radius)
     assert repr(loaded) == repr(wanted)
+    assert loaded.facts == found.facts
 
 
 def test_predictions_go_on_as_well(path, monkeypatch):
@@ -124,6 +126,33 @@ def test_unfinished_votes_of_another_machine_are_refused_and_finished_ones_loade
     certify(IMAGES, Interruptible(), None, **CALL, save_to=path)
     monkeypatch.setattr(torch, "__version__", "9.9")
     assert len(certify(IMAGES, Interruptible(batches=0), None, **CALL, save_to=path)) == 3
+
+
+def test_votes_of_compiled_networks_go_on_compiled_and_others_without(path, monkeypatch):
+    monkeypatch.setattr("dds.front.saved._NOTED", 0)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: None)
+    seen = []
+    build = counting.SmoothedClassifier
+
+    def built(*arguments, compiled, **options):
+        seen.append(compiled)
+        smoothed = build(*arguments, compiled=False, **options)
+        smoothed.runner.compiled = works and compiled is not False
+        smoothed.runner.get_ready = lambda *ready: None
+        return smoothed
+
+    monkeypatch.setattr(counting, "SmoothedClassifier", built)
+    for works in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            certify(IMAGES, Interruptible(batches=4), None, **CALL, save_to=path)
+        works = not works
+        if works:
+            certify(IMAGES, Interruptible(), None, **CALL, save_to=path)
+            path.unlink()
+        else:
+            with pytest.raises(ValueError, match="holds votes of compiled networks; go on with it"):
+                certify(IMAGES, Interruptible(), None, **CALL, save_to=path)
+    assert seen == [None, False, None, None]
 
 
 def test_a_file_of_something_else_is_refused_and_left(path):

@@ -59,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (ValueError, ArithmeticError, ModuleNotFoundError) as error:
         return refuse(str(error))
+    except RuntimeError as error:  # PyTorch's, which go on for pages
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        is_full = "OutOfMemory" in type(error).__name__
+        return refuse(first + "; take a smaller --batch-size" * is_full)
 
 
 def _warn(message: Warning | str, *where: object) -> None:

@@ -133,8 +133,8 @@ def certify(
 ) -> None:
     """Certify images: within which l2 radius does the answer not change?
 
-    IMAGES is a folder, zip or tar archive with a folder for each class, or with all images in one
-    folder, and then nothing is known of their classes.
+    IMAGES is a folder, zip or tar archive with a folder for each class; or with all images in one
+    folder, and then nothing is known of their classes; or one image.
     """
     import dds
 
@@ -163,8 +163,8 @@ def certify(
 def predict(n: int, **options: Any) -> None:
     """Tell the class of images, or abstain.
 
-    IMAGES is a folder, zip or tar archive. Each file is printed with its class, or with
-    "abstains" where the votes are too close.
+    IMAGES is a folder, zip or tar archive, or one image. Each file is printed with its class, or
+    with "abstains" where the votes are too close.
     """
     import dds
 
@@ -187,7 +187,7 @@ def _read(
     """Return the images, and what `dds.certify` and `dds.predict` take."""
     from dds.data.pictures import read_pictures
 
-    network = find_classifier(classifier, classifier_weights, models)
+    network = find_classifier(classifier, classifier_weights, models, sigma=options["sigma"])
     before = find_denoiser(denoiser, denoiser_weights, models)
     of_pictures = ("size", "resize", "inside", "every", "images")
     pictures = read_pictures(

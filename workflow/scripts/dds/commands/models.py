@@ -58,7 +58,7 @@ def model_options(*, required: bool = True) -> Callable[[Any], Any]:
             "--models",
             type=PATH,
             metavar="FILE",
-            help=f"A file of models (YAML); by default {_REGISTRY}, where it is there.",
+            help=f"A file of models, or a study file (YAML); by default {_REGISTRY}, where it is there.",
         ),
     )
 
@@ -97,7 +97,11 @@ def default_device() -> str:
 
 
 def find_classifier(
-    name: str, weights: Path | None = None, models: Path | None = None
+    name: str,
+    weights: Path | None = None,
+    models: Path | None = None,
+    *,
+    sigma: float | None = None,
 ) -> nn.Module:
     """Return the classifier that a user means.
 
@@ -110,6 +114,8 @@ def find_classifier(
         Weights of an entry, in place of its own.
     models : Path, optional
         The file of models; ``config/models.yaml`` by default.
+    sigma : float, optional
+        Noise level, of which some entries have weights of their own.
 
     Returns
     -------
@@ -141,7 +147,7 @@ def find_classifier(
     from dds.networks.registry import load_classifier
 
     names = _class_names(entry["classes"])
-    path, place = _weights(name, entry, "classifier", weights)
+    path, place = _weights(name, entry, "classifier", weights, sigma)
     classifier = load_classifier({**entry, "classes": names}, path, **place)
     classifier.classes = tuple(names)
     return classifier
@@ -242,6 +248,8 @@ def _read_models(file: Path) -> Mapping[str, Mapping[str, Any]]:
             entries = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{file} is no YAML: {error}") from error
+    if isinstance(entries, dict):
+        entries = entries.get("models", entries)  # of a study file, its own
     if not isinstance(entries, dict) or not all(isinstance(e, dict) for e in entries.values()):
         raise ValueError(f"{file} is no file of models, a mapping of names to entries")
     return entries
@@ -275,20 +283,29 @@ def read_classes(path: Path) -> list[str]:
 
 
 def _weights(
-    name: str, entry: Mapping[str, Any], role: str, given: Path | None
+    name: str,
+    entry: Mapping[str, Any],
+    role: str,
+    given: Path | None,
+    sigma: float | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Return where the weights of an entry lie, and where in that file."""
-    origin = entry.get("weights", {})
+    origin = entry.get("weights") or {}
     place = {key: origin[key] for key in ("key", "strip_prefix") if origin.get(key)}
     if given is not None:
         return given, {}
-    if "file" in origin:
-        return Path(origin["file"]), place
     if "download" in origin:
         return _download(name, origin["download"], role), place
-    raise ValueError(
-        f"{role} {name} is trained by the workflow; give its weights by --{role}-weights FILE"
+    instead = f"or name their file by --{role}-weights FILE"
+    if "file" not in origin:
+        raise ValueError(f"{role} {name} is trained by the workflow: let it run, {instead}")
+    path = Path(
+        origin["file"] if sigma is None else origin["file"].replace("{sigma}", f"{sigma:g}")
     )
+    if not path.exists():
+        obtain = origin.get("obtain", "put them there")
+        raise ValueError(f"{role} {name}: no weights at {path}: {obtain}, {instead}")
+    return path, place
 
 
 def _download(name: str, source: Mapping[str, Any], role: str) -> Path:

@@ -130,7 +130,7 @@ def _measure(
         raise ValueError(
             "--classifier is for measuring the rate, which needs --size, or give --rate"
         )
-    network = find_classifier(classifier, classifier_weights, models)
+    network = find_classifier(classifier, classifier_weights, models, sigma=sigma)
     before = find_denoiser(denoiser, denoiser_weights, models) or NoDenoiser()
     image = np.full((1, int(channels), size, size), 0.5, np.float32)
     classes = count_classes(network, image, "cpu")

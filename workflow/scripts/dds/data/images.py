@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,11 +28,15 @@ def images_in(archive: Archive) -> list[str]:
     ValueError
         If there are none.
     """
-    endings = tuple(_formats())
-    names = [name for name in archive.names if name.lower().endswith(endings)]
+    names = [name for name in archive.names if is_image(name)]
     if not names:
         raise ValueError(f"{archive.path} holds no images")
     return names
+
+
+def is_image(name: str) -> bool:
+    """Tell whether a file is an image, by its ending."""
+    return name.lower().endswith(tuple(_formats()))
 
 
 def read_images(
@@ -94,6 +99,7 @@ def read_images(
     return np.stack(images)
 
 
+@cache
 def _formats() -> dict[str, str]:
     """Return the formats that Pillow reads, by the endings of files.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from dds.data.archives import Archive, open_archive, plain_name
-from dds.data.images import images_in, read_images
+from dds.data.images import images_in, is_image, read_images
 from dds.data.splits import Choice, choose
 
 #: So many names are shown of a list that may be long.
@@ -101,7 +102,7 @@ def read_pictures(
     Parameters
     ----------
     path : str or Path
-        A folder, zip or tar archive of images in any format that Pillow reads.
+        A folder, zip or tar archive of images in any format that Pillow reads, or one image.
     inside : str, optional
         Folder inside `path` to take them from, such as ``test``.
     channels : {3, 1}, optional
@@ -134,7 +135,7 @@ def read_pictures(
     """
     if images is not None and every is not None:
         raise ValueError("images are chosen either by images or by every, not by both")
-    with open_archive(path) as archive:
+    with _opened(Path(path)) as archive:
         folder_of = _folders(archive, plain_name(inside) if inside else "")
         names = sorted(folder_of, key=lambda name: (folder_of[name] or "", name))
         rule = Choice(images=images, every=every)
@@ -146,6 +147,16 @@ def read_pictures(
     classes = sorted({folder for folder in folder_of.values() if folder is not None})
     folders = [folder_of[name] or "" for name in wanted] if classes else None
     return Pictures(pixels, wanted, chosen.tolist(), folders, classes)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Archive]:
+    """Open a folder or archive, or one image as a folder that holds it alone."""
+    if path.is_file() and is_image(path.name):
+        yield Archive(path.parent, [(path.name, path)], Path.read_bytes)
+        return
+    with open_archive(path) as archive:
+        yield archive
 
 
 def _folders(archive: Archive, inside: str) -> dict[str, str | None]:

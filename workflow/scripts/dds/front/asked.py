@@ -16,13 +16,14 @@ from torch import nn
 
 from dds.differences import fingerprint
 from dds.front.images import Images, ImagesLike, as_images
-from dds.networks.classifiers import logits_of
+from dds.networks.classifiers import Classifier, logits_of
 from dds.networks.denoisers import Denoiser, NoDenoiser
 from dds.networks.hub_classifiers import as_classifier
 from dds.networks.identity import network_digest
 from dds.networks.lending import lent
 from dds.protocol import PROTOCOL
-from dds.sampling.checks import check_sigma, explained
+from dds.sampling.checks import check_sigma, check_weights
+from dds.sampling.kernels import choose_precision
 from dds.statistics.plans import Plan
 
 #: A device, or several that share the images.
@@ -90,6 +91,7 @@ class Asked:
         ids: Sequence[int] | None,
         device: Devices,
         sigma: float,
+        precision: str,
         **settings: Any,
     ) -> Asked:
         """Bring what a call is given into one form.
@@ -99,6 +101,7 @@ class Asked:
         ValueError
             In one line: what is wrong, and the cure.
         """
+        _check_networks(classifier, denoiser)
         given = as_images(images, labels, layout)
         devices = _as_devices(device, classifier)
         ready = as_classifier(classifier, processor)
@@ -106,6 +109,7 @@ class Asked:
         count = count_classes(ready, given.pixels[:1], devices[0])
         names = getattr(ready, "classes", None)
         _check_classes(given, count, names)
+        _warn_of_squeezing(ready, *given.pixels.shape[2:])
         return cls(
             call,
             given,
@@ -116,6 +120,8 @@ class Asked:
             denoiser,
             sigma,
             devices=devices,
+            # Settled once: devices, and calls that go on, must not choose for themselves.
+            precision=choose_precision(precision, devices[0]),
             **settings,
         )
 
@@ -189,6 +195,24 @@ def check_noise(sigma: float) -> None:
         )
 
 
+def _check_networks(classifier: Any, denoiser: Any) -> None:
+    kind = type(classifier).__name__
+    if not isinstance(classifier, nn.Module):
+        raise ValueError(
+            f"the classifier is a {kind}; it must be a torch.nn.Module, such as the model in a "
+            "pipeline"
+        )
+    kind = type(denoiser).__name__
+    if denoiser is not None and not hasattr(denoiser, "noise_sigma"):
+        raise ValueError(
+            f"the denoiser is a {kind}, which does not say at which noise it works; wrap a network "
+            "in dds.DiffusionDenoiser(network, schedule), or load it by dds.hub_denoiser"
+        )
+    # Some networks cast images to what their weights are in, and run.
+    before = () if denoiser is None else denoiser.networks
+    check_weights([("the classifier", classifier), *(("the denoiser", each) for each in before)])
+
+
 def _as_devices(device: Devices, classifier: nn.Module) -> list[torch.device]:
     if device is None:
         return [_device_of(classifier)]
@@ -196,9 +220,11 @@ def _as_devices(device: Devices, classifier: nn.Module) -> list[torch.device]:
     if not several:
         raise ValueError("device is an empty list; name one device or more, or leave it out")
     try:
-        return [torch.device(one) for one in several]
-    except RuntimeError as error:
-        raise ValueError(f"device {device!r} is none: {str(error).splitlines()[0]}") from error
+        return [torch.empty(0, device=one).device for one in several]
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _device_of(network: nn.Module) -> torch.device:
@@ -225,7 +251,7 @@ def _as_ids(ids: Sequence[int] | None, images: int) -> Sequence[int]:
 def count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.device) -> int:
     """Return how many logits a classifier has: it is tried, and given back as it came."""
     try:
-        with lent([classifier]), explained([("the classifier", classifier)]):
+        with lent([classifier]):
             classifier.to(device).eval()
             with torch.inference_mode():
                 logits = logits_of(classifier(torch.from_numpy(image).to(device)))
@@ -238,6 +264,16 @@ def count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ValueError("the classifier must return logits of shape (batch, classes)")
     return logits.shape[1]
+
+
+def _warn_of_squeezing(classifier: nn.Module, height: int, width: int) -> None:
+    size = getattr(classifier, "size", None)
+    if isinstance(classifier, Classifier) and size is not None and height != width:
+        warnings.warn(
+            f"images of {width} x {height} pixels are squeezed to the {size} x {size} that the "
+            "classifier wants; crop them to squares where it was trained on crops",
+            stacklevel=4,
+        )
 
 
 def _check_classes(given: Images, classes: int, names: Sequence[str] | None) -> None:

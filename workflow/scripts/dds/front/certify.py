@@ -147,20 +147,15 @@ def certify(
     check_noise(sigma)
     settings = _settings(plan, n0, n, alpha, radii)
     drawn_by = make_plan(settings, sigma)
-    _check_reach(settings, sigma, () if radii is None else radii)
+    _check_reach(settings, sigma, () if radii is None else np.atleast_1d(radii).tolist())
     asked = Asked.of(
         "certify", images, classifier, denoiser, labels=labels, layout=layout, processor=processor,
         ids=ids, device=device, sigma=sigma, plan=drawn_by, seed=seed, alpha=alpha,
         batch_size=batch_size, precision=precision,
     )  # fmt: skip
-    votes = count_votes(asked, save_to, progress=progress)
-    found = Certificates.of_counts(
-        votes.selection[:, 0],
-        votes.estimation[:, 0],
-        asked.ids,
-        asked.labels,
-        asked.facts(digests=save_to is not None),
-    )
+    votes, facts = count_votes(asked, save_to, progress=progress)
+    selection, estimation = votes.selection[:, 0], votes.estimation[:, 0]
+    found = Certificates.of_counts(selection, estimation, asked.ids, asked.labels, facts)
     _warn_of_selection(found)
     return found
 
@@ -174,10 +169,11 @@ def _settings(
     if "plan" not in own:
         raise ValueError(f"plan has the keys {', '.join(own) or 'none'}; it must have plan, a name")
     if radii is not None:
+        radii = np.atleast_1d(radii).tolist()
         wrong = [radius for radius in radii if not 0 <= radius < np.inf]
-        if wrong or not len(radii):
-            raise ValueError(f"radii must be numbers of at least 0, not {list(radii)}")
-        own.setdefault("radii", list(radii))
+        if wrong or not radii:
+            raise ValueError(f"radii must be numbers of at least 0, not {radii}")
+        own.setdefault("radii", radii)
     return {"n0": n0, "n": n, "alpha": alpha} | own
 
 
@@ -190,6 +186,11 @@ def _check_reach(settings: Mapping[str, Any], sigma: float, radii: Sequence[floa
     if shortfall := getattr(kind, "SHORTFALL", None):
         kept -= settings.get(shortfall, kind.Keys.model_fields[shortfall].default)
     reached = largest_radius(n, alpha, sigma)
+    if reached is None and not len(radii):
+        raise ValueError(
+            f"n = {n:,} samples certify no image at alpha {alpha:g}, whatever they answer; take "
+            f"n = {samples_needed(0.0, alpha, sigma)} or more"
+        )
     for radius in radii:
         if reached is None or radius > kept * reached:
             needed = samples_needed(radius / kept, alpha, sigma)

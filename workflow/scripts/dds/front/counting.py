@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
+import numpy as np
 import torch
 
 from dds.front.asked import Asked
@@ -18,12 +20,13 @@ from dds.networks.lending import lent
 from dds.progress import Interrupted, Progress
 from dds.sampling.denoising_check import check_denoising
 from dds.sampling.forecast import Forecast
-from dds.sampling.kernels import choose_precision
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Votes
 
 
-def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | None) -> Votes:
+def count_votes(
+    asked: Asked, save_to: str | Path | None, *, progress: bool | None
+) -> tuple[Votes, dict[str, Any]]:
     """Draw the samples that a call asks for.
 
     Images are shared out among the devices in turn, so that a plan that draws more of some has
@@ -41,30 +44,27 @@ def count_votes(asked: Asked, save_to: str | Path | None, *, progress: bool | No
 
     Returns
     -------
-    Votes
+    votes : Votes
+        With no image left that wants samples.
+    facts : dict
+        What they depend on, as JSON can hold it; with hashes where they are kept.
     """
     devices = asked.devices[: len(asked.ids)]
     parts = [slice(first, None, len(devices)) for first in range(len(devices))]
-    saved = SavedVotes(
-        save_to,
-        asked.facts(digests=save_to is not None),
-        asked.ids,
-        asked.labels,
-        asked.sigma,
-        parts,
-    )
+    facts = asked.facts(digests=save_to is not None)
+    saved = SavedVotes(save_to, facts, asked.ids, asked.labels, asked.sigma, parts)
     votes = saved.take_up(asked.plan, asked.classes)
     if votes.finished.all():
-        return votes
-    with lent(asked.modules), _bar(asked, votes, progress) as bar:
-        smoothed = _smoothed(asked, devices)
-        check_denoising(smoothed[0], asked.pixels)
+        return votes, facts | {"compiled": saved.compiled}
+    with lent(asked.modules), _bar(asked, votes, progress) as tell:
+        smoothed = _smoothed(asked, devices, compiled=saved.compiled)
+        _check_denoiser(smoothed[0], asked.pixels)
         saved.start(votes)
         try:
-            _Counting(asked, votes, parts, saved, bar).run(smoothed)
+            _Counting(asked, votes, parts, saved, tell).run(smoothed)
         finally:
             saved.write()
-    return votes
+    return votes, facts | {"compiled": saved.compiled}
 
 
 class _Counting:
@@ -76,11 +76,10 @@ class _Counting:
         votes: Votes,
         parts: Sequence[slice],
         saved: SavedVotes,
-        bar: Progress | None,
+        tell: Callable[[], None],
     ) -> None:
         self._asked, self._votes, self._parts = asked, votes, parts
-        self._saved, self._bar = saved, bar
-        self._forecast = None if bar is None else Forecast(asked.plan)
+        self._saved, self._tell = saved, tell
         self._lock, self._is_stopped = Lock(), False
 
     def run(self, smoothed: Sequence[SmoothedClassifier]) -> None:
@@ -108,29 +107,42 @@ class _Counting:
                 ids,
                 classes=asked.classes,
                 votes=part_of(self._votes, rows),
-                after_batch=partial(self._after_batch, part),
+                after_batch=partial(self._after_batch, part, smoothed),
             )
 
-    def _after_batch(self, part: int, counted: Votes) -> None:
+    def _after_batch(self, part: int, smoothed: SmoothedClassifier, counted: Votes) -> None:
         ends = self._is_stopped or bool(counted.finished.all())
         with self._lock:
+            self._saved.note_compiled(bool(smoothed.runner.compiled))
             self._saved.note(part, counted, at_once=ends)
-            if self._bar is not None and self._forecast is not None:
-                self._bar.advance(
-                    self._votes.samples - self._bar.done,
-                    total=self._forecast.samples(self._votes),
-                    parts_done=int(self._votes.finished.sum()),
-                )
+            self._tell()
         if self._is_stopped:
             raise Interrupted("another device has failed, or was interrupted")
 
 
-def _smoothed(asked: Asked, devices: Sequence[torch.device]) -> list[SmoothedClassifier]:
-    """Return the smoothed classifier on each device."""
-    # Before the first is moved. torch.compile's graphs work in the main thread alone.
+def _check_denoiser(smoothed: SmoothedClassifier, images: np.ndarray) -> None:
+    """Try the denoiser on a few images, and say of which it fails."""
+    try:
+        check_denoising(smoothed, images)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ValueError(
+            f"denoiser {type(smoothed.denoiser).__name__} fails on images of shape "
+            f"{images.shape[1:]}: {str(error).splitlines()[0]}; give images of the size and "
+            "channels that it was trained on"
+        ) from error
+
+
+def _smoothed(
+    asked: Asked, devices: Sequence[torch.device], *, compiled: bool | None
+) -> list[SmoothedClassifier]:
+    """Return the smoothed classifier on each device; `compiled` says what saved votes are of."""
+    # torch.compile's graphs work in the main thread alone. What was begun without goes on without.
+    is_compiled = False if len(devices) > 1 or compiled is False else None
+    # Copied before the first is moved.
     copies = [deepcopy((asked.classifier, asked.denoiser)) for _ in devices[1:]]
     networks = [(asked.classifier, asked.denoiser), *copies]
-    precision = choose_precision(asked.precision, devices[0])
     return [
         SmoothedClassifier(
             {"classifier": classifier},
@@ -139,19 +151,22 @@ def _smoothed(asked: Asked, devices: Sequence[torch.device]) -> list[SmoothedCla
             asked.plan,
             asked.seed,
             batch_size=asked.batch_size,
-            precision=precision,
+            precision=asked.precision,
             device=device,
-            compiled=None if len(devices) == 1 else False,
+            compiled=is_compiled,
         )
         for device, (classifier, denoiser) in zip(devices, networks, strict=True)
     ]
 
 
-def _bar(asked: Asked, votes: Votes, shown: bool | None) -> AbstractContextManager[Progress | None]:
+@contextmanager
+def _bar(asked: Asked, votes: Votes, shown: bool | None) -> Iterator[Callable[[], None]]:
+    """Draw a bar; gives what is to be called whenever more is counted."""
     if shown is False:
-        return nullcontext()
+        yield lambda: None
+        return
     forecast = Forecast(asked.plan)
-    return Progress(
+    with Progress(
         forecast.samples(votes),
         f"{asked.call} at sigma {asked.sigma:g}",
         "samples",
@@ -160,4 +175,9 @@ def _bar(asked: Asked, votes: Votes, shown: bool | None) -> AbstractContextManag
         parts_done=int(votes.finished.sum()),
         part_unit="images",
         shown=shown,
-    )
+    ) as progress:
+        yield lambda: progress.advance(
+            votes.samples - progress.done,
+            total=forecast.samples(votes),
+            parts_done=int(votes.finished.sum()),
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -87,6 +88,11 @@ def as_images(images: ImagesLike, labels: ArrayLike | None = None, layout: str =
     """
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}; allowed: {', '.join(LAYOUTS)}")
+    if isinstance(images, str | PathLike):
+        raise ValueError(
+            f"images are the path {images}; read them, as by torchvision.datasets.ImageFolder, or "
+            f"run python -m dds certify {images}"
+        )
     classes = None
     if _is_collection(images):
         if labels is not None:
@@ -165,6 +171,8 @@ def _as_pixels(images: Any, layout: str) -> tuple[np.ndarray, bool]:
         _check_alike([np.shape(image) for image in images])
         images = np.stack([_as_array(image) for image in images])
     array = _as_array(images)
+    if array.size == 0 and array.ndim in (1, 4):
+        raise ValueError("there are no images")
     if array.ndim not in (3, 4) or 0 in array.shape:
         axes = {"CHW": "channels, height, width", "HWC": "height, width, channels"}[layout]
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,15 +87,24 @@ def predict(
     """
     check_noise(sigma)
     check_alpha(alpha)
+    _check_enough(n, alpha)
     asked = Asked.of(
         "predict", images, classifier, denoiser, labels=labels, layout=layout, processor=processor,
         ids=ids, device=device, sigma=sigma, plan=_OnlySelection(n), seed=seed, alpha=alpha,
         batch_size=batch_size, precision=precision,
     )  # fmt: skip
-    votes = count_votes(asked, save_to, progress=progress)
-    return Predictions.of_counts(
-        votes.selection[:, 0], asked.ids, asked.labels, asked.facts(digests=save_to is not None)
-    )
+    votes, facts = count_votes(asked, save_to, progress=progress)
+    return Predictions.of_counts(votes.selection[:, 0], asked.ids, asked.labels, facts)
+
+
+def _check_enough(n: int, alpha: float) -> None:
+    """Refuse so few samples that not even equal answers of all name a class: 2 / 2^n > alpha."""
+    needed = math.ceil(1 - math.log2(alpha))
+    if n < needed:
+        raise ValueError(
+            f"n = {n:,} samples name no class at alpha {alpha:g}, whatever they answer; take "
+            f"n = {needed:,} or more"
+        )
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,11 @@ class SavedVotes:
         Noise level in [0,1] pixel units.
     parts : sequence of slice
         The rows that are counted apart.
+
+    Attributes
+    ----------
+    compiled : bool or None
+        Whether compiled networks drew the votes; None while there are none.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class SavedVotes:
         self._ids, self._labels = ids, labels
         self._noted: dict[int, tuple[float, Votes]] = {}
         self._written = time.monotonic()
+        self.compiled: bool | None = None
 
     def take_up(self, plan: Plan, classes: int) -> Votes:
         """Return the votes in the file, or none where there is no file, or none in it.
@@ -95,9 +101,25 @@ class SavedVotes:
             votes.goals[row, 0] = plan.goal(
                 label, votes.selection[row, 0], votes.estimation[row, 0]
             )
+        self.compiled = found.get("compiled")
         if not votes.finished.all():
             self._check(found, _OF_THE_MACHINE)
         return votes
+
+    def note_compiled(self, compiled: bool) -> None:
+        """Say, before a batch is noted, whether its networks are compiled.
+
+        Raises
+        ------
+        ValueError
+            If they are not, and those of earlier votes were: an image's votes are of one function.
+        """
+        if self.compiled and not compiled:
+            raise ValueError(
+                f"{self.path} holds votes of compiled networks; go on with it on one device where "
+                "torch.compile works, or remove it"
+            )
+        self.compiled = compiled
 
     def start(self, votes: Votes) -> None:
         """Write the first votes, so that a place that cannot be written to is found out early."""
@@ -128,7 +150,7 @@ class SavedVotes:
         frame = counts_frame(
             self._ids, self._labels, self._sigma, whole.selection[:, 0], whole.estimation[:, 0]
         )
-        write_counts(self.path, frame, self._facts)
+        write_counts(self.path, frame, self._facts | {"compiled": self.compiled})
         self._written = time.monotonic()
 
     def _in_order(self) -> list[tuple[float, Votes]]:

@@ -34,16 +34,18 @@ class Wanted(NamedTuple):
     interpolation: str
 
 
-def hub_classifier(name: str) -> Classifier:
+def hub_classifier(name: str, *, revision: str | None = None) -> Classifier:
     """Load a published classifier, ready for images in [0,1].
 
     Parameters
     ----------
     name : str
         ``"timm:NAME"``, a network of timm's with its pretrained weights; ``"hf:OWNER/NAME"``, an
-        image classifier of the transformers library on the hub, or ``"hf:OWNER/NAME@REVISION"``,
-        a commit of it, which stays the same; or a folder that ``save_pretrained`` has written
-        model and processor to.
+        image classifier of the transformers library on the hub; or a folder that
+        ``save_pretrained`` has written model and processor to.
+    revision : str, optional
+        Of ``hf:``, a commit, tag or branch of the repository; by default its main branch, which
+        may change.
 
     Returns
     -------
@@ -72,8 +74,7 @@ def hub_classifier(name: str) -> Classifier:
     if colon and kind == "timm":
         return _of_timm(rest)
     if colon and kind == "hf":
-        repository, _, revision = rest.partition("@")
-        return _of_transformers(repository, revision or None)
+        return _of_transformers(rest, revision)
     if Path(name).is_dir():
         return _of_transformers(name, None)
     raise ValueError(f"classifier {name} is no folder; write timm:NAME, hf:OWNER/NAME or a folder")
@@ -191,8 +192,8 @@ def _processed(processor: Callable[..., Any], level: int, height: int) -> np.nda
 
 def _interpolation(processor: Any) -> str:
     """Return how a processor resizes: it, or a step of it, says so under a name of its library."""
-    steps = [processor, *getattr(processor, "transforms", ())]
-    for step in steps:
+    inside = getattr(processor, "val_transforms", processor)  # of timm's networks in transformers
+    for step in (processor, *getattr(inside, "transforms", ())):
         for name in ("resample", "interpolation"):
             if (found := getattr(step, name, None)) is not None:
                 return _known(getattr(found, "value", found))

@@ -172,8 +172,8 @@ def train_denoiser(
     Interrupted
         If `resume` says to stop; the state is saved.
     ValueError
-        If the recipe names an optimiser or an augmentation that there is not, or the denoiser
-        predicts anything but noise or has no timesteps.
+        If the recipe names an optimiser or an augmentation that there is not, or smooths labels,
+        or the denoiser predicts anything but noise or has no timesteps.
 
     References
     ----------
@@ -199,6 +199,8 @@ def train_denoiser(
     schedule = denoiser.schedule
     if denoiser.predicts != "noise" or not isinstance(schedule, Schedule):
         raise ValueError("only denoisers that predict noise at timesteps can be trained")
+    if recipe.label_smoothing:
+        raise ValueError("label_smoothing is for classifiers; leave it out")
     alpha_bars = torch.tensor(schedule.alpha_bar, dtype=torch.float32, device=device)
     data = torch.from_numpy(images).to(device)
 

@@ -28,6 +28,24 @@ def check_sigma(sigma: float) -> None:
         )
 
 
+def check_weights(networks: Iterable[tuple[str, nn.Module]]) -> None:
+    """Make sure that weights are in float32, as images are.
+
+    Raises
+    ------
+    ValueError
+        Naming the first network whose weights are not.
+    """
+    for name, network in networks:
+        kinds = {p.dtype for p in network.parameters() if p.is_floating_point()}
+        if kinds - {torch.float32}:
+            kind = str((kinds - {torch.float32}).pop()).removeprefix("torch.")
+            raise ValueError(
+                f"{name} has weights in {kind} and is given images in float32; call .float() "
+                "on it, and choose precision bfloat16 for speed"
+            )
+
+
 @contextmanager
 def explained(networks: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
     """Say of networks that fail whether it is for weights that are not float32.
@@ -40,14 +58,10 @@ def explained(networks: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        for name, network in networks:
-            kinds = {p.dtype for p in network.parameters() if p.is_floating_point()}
-            if kinds - {torch.float32}:
-                kind = str((kinds - {torch.float32}).pop()).removeprefix("torch.")
-                raise ValueError(
-                    f"{name} has weights in {kind} and is given images in float32; call .float() "
-                    "on it, and choose precision bfloat16 for speed"
-                ) from error
+        try:
+            check_weights(networks)
+        except ValueError as cause:
+            raise cause from error
         raise
 
 

@@ -169,8 +169,10 @@ def compute_cascade(
     0      0           1  0.3462          0.25
     """
     _check_columns(certificates)
-    if alpha is None:
-        (alpha,) = certificates["alpha"].unique()
+    alphas = certificates["alpha"].unique()
+    if alpha is None and len(alphas) > 1:
+        raise ValueError(f"certificates have several alphas, {alphas.tolist()}; give one as alpha")
+    alpha = alphas[0] if alpha is None else alpha
     parts = []
     for _, rows in certificates.groupby("classifier", sort=False):
         levels = [

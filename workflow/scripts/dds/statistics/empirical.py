@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from dds.statistics.bounds import binomial_interval
+from dds.statistics.certificates import ABSTAIN
 
 
 def empirical_accuracy(
@@ -19,8 +21,10 @@ def empirical_accuracy(
 
     An image counts at a radius when PREDICT answers its label there and at every smaller
     radius that was attacked: what was found in a ball lies in every larger one, too. Where
-    PREDICT abstains, the image does not count. It is an upper bound of the accuracy that a
-    stronger attack would leave, as certified accuracy is a lower one.
+    PREDICT abstains, it has not answered the label, and the image does not count. But that
+    refutes no certificate: the smoothed classifier may be right where some samples do not show
+    it. So it is ``unrefuted``, the share of images on which no other class was answered, that
+    certified accuracy never exceeds, and this accuracy may fall below that.
 
     Parameters
     ----------
@@ -36,7 +40,7 @@ def empirical_accuracy(
     -------
     DataFrame
         The columns `by`, ``radius``, ``images``, ``withstood`` (images), and ``accuracy``,
-        ``low``, ``high`` in [0, 1].
+        ``low``, ``high`` and ``unrefuted`` in [0, 1].
 
     Raises
     ------
@@ -45,28 +49,33 @@ def empirical_accuracy(
 
     Examples
     --------
-    Two images; the attack on the second one succeeds:
+    Two images; under attack PREDICT abstains on the first, and calls the second one 2:
 
-    >>> rows = [(0, 3, 0.0, 3), (0, 3, 0.5, 3), (1, 7, 0.0, 7), (1, 7, 0.5, 2)]
+    >>> rows = [(0, 3, 0.0, 3), (0, 3, 0.5, -1), (1, 7, 0.0, 7), (1, 7, 0.5, 2)]
     >>> attacked = pd.DataFrame(rows, columns=["image", "label", "radius", "prediction"])
     >>> accuracy = empirical_accuracy(attacked.assign(classifier="cnn", sigma=0.25))
-    >>> print(accuracy[["radius", "withstood", "accuracy"]])
-       radius  withstood  accuracy
-    0     0.0          2       1.0
-    1     0.5          1       0.5
+    >>> print(accuracy[["radius", "withstood", "accuracy", "unrefuted"]])
+       radius  withstood  accuracy  unrefuted
+    0     0.0          2       1.0        1.0
+    1     0.5          0       0.0        0.5
     """
     if attacked.empty:
         raise ValueError("there are no attacked images to compute an accuracy from")
     parts = []
     for key, rows in attacked.groupby(list(by)):
-        right = rows.assign(right=rows["prediction"] == rows["label"])
-        right = right.pivot(index="image", columns="radius", values="right")
-        if right.isna().any(axis=None):
+        answers = rows.pivot(index="image", columns="radius", values="prediction")
+        if answers.isna().any(axis=None):
             raise ValueError("every image must be attacked at every radius")
-        withstood = right.astype(bool).sort_index(axis=1).cummin(axis=1).sum()
-        low, high = binomial_interval(withstood.to_numpy(), len(right), level)
-        columns = {"radius": withstood.index.to_numpy(), "images": len(right)}
-        columns |= {"withstood": withstood.to_numpy(), "accuracy": withstood / len(right)}
-        frame = pd.DataFrame({**dict(zip(by, key, strict=True)), **columns, "low": low})
-        parts.append(frame.assign(high=high))
+        labels = rows.groupby("image")["label"].first().to_numpy()[:, np.newaxis]
+        found = answers.to_numpy()
+        right = np.logical_and.accumulate(found == labels, axis=1)
+        unrefuted = np.logical_and.accumulate((found == labels) | (found == ABSTAIN), axis=1)
+        withstood, images = right.sum(axis=0), len(right)
+        low, high = binomial_interval(withstood, images, level)
+        columns = {
+            "radius": answers.columns.to_numpy(), "images": images, "withstood": withstood,
+            "accuracy": withstood / images, "low": low, "high": high,
+            "unrefuted": unrefuted.mean(axis=0),
+        }  # fmt: skip
+        parts.append(pd.DataFrame(dict(zip(by, key, strict=True)) | columns))
     return pd.concat(parts, ignore_index=True)

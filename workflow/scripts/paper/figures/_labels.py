@@ -54,6 +54,8 @@ def _course(axis: Axes, line: Line2D) -> np.ndarray:
     x, y = x[known], y[known]
     if line.get_drawstyle() == "steps-pre":
         x, y = np.repeat(x, 2)[:-1], np.repeat(y, 2)[1:]
+    elif line.get_drawstyle() == "steps-post":
+        x, y = np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]
     corners = axis.transData.transform(np.column_stack([x, y]))
     if len(corners) < 2:
         return corners

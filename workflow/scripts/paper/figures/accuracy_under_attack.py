@@ -30,9 +30,11 @@ class AttackedPanel(Panel):
 
 
 class Keys(Captioned):
-    """Certified accuracy below, and above it the accuracy that is left under attack.
+    """Certified accuracy below, and above it what an attack leaves, of the same images.
 
-    Both of the same images. Between the two lies what neither proves nor refutes.
+    The upper curve is the share of images that the attack gives no other class, and the marks
+    the share that still get the right one: they lie apart where PREDICT abstains. Between the
+    curves lies what neither proves nor refutes.
     """
 
     panels: Annotated[list[AttackedPanel], Field(min_length=1)] = key(
@@ -56,9 +58,8 @@ def check(entry: Keys, study: Study) -> Iterator[tuple[tuple[str | int, ...], st
 def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw the corridor of each panel and sigma, up to the largest radius of the attacks.
 
-    The lower curve is certified accuracy, the upper one, with a mark at each radius that was
-    attacked, the accuracy that the attack leaves. What is found in a ball lies in every larger
-    one, so that the upper curve falls, too.
+    What is found in a ball lies in every larger one, so that the upper curve holds from each
+    radius that was attacked up to the next one.
     """
     attacks = [_attacked(data, panel) for panel in entry.panels]
     parts = [
@@ -79,7 +80,7 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
         _draw_upper(axis, attacked)
     for axis in figure.axes:
         if axis.get_ylabel():
-            axis.set_ylabel("accuracy (%): certified, under attack")
+            axis.set_ylabel("accuracy (%)")
     return with_labels(figure)
 
 
@@ -106,20 +107,23 @@ def _certified(certificates: pd.DataFrame, attacked: pd.DataFrame) -> pd.DataFra
 
 
 def _draw_upper(axis: Any, attacked: pd.DataFrame) -> None:
-    """Draw the accuracy under attack of each sigma, in the look of its certified curve."""
+    """Draw what the attack leaves at each sigma, in the look of its certified curve."""
     from dds.statistics.empirical import empirical_accuracy
 
     lower = {line.get_label(): line for line in axis.lines}
     for sigma, curve in empirical_accuracy(attacked).groupby("sigma"):
-        look = lower[f"$\\sigma = {sigma:g}$"]
+        label = f"$\\sigma = {sigma:g}$"
+        color, dashes = lower[label].get_color(), lower[label].get_linestyle()
         axis.plot(
             curve["radius"],
-            100 * curve["accuracy"],
-            label=rf"$\sigma = {sigma:g}$, attacked",
-            color=look.get_color(),
-            linestyle=look.get_linestyle(),
+            100 * curve["unrefuted"],
+            label=f"{label}, attacked",
+            drawstyle="steps-post",
+            color=color,
+            linestyle=dashes,
             linewidth=0.8,
-            marker="v",
-            markersize=4,
             clip_on=False,
+        )
+        axis.scatter(
+            curve["radius"], 100 * curve["accuracy"], marker="v", s=16, color=color, clip_on=False
         )
