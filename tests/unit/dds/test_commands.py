@@ -275,6 +275,29 @@ def test_a_model_of_the_registry_comes_with_its_weights(here, registry, capsys):
         find_classifier("mine", models=Path("models.yaml"))
 
 
+def test_a_denoiser_of_a_repository_is_fetched_from_the_hub(registry, monkeypatch):
+    size = {"sample_size": 8, "block_out_channels": [8], "norm_num_groups": 4}
+    blocks = {"down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"]}
+    entry = {
+        "kind": "denoiser", "network": "diffusers", "arguments": size | blocks,
+        "input": {"channels": 3, "size": 8}, "schedule": {"name": "sigma"}, "predicts": "edm",
+    }  # fmt: skip
+    network = dds.build_denoiser(entry).network
+    source = {"hub": "somebody/tiny", "revision": "v1", "file": "unet/weights.bin"}
+    entries = {"tiny": {**entry, "weights": {"download": source}}}
+    Path("models.yaml").write_text(yaml.safe_dump(entries))
+    asked = []
+
+    def download(url, path, hash_prefix):
+        asked.append(url)
+        dds.save_weights(network, path)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    found = find_denoiser("tiny", models=Path("models.yaml"))
+    assert asked == ["https://huggingface.co/somebody/tiny/resolve/v1/unet/weights.bin"]
+    assert found.predicts == "edm"
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [

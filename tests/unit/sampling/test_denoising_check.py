@@ -213,6 +213,18 @@ def test_no_denoiser_is_exempt_and_a_weak_one_is_a_warning(caplog):
     assert "a PSNR of 1.0 dB, of the noisy images 0.1 dB, and mixed with grey" in caplog.text
 
 
+def test_a_network_that_returns_one_shade_is_no_network_of_another_kind():
+    """Read as if for images in [0,1], mid grey is black, and near to dark images."""
+
+    class Shade(nn.Module):
+        def forward(self, x, time):
+            return torch.zeros_like(x)
+
+    dark, denoiser = 0.2 * smooth_images(20), DiffusionDenoiser(Shade(), SCHEDULE, predicts="x0")
+    with pytest.raises(ValueError, match="worse than noisy ones.*; it may be told time"):
+        check(denoiser, 0.125, images=dark)
+
+
 def test_one_image_will_do_and_the_samples_noise_is_left_alone():
     torch.manual_seed(3)
     before = torch.get_rng_state()

@@ -24,6 +24,9 @@ _HIGHEST_PORT = 65535
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
 _LONGEST_NAME = 100
 
+#: What diffusers calls the weights of a network.
+HUB_WEIGHTS = "diffusion_pytorch_model.safetensors"
+
 #: First bytes of a file that tell what it is.
 _BEGINNING = 1024
 #: How files begin that come in the place of others.
@@ -96,6 +99,17 @@ def identity(url: str) -> str:
 def digest(url: str) -> str:
     """Return 16 hexadecimal digits that stand for an address."""
     return hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def hub_address(hub: str, revision: str = "main", file: str = HUB_WEIGHTS) -> str:
+    """Return the address of a file in a repository on the Hugging Face hub.
+
+    Examples
+    --------
+    >>> hub_address("google/ddpm-cifar10-32", file="config.json")
+    'https://huggingface.co/google/ddpm-cifar10-32/resolve/main/config.json'
+    """
+    return f"https://huggingface.co/{hub}/resolve/{revision}/{file}"
 
 
 def file_name(url: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dds.networks.hub import configurations, first_difference, hub_address
+from dds.networks.hub import configurations, first_difference
+from dds.origins import hub_address
 from jobs.download import fetch
 from jobs.labels import read_published
 

@@ -22,8 +22,7 @@ from dds.keys import Count, Keys, Text, Whole, each_once, key, refuse
 from dds.names import sigma_name
 from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
 from dds.networks.families import FAMILIES
-from dds.networks.hub import WEIGHTS, hub_address
-from dds.origins import Address, Download
+from dds.origins import HUB_WEIGHTS, Address, Download, hub_address
 from study.errors import NAME, missing_key, refuse_at, show, suggestion
 from study.experiments import TimestepRule
 
@@ -238,15 +237,15 @@ class HubDownload(Download):
     revision: Annotated[str, Field(pattern=r"^[\w./-]+$")] = key(
         "With `hub`: the commit, tag or branch.", "main", allowed="text"
     )
-    file: Text = key("With `hub`: the weights in the repository.", WEIGHTS, allowed="path")
+    file: Text = key("With `hub`: the weights in the repository.", HUB_WEIGHTS, allowed="path")
 
     @model_validator(mode="before")
     @classmethod
     def _address_of_the_hub(cls, download: Any) -> Any:
         if not isinstance(download, dict) or not isinstance(download.get("hub"), str):
             return download
-        revision, file = download.get("revision", "main"), download.get("file", WEIGHTS)
-        url = hub_address(download["hub"], str(revision), str(file))
+        place = {key: str(download[key]) for key in ("hub", "revision", "file") if key in download}
+        url = hub_address(**place)
         if download.get("url", url) not in (url, None):
             raise refuse("url does not go with hub; leave one of them out")
         return download | {"url": url}

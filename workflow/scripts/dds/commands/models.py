@@ -314,9 +314,10 @@ def _download(name: str, source: Mapping[str, Any], role: str) -> Path:
     from torch import hub
 
     from dds.files import sha256
-    from dds.origins import digest, file_name
+    from dds.origins import digest, file_name, hub_address
 
-    url, wanted = source["url"], source.get("sha256")
+    place = {key: source[key] for key in ("hub", "revision", "file") if key in source}
+    url, wanted = hub_address(**place) if "hub" in place else source["url"], source.get("sha256")
     path = Path(hub.get_dir()) / "dds" / digest(url) / file_name(url)
     problems = []
     for address in (url, *source.get("mirrors", ())):

@@ -11,16 +11,8 @@ from typing import Any
 
 from dds.networks.description import ScheduleKeys
 
-#: What diffusers calls the weights of a network.
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-
 _PREDICTIONS = {"epsilon": "noise", "sample": "x0", "v_prediction": "v"}
 _BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
-
-
-def hub_address(repository: str, revision: str, file: str) -> str:
-    """Return the address of a file of a repository on the Hugging Face hub."""
-    return f"https://huggingface.co/{repository}/resolve/{revision}/{file}"
 
 
 def configurations(weights: str) -> tuple[str, str]:

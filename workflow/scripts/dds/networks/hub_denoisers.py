@@ -75,7 +75,11 @@ def hub_denoiser(
     try:
         entry = DenoiserKeys.model_validate(described(config, scheduler))
         network = _class(config["_class_name"]).from_pretrained(
-            source, subfolder=inside or None, revision=revision, torch_dtype=torch.float32
+            source,
+            subfolder=inside or None,
+            revision=revision,
+            torch_dtype=torch.float32,
+            low_cpu_mem_usage=False,  # which needs another package, and says so
         )
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{source}: {_one_line(error)}") from error
