@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from study.study import Study
 
 PICTURES = False
 
@@ -42,7 +41,7 @@ class Keys(Captioned):
     )
 
 
-def check(entry: Keys, study: Study) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def check(entry: Keys, study: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield panels whose attack is none, or on another experiment or classifier."""
     for index, panel in enumerate(entry.panels):
         place = ("panels", index, "attack")
