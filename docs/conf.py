@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import scipy.stats  # noqa: F401 - loaded before PyTorch is mocked, whose types it asks after
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from numpydoc.xref import DEFAULT_LINKS

@@ -63,7 +63,7 @@ ROOMS = {
     "sampling": ("dds.sampling.*", "ground networks plans votes", {"numpy", "torch"}),
     "logs": ("dds.logs", "ground certificates accuracy", NUMBERS | {"pyarrow"}),
     "door": (
-        "dds.front dds.front.* dds.attacks dds.decisions",
+        "dds.front dds.front.* dds.decisions",
         "ground bounds reach plans certificates accuracy networks sampling votes counts logs",
         NUMBERS | {"torch", "matplotlib"},
     ),

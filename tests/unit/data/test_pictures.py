@@ -80,5 +80,8 @@ def test_sets_of_images_are_not_mixed(tmp_path):
     assert read_pictures(two / "test").labels() == [0, 1]
     with pytest.raises(ValueError, match="holds no images in a folder val"):
         read_pictures(two, inside="val")
+    mixed = save(tmp_path / "mixed", ["a.png", "cat/b.png"])
     with pytest.raises(ValueError, match="lie in ., cat"):
-        read_pictures(save(tmp_path / "mixed", ["a.png", "cat/b.png"]))
+        read_pictures(mixed)
+    unlabelled = read_pictures(mixed, labelled=False)
+    assert (unlabelled.names, unlabelled.labels()) == (["a.png", "cat/b.png"], None)

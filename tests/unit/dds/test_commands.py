@@ -107,6 +107,8 @@ def test_images_in_one_folder_get_certificates_without_labels(here, capsys):
     assert (status, err) == (0, [])
     assert out[0].startswith("red/a.png\t0\t0.")
     assert out[2].startswith("Certified share (%)")
+    status, out, _ = run(capsys, f"{CERTIFY} --unlabelled --save-to all.parquet --n 100")
+    assert out[-1].startswith("all.parquet: results of 3 images")
     status, _, err = run(capsys, "export-log certificates.parquet logs")
     assert status == 2
     assert "the classes of its images are not known" in err[0]

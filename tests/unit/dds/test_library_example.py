@@ -40,7 +40,7 @@ def photographs(tmp_path, monkeypatch):
 def test_examples_run_in_order(photographs, capsys):
     names = {}
     blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for block in blocks:
         exec(compile(block, "docs/library.md", "exec"), names)
     certificate = names["certificate"]

@@ -199,6 +199,24 @@ def test_what_is_damaged_is_refused(deposit, tmp_path):
     assert refusal(folder) == " is no deposit: it holds 0 files SHA256SUMS"
 
 
+def test_an_attack_is_taken_if_it_is_the_one_and_refused_if_not(deposit):
+    files = [f"results/digits/attacks/denoised{suffix}" for suffix in (".parquet", ".json")]
+    Path(files[0]).parent.mkdir(parents=True)
+    for file in files:
+        Path(file).write_text("fallen")
+    path = deposit(files)
+
+    def take_attack(study):
+        take(path, "attacks/denoised", depends.taken(study, "attacks/denoised"), files)
+
+    for key, line in (("steps", "expected.attack.steps: 10, not 2"), ("images", "images: 20, not")):
+        with pytest.raises(ValueError, match=line):
+            take_attack(changed(**{f"attacks.denoised.{key}": 2}))
+    assert not Path("results").exists()
+    take_attack(changed())
+    assert Path(files[0]).read_text() == "fallen"
+
+
 def test_a_study_of_another_version_is_one_line(deposit, monkeypatch):
     votes(changed())
     monkeypatch.setattr(Study, "to_json", lambda self: {"shape": "of the future"})

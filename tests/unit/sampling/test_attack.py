@@ -18,14 +18,15 @@ IMAGES = RANDOM.random((3, *SHAPE)).astype(np.float32)
 class Plane(nn.Module):
     """Classes 0 and 1, on the two sides of a plane through a point at a distance of an image."""
 
-    def __init__(self, image, away):
+    def __init__(self, image, away, scale=20):
         super().__init__()
+        self.scale = scale
         normal = RANDOM.normal(size=image.size)
         self.register_buffer("normal", torch.tensor(normal / np.linalg.norm(normal)).float())
         self.offset = away - float(self.normal @ torch.from_numpy(image).flatten())
 
     def forward(self, images):
-        side = 20 * (images.flatten(1) @ self.normal + self.offset)
+        side = self.scale * (images.flatten(1) @ self.normal + self.offset)
         return torch.stack([torch.zeros_like(side), side], dim=1)
 
 
@@ -60,7 +61,7 @@ def test_within_the_robust_radius_it_fails_and_just_outside_it_succeeds(options)
     # By symmetry the smoothed classifier has the same plane, so that its robust radius is known.
     plane = Plane(IMAGES[0], away=0.5)
     for radius, answer in ((0.4, 1), (0.6, 0)):
-        found = attack(IMAGES[:1], [1], plane, None, SIGMA, radius, **options)
+        found = attack(IMAGES[:1], plane, None, SIGMA, radius, labels=[1], **options)
         assert found.prediction.tolist() == [answer]
         assert found.correct.tolist() == [answer == 1]
         # As far as any perturbation of that length goes, but for a hundredth.
@@ -71,12 +72,18 @@ def test_within_the_robust_radius_it_fails_and_just_outside_it_succeeds(options)
     assert 0.4 < certified.radius < 0.5
 
 
+def test_a_classifier_that_is_certain_of_everything_falls_like_any_other():
+    plane = Plane(IMAGES[0], away=0.7, scale=1e6)  # so that probabilities are 0 or 1
+    found = attack(IMAGES[:1], plane, None, 0.1, 0.8, labels=[1], restarts=0)
+    assert found.prediction.tolist() == [0]
+
+
 def test_gradients_pass_the_denoiser():
     class Middle(Plane):
         def forward(self, images):
             return super().forward(2 * images - 0.5)
 
-    found = attack(IMAGES[:1], [1], Middle(IMAGES[0], 0.5), Halve(), SIGMA, 0.6)
+    found = attack(IMAGES[:1], Middle(IMAGES[0], 0.5), Halve(), SIGMA, 0.6, labels=[1])
     assert found.prediction.tolist() == [0]
 
 
@@ -84,7 +91,7 @@ def test_gradients_pass_the_denoiser():
 @pytest.mark.parametrize("clip", [False, True])
 def test_attacked_images_stay_in_the_ball(radius, clip):
     found = attack(
-        IMAGES, [0, 1, 2], Rings(), None, SIGMA, radius, steps=4, samples=2, n=100, clip=clip
+        IMAGES, Rings(), None, SIGMA, radius, labels=[0, 1, 2], steps=4, samples=2, n=100, clip=clip
     )
     exact = [distance(*pair) for pair in zip(IMAGES, found.images, strict=True)]
     assert found.norm.tolist() == exact
@@ -106,12 +113,24 @@ def test_rounding_never_makes_a_perturbation_too_long():
 
 def test_an_image_is_attacked_alike_whatever_it_is_attacked_beside():
     options = {"steps": 3, "samples": 60, "n": 100}
-    together = attack(IMAGES, [0, 1, 2], Rings(), None, SIGMA, 0.5, ids=[7, 8, 9], **options)
-    alone = attack(IMAGES[2:], [2], Rings(), None, SIGMA, 0.5, ids=[9], **options)
+    together = attack(IMAGES, Rings(), None, SIGMA, 0.5, ids=[7, 8, 9], labels=[0, 1, 2], **options)
+    alone = attack(IMAGES[2:], Rings(), None, SIGMA, 0.5, labels=[2], ids=[9], **options)
     assert np.array_equal(together.images[2:], alone.images)
     assert np.array_equal(together.votes[2:], alone.votes)
-    other = attack(IMAGES[2:], [2], Rings(), None, SIGMA, 0.5, ids=[10], **options)
+    other = attack(IMAGES[2:], Rings(), None, SIGMA, 0.5, labels=[2], ids=[10], **options)
     assert not np.array_equal(other.images, alone.images)
+
+
+def test_an_image_is_taken_as_certify_takes_it():
+    levels = (255 * IMAGES[2]).astype(np.uint8)
+    options = {"steps": 2, "samples": 5, "n": 50, "seed": 4}
+    image = levels.transpose(1, 2, 0)
+    one = attack(image, Rings(), None, 0.25, 0.5, labels=2, layout="HWC", **options)
+    batch = attack(levels[None] / 255, Rings(), None, 0.25, 0.5, labels=[2], **options)
+    assert one.images.shape == SHAPE
+    assert np.array_equal(one.images, batch.images[0])
+    assert one.votes.tolist() == batch.votes[0].tolist()
+    assert one.norm == batch.norm[0]
 
 
 def test_an_image_is_judged_by_noise_that_neither_attack_nor_certificate_has_seen():
@@ -124,7 +143,7 @@ def test_an_image_is_judged_by_noise_that_neither_attack_nor_certificate_has_see
     attacker = {"seed": 1, "pgd": PGD(steps=5, samples=30, restarts=0), "classes": 3, "n": 300}
     judged = shown(lambda spy: Attacker(spy, NoDenoiser(), 0.5, **attacker).judge(image, [0]))
     radius = 1e-9  # so small that equal noise makes equal images
-    drawn = shown(lambda spy: attack(image, [1], spy, None, 0.5, radius, seed=1, **centre))
+    drawn = shown(lambda spy: attack(image, spy, None, 0.5, radius, labels=[1], seed=1, **centre))
     certified = shown(lambda spy: certify(image, spy, None, 0.5, n0=100, n=300, seed=1))
     assert len(judged) == 300
     assert not (judged | drawn) & (certified - {image.tobytes()})
@@ -135,7 +154,8 @@ def test_an_image_is_judged_by_noise_that_neither_attack_nor_certificate_has_see
 def test_out_of_memory_makes_batches_smaller_and_changes_no_result():
     options = {"steps": 4, "samples": 12, "n": 200, "batch_size": 8}
     greedy, plain = (
-        attack(IMAGES, [0, 1, 2], Greedy(most), None, 0.5, 0.5, **options) for most in (8, 1000)
+        attack(IMAGES, Greedy(most), None, 0.5, 0.5, labels=[0, 1, 2], **options)
+        for most in (8, 1000)
     )
     np.testing.assert_allclose(greedy.images, plain.images, atol=1e-5)
 
@@ -145,7 +165,7 @@ def test_where_there_is_no_gradient_there_is_no_step():
         def forward(self, images):
             return torch.stack([images.sum((1, 2, 3)) * 0, 1 + images.sum((1, 2, 3)) * 0], 1)
 
-    found = attack(IMAGES[:1], [1], Constant(), None, SIGMA, 1.0, restarts=0)
+    found = attack(IMAGES[:1], Constant(), None, SIGMA, 1.0, labels=[1], restarts=0)
     assert np.array_equal(found.images, IMAGES[:1])
     assert found.prediction.tolist() == [1]
 
@@ -153,7 +173,7 @@ def test_where_there_is_no_gradient_there_is_no_step():
 def test_networks_are_given_back_as_they_came():
     network = nn.Sequential(Rings(), nn.Dropout())
     before = [weight.detach().clone() for weight in network.parameters()]
-    attack(IMAGES[:1], [1], network.train(), None, SIGMA, 0.5, steps=2, samples=2, n=10)
+    attack(IMAGES[:1], network.train(), None, SIGMA, 0.5, labels=[1], steps=2, samples=2, n=10)
     assert network.training
     assert all(weight.grad is None for weight in network.parameters())
     assert all(map(torch.equal, before, network.parameters()))
@@ -162,10 +182,8 @@ def test_networks_are_given_back_as_they_came():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"labels": [4]}, "label 4 is no class; they are 0 to 3"),
-        ({"labels": [1, 2]}, "2 labels and 1 ids do not fit 1 images"),
-        ({"images": 255 * IMAGES[:1]}, "image 0 has values outside"),
-        ({"images": IMAGES[0]}, r"images must have shape \(images, channels, height, width\)"),
+        ({"labels": None}, "an attack needs to know what is right; give labels=, a class an image"),
+        ({"labels": [4]}, "label 4 of image 0 is none of the classifier's 4 classes, 0 to 3"),
         ({"radius": -1.0}, "the radius must be at least 0, not -1"),
         ({"sigma": 64.0}, "divide one for pixels of 0 to 255 by 255"),
         ({"steps": 0}, "steps must be a whole number of at least 1, not 0"),
@@ -187,7 +205,7 @@ def test_logits_that_are_no_numbers_are_an_error():
             return images.flatten(1)[:, :2] * torch.nan
 
     with pytest.raises(FloatingPointError):
-        attack(IMAGES[:1], [1], Broken(), None, SIGMA, 0.5)
+        attack(IMAGES[:1], Broken(), None, SIGMA, 0.5, labels=[1])
 
 
 def test_an_image_that_fell_stays_down_and_one_without_an_answer_does_not_count():

@@ -1,7 +1,7 @@
 """The public names and where they lie; `dds/__init__.py` reads it, as do type checkers."""
 
-from dds.attacks import Attacked as Attacked
-from dds.attacks import attack as attack
+from dds.front.attack import Attacked as Attacked
+from dds.front.attack import attack as attack
 from dds.front.certify import certify as certify
 from dds.front.predict import predict as predict
 from dds.front.results import Certificates as Certificates

@@ -6,6 +6,8 @@ functions, so that help and mistakes are told at once.
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Sequence
 
@@ -55,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:  # what click makes of an interrupt
         refuse("interrupted")
         return 130
+    except BrokenPipeError:  # whoever reads has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         return refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (ValueError, ArithmeticError, ModuleNotFoundError) as error:

@@ -62,6 +62,14 @@ _picture_options = added(
         help="Takes N images, chosen at random by --seed.",
     ),
     click.option(
+        "--unlabelled",
+        "labelled",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Folders name no classes, and may be of any kind.",
+    ),
+    click.option(
         "--classes",
         "class_file",
         type=PATH,
@@ -189,7 +197,7 @@ def _read(
 
     network = find_classifier(classifier, classifier_weights, models, sigma=options["sigma"])
     before = find_denoiser(denoiser, denoiser_weights, models)
-    of_pictures = ("size", "resize", "inside", "every", "images")
+    of_pictures = ("size", "resize", "inside", "every", "images", "labelled")
     pictures = read_pictures(
         path,
         channels=int(options.pop("channels")),
@@ -211,7 +219,10 @@ def _labels(pictures: Pictures, network: nn.Module, class_file: Path | None) -> 
     """Return the class of each image in the network's numbers; tell the network their names."""
     from dds.front.asked import count_classes
 
-    cure = "name the classes, in the order of the network's outputs, by --classes FILE"
+    cure = (
+        "name the classes, in the order of the network's outputs, by --classes FILE, or take "
+        "folders for no classes by --unlabelled"
+    )
     names = getattr(network, "classes", None) if class_file is None else read_classes(class_file)
     try:
         labels = pictures.labels(names)

@@ -58,7 +58,8 @@ def model_options(*, required: bool = True) -> Callable[[Any], Any]:
             "--models",
             type=PATH,
             metavar="FILE",
-            help=f"A file of models, or a study file (YAML); by default {_REGISTRY}, where it is there.",
+            help="A file of models, or a study file (YAML); by default "
+            f"{_REGISTRY}, where it is there.",
         ),
     )
 

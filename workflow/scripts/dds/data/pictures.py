@@ -96,6 +96,7 @@ def read_pictures(
     images: int | None = None,
     every: int | None = None,
     seed: int = 0,
+    labelled: bool = True,
 ) -> Pictures:
     """Read images that lie in a folder for each class, or all in one folder.
 
@@ -119,6 +120,8 @@ def read_pictures(
         Takes every so many-th image instead, ordered by class and name.
     seed : int, optional
         Seed of the random choice.
+    labelled : bool, optional
+        Whether folders name classes; if not, images may lie in folders of any kind.
 
     Returns
     -------
@@ -136,7 +139,7 @@ def read_pictures(
     if images is not None and every is not None:
         raise ValueError("images are chosen either by images or by every, not by both")
     with _opened(Path(path)) as archive:
-        folder_of = _folders(archive, plain_name(inside) if inside else "")
+        folder_of = _folders(archive, plain_name(inside) if inside else "", labelled)
         names = sorted(folder_of, key=lambda name: (folder_of[name] or "", name))
         rule = Choice(images=images, every=every)
         chosen = np.sort(choose(len(names), {"images": rule}, seed=seed, path=path)["images"])
@@ -159,13 +162,13 @@ def _opened(path: Path) -> Iterator[Archive]:
         yield archive
 
 
-def _folders(archive: Archive, inside: str) -> dict[str, str | None]:
+def _folders(archive: Archive, inside: str, labelled: bool) -> dict[str, str | None]:
     """Return the folder that names the class of each image, by the image's name."""
     names = [name for name in images_in(archive) if not inside or name.startswith(f"{inside}/")]
     if not names:
         raise ValueError(f"{archive.path} holds no images in a folder {inside}")
     parents = {name: PurePosixPath(name).parent for name in names}
-    if len(set(parents.values())) == 1:
+    if len(set(parents.values())) == 1 or not labelled:
         return dict.fromkeys(names)
     above = sorted({str(parent.parent) for parent in parents.values()})
     if len(above) > 1 or PurePosixPath(".") in parents.values():

@@ -28,6 +28,9 @@ from dds.statistics.plans.fixed import Fixed
 
 logger = logging.getLogger(__name__)
 
+#: A number for each sample, of its logits and the label, that an attack makes smaller.
+Measure = Callable[[Tensor, int], Tensor]
+
 #: How far a perturbation that rounding has made too long is shortened, beyond what is measured.
 _SHORTER = 1 - 1e-7
 
@@ -263,32 +266,52 @@ class _Soft:
         self.drawn = 0
 
     def gradient(self, x: Tensor, samples: int) -> Tensor:
-        """Return the gradient of the probability at x, over samples that are drawn for it."""
-        slope = torch.zeros_like(x)
+        """Return the gradient of the probability at x, over samples that are drawn for it.
 
-        def add(segment: Segment) -> None:
-            point = x.detach().requires_grad_()
-            (found,) = torch.autograd.grad(self._sum(point, segment), point)
-            slope.add_(found)
-
+        Where all of them are so certain that it vanishes in float32, it is that of the margin
+        between the label's logit and the largest other one.
+        """
         fresh = range(self.drawn, self.drawn + samples)
-        self._attacker.in_parts(fresh, add)
         self.drawn = fresh.stop
+        slope = torch.zeros_like(x)
+        for measure in (_likely, _margin):
+
+            def add(segment: Segment, measure: Measure = measure) -> None:
+                point = x.detach().requires_grad_()
+                total = measure(self._logits(point, segment), self._label).sum()
+                slope.add_(torch.autograd.grad(total, point)[0])
+
+            self._attacker.in_parts(fresh, add)
+            if slope.any():
+                break
         return slope
 
     @torch.no_grad()
     def probability(self, x: Tensor, samples: range) -> float:
         """Return the probability at x over some samples."""
-        sums = []
-        self._attacker.in_parts(samples, lambda segment: sums.append(self._sum(x, segment)))
-        return float(sum(sums)) / len(samples)
+        found: list[Tensor] = []
+        self._attacker.in_parts(
+            samples, lambda segment: found.append(_likely(self._logits(x, segment), self._label))
+        )
+        return float(torch.cat(found).mean())
 
-    def _sum(self, x: Tensor, segment: Segment) -> Tensor:
+    def _logits(self, x: Tensor, segment: Segment) -> Tensor:
         normal = partial(self._source.normal, [segment], segment.length)
-        likely = self._attacker.logits(x, normal).softmax(dim=1)[:, self._label].sum()
-        if not torch.isfinite(likely):
+        logits = self._attacker.logits(x, normal)
+        if not torch.isfinite(logits).all():
             raise FloatingPointError("the classifier returned NaN or infinity")
-        return likely
+        return logits
+
+
+def _likely(logits: Tensor, label: int) -> Tensor:
+    """Return the probability of a label by the softmax, (samples,)."""
+    return logits.softmax(dim=1)[:, label]
+
+
+def _margin(logits: Tensor, label: int) -> Tensor:
+    """Return how much larger the logit of a label is than all others, (samples,)."""
+    others = torch.cat([logits[:, :label], logits[:, label + 1 :]], dim=1)
+    return logits[:, label] - others.amax(dim=1)
 
 
 def distance(image: np.ndarray, other: np.ndarray) -> float:

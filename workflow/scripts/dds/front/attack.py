@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from dds.networks.classifiers import logits_of
-from dds.networks.denoisers import Denoiser, NoDenoiser
+from dds.front.asked import Asked, Devices, check_noise
+from dds.front.images import ImagesLike
+from dds.networks.denoisers import Denoiser
 from dds.networks.lending import lent
 from dds.sampling.attack import PGD, Attacker, distance
-from dds.sampling.checks import check_images, explained
+from dds.statistics.bounds import check_alpha
+from dds.statistics.plans.fixed import Fixed
 from dds.statistics.predictions import predict_counts
 
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
     """Images that were attacked, and what the smoothed classifier answers on them.
+
+    Of one image, given without the first dimension, no field has it.
 
     Attributes
     ----------
@@ -47,13 +50,15 @@ class Attacked:
 
 
 def attack(
-    images: ArrayLike | torch.Tensor,
-    labels: Sequence[int],
+    images: ImagesLike,
     classifier: nn.Module,
     denoiser: Denoiser | None,
     sigma: float,
     radius: float,
     *,
+    labels: ArrayLike | None = None,
+    layout: str = "CHW",
+    processor: Any = None,
     steps: int = 20,
     samples: int = 16,
     restarts: int = 1,
@@ -63,9 +68,9 @@ def attack(
     alpha: float = 0.001,
     seed: int = 0,
     ids: Sequence[int] | None = None,
-    batch_size: int = 100,
+    batch_size: int | str = 100,
     precision: str = "float32",
-    device: str | torch.device | None = None,
+    device: Devices = None,
 ) -> Attacked:
     """Attack a smoothed classifier within an l2 ball: EOT-PGD, judged by PREDICT.
 
@@ -77,14 +82,13 @@ def attack(
 
     Parameters
     ----------
-    images : array_like or Tensor of float, shape (images, channels, height, width)
-        In [0,1].
-    labels : sequence of int
-        The class of each that the smoothed classifier shall not answer.
-    classifier, denoiser, sigma
-        As `dds.certify` takes them.
+    images, classifier, denoiser, sigma, layout, processor
+        As `certify` takes them. Logits give better gradients than probabilities.
     radius : float
         l2 radius of the ball in [0,1] pixel units, at least 0.
+    labels : array_like of int
+        The class of each image that the smoothed classifier shall not answer. Data sets and
+        loaders bring theirs.
     steps : int, optional
         Gradient steps from each start.
     samples : int, optional
@@ -101,8 +105,8 @@ def attack(
     alpha : float, optional
         Probability, at most, of an answer that is not the smoothed classifier's.
     seed, ids, batch_size, precision, device
-        As `dds.certify` takes them. The noise is that of no certificate of the same seed. An
-        image is attacked alike, with the same noise, whatever others there are.
+        As `certify` takes them; of several devices the first does all. The noise is that of no
+        certificate of the same seed. An image is attacked alike whatever others there are.
 
     Returns
     -------
@@ -110,11 +114,8 @@ def attack(
 
     Raises
     ------
-    ValueError
-        If images are not in [0,1] or of another shape, labels are no classes, an argument is
-        out of range, or a network returns what cannot be used.
-    FloatingPointError
-        If the classifier returns NaN or infinity.
+    ValueError, FloatingPointError
+        As `certify`; and if there are no labels, or an argument is out of its range.
 
     References
     ----------
@@ -133,58 +134,32 @@ def attack(
     >>> from dds import attack
     >>> image, network = torch.tensor([[[[0.1, 0.8]]]]), torch.nn.Flatten()
     >>> for radius in (0.4, 0.6):
-    ...     found = attack(image, [1], network, None, sigma=0.25, radius=radius)
+    ...     found = attack(image, network, None, sigma=0.25, radius=radius, labels=[1])
     ...     print(found.prediction, found.norm.round(3))
     [1] [0.4]
     [0] [0.6]
     """
-    pixels = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else images
-    pixels = np.asarray(pixels, dtype=np.float32)
-    if pixels.ndim != 4 or 0 in pixels.shape:
-        raise ValueError(
-            f"images must have shape (images, channels, height, width), not {pixels.shape}"
-        )
-    ids = list(range(len(pixels)) if ids is None else ids)
-    if not len(pixels) == len(labels) == len(ids):
-        raise ValueError(f"{len(labels)} labels and {len(ids)} ids do not fit {len(pixels)} images")
-    check_images(pixels, ids, whole_levels=False)
-    denoiser = NoDenoiser() if denoiser is None else denoiser
+    check_noise(sigma)
+    check_alpha(alpha)
     pgd = PGD(steps, samples, restarts, step_size, clip)
-    parts = (classifier, *denoiser.networks, denoiser)
-    with lent(part for part in parts if isinstance(part, nn.Module)):
-        device = _device_of(classifier) if device is None else torch.device(device)
-        classes = _count_classes(classifier.to(device).eval(), pixels[:1], device)
-        if wrong := [label for label in labels if not 0 <= label < classes]:
-            raise ValueError(f"label {wrong[0]} is no class; they are 0 to {classes - 1}")
+    asked = Asked.of(
+        "attack", images, classifier, denoiser, labels=labels, layout=layout, processor=processor,
+        ids=ids, device=device, sigma=sigma, plan=Fixed(1, n), seed=seed, alpha=alpha,
+        batch_size=batch_size, precision=precision,
+    )  # fmt: skip
+    if asked.labels is None:
+        raise ValueError("an attack needs to know what is right; give labels=, a class an image")
+    with lent(asked.modules):
         attacker = Attacker(
-            classifier, denoiser, sigma, seed, pgd, classes=classes, n=n,
-            batch_size=batch_size, precision=precision, device=device,
+            asked.classifier, asked.denoiser, sigma, seed, pgd, classes=asked.classes, n=n,
+            batch_size=batch_size, precision=asked.precision, device=asked.devices[0],
         )  # fmt: skip
-        found = [
-            attacker.attack(image, label, index, radius)
-            for image, label, index in zip(pixels, labels, ids, strict=True)
-        ]
-        votes = attacker.judge(np.stack(found), ids)
+        found = np.stack([
+            attacker.attack(image, int(label), index, radius)
+            for image, label, index in zip(asked.pixels, asked.labels, asked.ids, strict=True)
+        ])  # fmt: skip
+        votes = attacker.judge(found, asked.ids)
+    norm = np.array([distance(*pair) for pair in zip(asked.pixels, found, strict=True)])
     prediction, _ = predict_counts(votes, alpha)
-    return Attacked(
-        np.stack(found),
-        np.array([distance(*pair) for pair in zip(pixels, found, strict=True)]),
-        prediction,
-        votes,
-        prediction == np.asarray(labels),
-    )
-
-
-def _device_of(network: nn.Module) -> torch.device:
-    """Return where a network's weights lie: the CPU for one that has none."""
-    weights = chain(network.parameters(), network.buffers())
-    return next((weight.device for weight in weights), torch.device("cpu"))
-
-
-@torch.no_grad()
-def _count_classes(classifier: nn.Module, image: np.ndarray, device: torch.device) -> int:
-    with explained([("the classifier", classifier)]):
-        logits = logits_of(classifier(torch.from_numpy(image).to(device)))
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
-        raise ValueError("the classifier must return logits of shape (batch, classes)")
-    return logits.shape[1]
+    results = (found, norm, prediction, votes, prediction == asked.labels)
+    return Attacked(*(values[0] for values in results) if asked.images.is_one else results)
