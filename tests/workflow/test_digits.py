@@ -55,6 +55,16 @@ def test_counts_are_integers_of_every_image(project):
         assert (drawn <= settings["n"]).all() if stops else (drawn == settings["n"]).all()
 
 
+def test_it_is_on_record_what_the_denoiser_gains(project):
+    for name, settings in project.study["experiments"].items():
+        record = json.loads((project.results / "counts" / f"{name}.json").read_text())
+        found = record.get("denoising", [])
+        found = found if isinstance(found, list) else [found]
+        denoises = settings["denoiser"] != "none"
+        assert {each["sigma"] for each in found} == set(settings["sigmas"] if denoises else [])
+        assert all(each["psnr_denoised"] > each["psnr_noisy"] for each in found)
+
+
 def test_every_image_is_judged_as_it_is_and_under_attack(project):
     attacked = pd.read_parquet(project.results / "attacks" / "denoised.parquet")
     assert attacked[["image", "radius"]].to_numpy().tolist() == [

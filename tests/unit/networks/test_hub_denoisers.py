@@ -182,6 +182,15 @@ def test_a_network_that_cannot_be_is_refused_in_one_line(unet, arguments, reason
     assert "\n" not in str(refused.value)
 
 
+def test_a_network_that_is_told_the_class_is_refused_in_one_line(tmp_path):
+    unet = diffusers.UNet2DModel(**SIZE, **BLOCKS, num_class_embeds=10)
+    diffusers.DDIMPipeline(unet, SCHEDULERS["v"]).save_pretrained(tmp_path)
+    reason = rf"^{tmp_path}: .*num_class_embeds: networks that are told a class or a text"
+    with pytest.raises(ValueError, match=reason) as refused:
+        hub_denoiser(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_folder_that_is_none_is_said_in_one_line(folder, tmp_path):
     with pytest.raises(ValueError, match=r"^there is no folder /no/such/folder$"):
         hub_denoiser("/no/such/folder")

@@ -24,6 +24,7 @@ _PACKAGES = (
     "torchvision",
     "timm",
     "transformers",
+    "diffusers",
     "guided-diffusion-sdk",
     "numpy",
     "scipy",

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dds.networks.denoisers import DiffusionDenoiser
-from dds.networks.description import DenoiserKeys
 from dds.networks.hub import described
+from dds.networks.registry import build_denoiser
 
 
 def hub_denoiser(
@@ -73,7 +73,8 @@ def hub_denoiser(
     config, inside = _config(diffusers.UNet2DModel, source, ("", "unet"), revision)
     scheduler, _ = _config(diffusers.DDPMScheduler, source, ("", "scheduler"), revision)
     try:
-        entry = DenoiserKeys.model_validate(described(config, scheduler))
+        with torch.device("meta"):  # as an entry is built, with all that is checked there
+            denoiser = build_denoiser(described(config, scheduler), timestep=timestep, steps=steps)
         network = _class(config["_class_name"]).from_pretrained(
             source,
             subfolder=inside or None,
@@ -83,13 +84,8 @@ def hub_denoiser(
         )
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{source}: {_one_line(error)}") from error
-    return DiffusionDenoiser(
-        _told_alone(network).eval(),
-        entry.schedule.build(),
-        predicts=entry.predicts,
-        timestep=timestep,
-        steps=steps,
-    )
+    denoiser.network = _told_alone(network)
+    return denoiser.eval()
 
 
 def build_network(class_name: str, options: Mapping[str, Any]) -> nn.Module:
