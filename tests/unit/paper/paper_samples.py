@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from dds.statistics.bounds import clopper_pearson_lower
 from paper.figures import FIGURES
 from paper.parts import read_entry
 from paper.tables import TABLES
@@ -34,6 +35,7 @@ def certificates(radii, *, sigma=0.25, classifier="cnn", selected=None, **column
             "correct": [radius > 0 for radius in radii],
             "selected": selected,
             "successes": successes,
+            "p_lower": clopper_pearson_lower(successes, 100, 0.001),
             "label_successes": successes,
             "top": selected,
             "top_successes": successes,

@@ -22,6 +22,7 @@ from dds.statistics.accuracy import certified_accuracy, most_frequent_share
 from dds.statistics.bounds import clopper_pearson_lower, clopper_pearson_upper
 from dds.statistics.cascade import certify_cascade, compute_cascade
 from dds.statistics.certificates import ABSTAIN, certify_counts, compute_certificates
+from dds.statistics.plans import make_plan
 from dds.statistics.plans.fixed import Fixed
 
 SIGMAS, ALPHA, N = (1.0, 0.5, 0.25), 0.05, 24
@@ -276,3 +277,26 @@ def test_a_smaller_alpha_certifies_less():
 def test_certificates_that_make_no_cascade_are_refused(change, reason):
     with pytest.raises(ValueError, match=reason):
         compute_cascade(change(certificates()[1]))
+
+
+@pytest.mark.parametrize(
+    ("plan", "votes"),
+    [
+        ({"plan": "radius", "within": 0.1}, [0, 1]),
+        ({"plan": "sequential", "radii": [0.1]}, [0, 1]),
+        ({"plan": "curtailed", "radii": [0.1]}, [1, 0]),
+    ],
+)
+def test_votes_that_all_stopped_after_as_many_samples_are_refused_too(plan, votes):
+    plan = plan | {"n0": 100, "n": 10_000, "alpha": 0.001}
+    selection, rows = np.array([0, 100]), []
+    for sigma in (0.25, 0.5):
+        drawn, drawn_by = 0, make_plan(plan, sigma)
+        while (goal := drawn_by.goal(1, selection, drawn * np.array(votes))) > drawn:
+            drawn = goal
+        assert drawn < 10_000
+        rows.append((0, 1, sigma, "cnn", selection, drawn * np.array(votes)))
+    columns = ["image", "label", "sigma", "classifier", "selection", "estimation"]
+    stopped = compute_certificates(pd.DataFrame(rows, columns=columns), plan, 0.001)
+    with pytest.raises(ValueError, match="votes of the fixed plan"):
+        compute_cascade(stopped)

@@ -21,6 +21,9 @@ from dds.statistics.certificates import ABSTAIN, leading_classes
 #: The columns of certificates that the cascade is computed from, beside those that say of what.
 _NEEDED = ("selected", "successes", "top", "top_successes", "runner_up_successes", "n")
 
+#: How closely a plan's lower bounds are those of the fixed plan, where they are the same.
+_SAME = 1e-10
+
 
 class _Votes(NamedTuple):
     """What the cascade needs of votes, each of shape (sigmas, images), from the largest sigma."""
@@ -172,6 +175,11 @@ def compute_cascade(
     alphas = certificates["alpha"].unique()
     if alpha is None and len(alphas) > 1:
         raise ValueError(f"certificates have several alphas, {alphas.tolist()}; give one as alpha")
+    if not _are_of_fixed_plan(certificates):
+        raise ValueError(
+            "the cascade needs votes of the fixed plan; those that a plan stops at bound no "
+            "probability from above"
+        )
     alpha = alphas[0] if alpha is None else alpha
     parts = []
     for _, rows in certificates.groupby("classifier", sort=False):
@@ -193,7 +201,7 @@ def compute_cascade(
 
 
 def _check_columns(certificates: pd.DataFrame) -> None:
-    missing = [name for name in (*_NEEDED, "alpha") if name not in certificates]
+    missing = [name for name in (*_NEEDED, "p_lower", "alpha") if name not in certificates]
     if missing:
         raise ValueError(
             f"certificates lack {', '.join(missing)}, which the cascade is computed from; "
@@ -201,13 +209,18 @@ def _check_columns(certificates: pd.DataFrame) -> None:
         )
     if certificates.empty:
         raise ValueError("there are no certificates to compute a cascade from")
+
+
+def _are_of_fixed_plan(certificates: pd.DataFrame) -> bool:
+    """Tell by the certificates alone; images may all have stopped after as many samples."""
     drawn = certificates.groupby(["classifier", "sigma"])["n"].nunique()
     decided = certificates.get("decided_radii", pd.Series("", certificates.index))
     if drawn.max() > 1 or decided.ne("").any():
-        raise ValueError(
-            "the cascade needs votes of the fixed plan; those that a plan stops at bound no "
-            "probability from above"
-        )
+        return False
+    # A plan that may stop earlier has no bound there, or one with less than all of alpha.
+    successes, n, alpha = (certificates[name].to_numpy() for name in ("successes", "n", "alpha"))
+    bounds = clopper_pearson_lower(successes, np.maximum(n, 1), alpha)
+    return np.allclose(certificates["p_lower"], bounds, rtol=_SAME, atol=0)
 
 
 def _certify(votes: _Votes, sigmas: np.ndarray, alpha: float, p0: float) -> dict[str, np.ndarray]:
