@@ -1,8 +1,12 @@
 """A digest stands for what a network computes, and for nothing else."""
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms import InterpolationMode
 
 from dds import Classifier, DiffusionDenoiser, NoDenoiser, cosine_schedule, linear_schedule
 from dds.networks.identity import network_digest
@@ -49,6 +53,11 @@ def denoiser(**options):
         (denoiser(), denoiser(timestep="exact")),
         (denoiser(), DiffusionDenoiser(network(), linear_schedule(40))),
         (NoDenoiser(), denoiser()),
+        (Own(np.float32(1)), Own(np.float32(2))),
+        (Own(InterpolationMode.BILINEAR), Own(InterpolationMode.BICUBIC)),
+        (Own(partial(torch.clamp, max=1)), Own(partial(torch.clamp, max=2))),
+        (Own({1, 2}), Own({1})),
+        (Own(torch.float32), Own(torch.bfloat16)),
         (Own(), Own(0.5)),
         (Own(), changed(lambda found: nn.init.zeros_(found.networks[0][0].bias), Own)),
     ],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -13,11 +15,28 @@ import torch
 from torch import Tensor, nn
 
 
+#: Kinds of settings that are told from each other by how they are written.
+_WRITTEN = (
+    str,
+    int,
+    float,
+    bool,
+    type(None),
+    complex,
+    bytes,
+    range,
+    slice,
+    np.generic,
+    torch.dtype,
+)
+
+
 def network_digest(network: Any) -> str:
     """Return a hash of a network's weights, buffers, classes and settings.
 
-    Equal digests mean equal functions, but for code: of a function or a class only the name is
-    taken, and what a file or a closure holds is not seen.
+    Equal digests mean equal functions, but for code and objects of other classes: of a function
+    or a class only the name is taken, of an object in a setting only that of its class, and what
+    a file or a closure holds is not seen.
 
     Parameters
     ----------
@@ -64,13 +83,21 @@ def _description(value: Any) -> Iterator[bytes]:
     elif isinstance(value, np.ndarray):
         yield f"array {value.dtype} {value.shape}".encode()
         yield value.tobytes()
-    elif isinstance(value, str | int | float | bool | type(None)):
+    elif isinstance(value, Enum):
+        yield _kind(value)
+        yield str(value.name).encode()
+    elif isinstance(value, _WRITTEN):
         yield f"{type(value).__name__} {value!r}".encode()
     elif isinstance(value, Mapping):
         yield f"mapping {len(value)}".encode()
         for key in sorted(value, key=repr):
             yield repr(key).encode()
             yield from _description(value[key])
+    elif isinstance(value, set | frozenset):
+        yield f"set {sorted(map(repr, value))}".encode()
+    elif isinstance(value, partial):
+        yield b"partial"
+        yield from _description([value.func, value.args, value.keywords])
     elif isinstance(value, list | tuple):
         yield f"sequence {len(value)}".encode()
         for item in value:
