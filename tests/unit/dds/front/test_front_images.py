@@ -94,6 +94,11 @@ def test_the_classes_of_a_data_set_are_known_through_loaders_and_subsets():
         assert as_images(images).classes == ("cat", "dog")
 
 
+LOADER_OF_FEW_LABELS = DataLoader(
+    TENSORS, batch_size=3, collate_fn=lambda rows: (torch.stack([row[0] for row in rows]), [0, 1])
+)
+
+
 def with_value(value):
     images = FLOATS.copy()
     images[1, 0, 0, 0] = value
@@ -125,6 +130,8 @@ def with_value(value):
         ([Image.new("I;16", (5, 6))], {}, "image 0 has mode I;16, .* convert it"),
         (TENSORS, {"labels": [0, 1, 2]}, "labels are taken from the data set"),
         (TensorDataset(torch.zeros(0, 3, 4, 4)), {}, "the data set is empty"),
+        ([(FLOATS[0], None), (FLOATS[0], 1)].__iter__(), {}, "label nan of image 0 is no"),
+        (LOADER_OF_FEW_LABELS, {}, "a batch of the loader has 3 images and 2 labels"),
         (Rows("picture"), {}, "has the keys picture, label; its image must be under one of image"),
         (FLOATS, {"labels": [0, 1]}, "3 images, labels of shape"),
         (FLOATS, {"labels": np.eye(3)}, "3 images, labels of shape"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -129,7 +128,11 @@ def _items(dataset: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(dataset, torch.utils.data.DataLoader):
         for batch in dataset:
             images, labels = _pair(batch)
-            yield from zip(images, repeat(None) if labels is None else labels, strict=False)
+            if labels is not None and len(labels) != len(images):
+                raise ValueError(
+                    f"a batch of the loader has {len(images)} images and {len(labels)} labels"
+                )
+            yield from zip(images, [None] * len(images) if labels is None else labels, strict=True)
     elif hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
         for index in range(len(dataset)):
             yield _pair(dataset[index])
@@ -158,7 +161,7 @@ def _unzipped(items: Iterable[tuple[Any, Any]]) -> tuple[list[Any], list[Any] | 
         labels.append(label)
     if not images:
         raise ValueError("the data set is empty")
-    return images, None if labels[0] is None else labels
+    return images, None if all(label is None for label in labels) else labels
 
 
 def _as_pixels(images: Any, layout: str) -> tuple[np.ndarray, bool]:
