@@ -173,7 +173,7 @@ def test_where_there_is_no_gradient_there_is_no_step():
 def test_networks_are_given_back_as_they_came():
     network = nn.Sequential(Rings(), nn.Dropout())
     before = [weight.detach().clone() for weight in network.parameters()]
-    attack(IMAGES[:1], network.train(), None, SIGMA, 0.5, labels=[1], steps=2, samples=2, n=10)
+    attack(IMAGES[:1], network.train(), None, SIGMA, 0.5, labels=[1], steps=2, samples=2, n=11)
     assert network.training
     assert all(weight.grad is None for weight in network.parameters())
     assert all(map(torch.equal, before, network.parameters()))
@@ -184,7 +184,9 @@ def test_networks_are_given_back_as_they_came():
     [
         ({"labels": None}, "an attack needs to know what is right; give labels=, a class an image"),
         ({"labels": [4]}, "label 4 of image 0 is none of the classifier's 4 classes, 0 to 3"),
-        ({"radius": -1.0}, "the radius must be at least 0, not -1"),
+        ({"radius": -1.0}, "the radius must be a number of at least 0, not -1"),
+        ({"radius": np.inf}, "the radius must be a number of at least 0, not inf"),
+        ({"n": 10}, "n = 10 samples name no class at alpha 0.001, .* take n = 11 or more"),
         ({"sigma": 64.0}, "divide one for pixels of 0 to 255 by 255"),
         ({"steps": 0}, "steps must be a whole number of at least 1, not 0"),
         ({"step_size": 3.0}, "step_size must be a share of the radius"),
@@ -194,7 +196,7 @@ def test_networks_are_given_back_as_they_came():
 )
 def test_what_cannot_be_attacked_is_refused(changes, reason):
     given = {"images": IMAGES[:1], "labels": [1], "classifier": Rings(), "denoiser": None,
-             "sigma": SIGMA, "radius": 0.5, "steps": 1, "samples": 1, "n": 10}  # fmt: skip
+             "sigma": SIGMA, "radius": 0.5, "steps": 1, "samples": 1, "n": 11}  # fmt: skip
     with pytest.raises(ValueError, match=reason):
         attack(**given | changes)
 

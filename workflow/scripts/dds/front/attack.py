@@ -17,7 +17,7 @@ from dds.networks.lending import lent
 from dds.sampling.attack import PGD, Attacker, distance
 from dds.statistics.bounds import check_alpha
 from dds.statistics.plans.fixed import Fixed
-from dds.statistics.predictions import predict_counts
+from dds.statistics.predictions import check_enough, predict_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,8 @@ def attack(
     Raises
     ------
     ValueError, FloatingPointError
-        As `certify`; and if there are no labels, or an argument is out of its range.
+        As `certify`; and if there are no labels, `n` samples name no class whatever they answer,
+        or an argument is out of its range.
 
     References
     ----------
@@ -141,6 +142,7 @@ def attack(
     """
     check_noise(sigma)
     check_alpha(alpha)
+    check_enough(n, alpha)
     pgd = PGD(steps, samples, restarts, step_size, clip)
     asked = Asked.of(
         "attack", images, classifier, denoiser, labels=labels, layout=layout, processor=processor,

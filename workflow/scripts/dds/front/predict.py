@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from dds.front.results import Predictions
 from dds.networks.denoisers import Denoiser
 from dds.statistics.bounds import check_alpha
 from dds.statistics.plans._checks import check_samples
+from dds.statistics.predictions import check_enough
 
 
 def predict(
@@ -87,7 +87,7 @@ def predict(
     """
     check_noise(sigma)
     check_alpha(alpha)
-    _check_enough(n, alpha)
+    check_enough(n, alpha)
     asked = Asked.of(
         "predict", images, classifier, denoiser, labels=labels, layout=layout, processor=processor,
         ids=ids, device=device, sigma=sigma, plan=_OnlySelection(n), seed=seed, alpha=alpha,
@@ -95,16 +95,6 @@ def predict(
     )  # fmt: skip
     votes, facts = count_votes(asked, save_to, progress=progress)
     return Predictions.of_counts(votes.selection[:, 0], asked.ids, asked.labels, facts)
-
-
-def _check_enough(n: int, alpha: float) -> None:
-    """Refuse so few samples that not even equal answers of all name a class: 2 / 2^n > alpha."""
-    needed = math.ceil(1 - math.log2(alpha))
-    if n < needed:
-        raise ValueError(
-            f"n = {n:,} samples name no class at alpha {alpha:g}, whatever they answer; take "
-            f"n = {needed:,} or more"
-        )
 
 
 @dataclass(frozen=True)

@@ -175,8 +175,8 @@ class Attacker:
         FloatingPointError
             If the classifier returns NaN or infinity.
         """
-        if not radius >= 0:
-            raise ValueError(f"the radius must be at least 0, not {radius:g}")
+        if not 0 <= radius < np.inf:
+            raise ValueError(f"the radius must be a number of at least 0, not {radius:g}")
         if radius == 0:
             return image
         centre = torch.from_numpy(image).to(self._device)
