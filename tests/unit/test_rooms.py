@@ -33,8 +33,8 @@ OUTSIDE = {"snakemake", "papermill", "yaml", "requests", "urllib", "http", "sock
 ROOMS = {
     "ground": (
         "dds dds.version dds.extras dds.names dds.seeds dds.files dds.progress dds.protocol "
-        "dds.differences dds.keys dds.kinds dds.origins dds.data dds.networks dds.sampling "
-        "dds.statistics",
+        "dds.differences dds.reasons dds.keys dds.kinds dds.origins dds.data dds.networks "
+        "dds.sampling dds.statistics",
         "", {"pydantic", "pydantic_core", "tqdm"},
     ),
     "bounds": (

@@ -208,6 +208,23 @@ def test_a_denoiser_that_makes_images_worse_is_refused():
         certify(IMAGES, Counts(0), Inverts(), SIGMA, n=100)
 
 
+@pytest.mark.parametrize(
+    ("error", "parts", "reason"),
+    [
+        (RuntimeError(), ["networks", "runs", "noise_sigma", "denoise"], "fails on .*RuntimeError"),
+        (None, ["runs", "noise_sigma", "denoise"], "the denoiser is a Own, which has no networks"),
+    ],
+)
+def test_a_denoiser_that_fails_or_lacks_a_part_is_told(error, parts, reason):
+    def fail(self, *noisy):
+        raise error
+
+    whole = {"networks": (), "runs": 1, "noise_sigma": lambda self, sigma: sigma, "denoise": fail}
+    own = type("Own", (), {part: whole[part] for part in parts})()
+    with pytest.raises(ValueError, match=reason):
+        certify(IMAGES, Counts(0), own, SIGMA, n=100)
+
+
 def test_too_few_samples_that_select_are_told():
     class Coin(nn.Module):
         """Nearly even, so that one sample often selects the class with fewer votes."""

@@ -18,6 +18,7 @@ from dds.commands.exchange import export_log, import_logs
 from dds.commands.plan import plan
 from dds.commands.results import accuracy, plot
 from dds.commands.running import WIDTH, refuse
+from dds.reasons import first_line
 from dds.version import __version__
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
@@ -65,9 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, ArithmeticError, ModuleNotFoundError) as error:
         return refuse(str(error))
     except RuntimeError as error:  # PyTorch's, which go on for pages
-        first = next(iter(str(error).splitlines()), type(error).__name__)
         is_full = "OutOfMemory" in type(error).__name__
-        return refuse(first + "; take a smaller --batch-size" * is_full)
+        return refuse(first_line(error) + "; take a smaller --batch-size" * is_full)
 
 
 def _warn(message: Warning | str, *where: object) -> None:

@@ -181,7 +181,9 @@ def find_denoiser(
     if own := _returned(name):
         _check_no_weights(name, weights)
         (denoiser,) = own
-        if not all(hasattr(denoiser, part) for part in ("denoise", "noise_sigma", "networks")):
+        from dds.networks.denoisers import missing_parts
+
+        if missing_parts(denoiser):
             raise ValueError(
                 f"{name} returned {type(denoiser).__name__}, which is no denoiser; return "
                 "dds.DiffusionDenoiser(network, schedule)"

@@ -17,11 +17,12 @@ from torch import nn
 from dds.differences import fingerprint
 from dds.front.images import Images, ImagesLike, as_images
 from dds.networks.classifiers import Classifier, logits_of
-from dds.networks.denoisers import Denoiser, NoDenoiser
+from dds.networks.denoisers import Denoiser, NoDenoiser, missing_parts
 from dds.networks.hub_classifiers import as_classifier
 from dds.networks.identity import network_digest
 from dds.networks.lending import lent
 from dds.protocol import PROTOCOL
+from dds.reasons import first_line
 from dds.sampling.checks import check_sigma, check_weights
 from dds.sampling.kernels import choose_precision
 from dds.statistics.plans import Plan
@@ -203,10 +204,10 @@ def _check_networks(classifier: Any, denoiser: Any) -> None:
             "pipeline"
         )
     kind = type(denoiser).__name__
-    if denoiser is not None and not hasattr(denoiser, "noise_sigma"):
+    if denoiser is not None and (missing := missing_parts(denoiser)):
         raise ValueError(
-            f"the denoiser is a {kind}, which does not say at which noise it works; wrap a network "
-            "in dds.DiffusionDenoiser(network, schedule), or load it by dds.hub_denoiser"
+            f"the denoiser is a {kind}, which has no {missing[0]}; wrap a network in "
+            "dds.DiffusionDenoiser(network, schedule), or load it by dds.hub_denoiser"
         )
     # Some networks cast images to what their weights are in, and run.
     before = () if denoiser is None else denoiser.networks
@@ -222,9 +223,7 @@ def _as_devices(device: Devices, classifier: nn.Module) -> list[torch.device]:
     try:
         return [torch.empty(0, device=one).device for one in several]
     except (AssertionError, RuntimeError) as error:
-        raise ValueError(
-            f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
-        ) from error
+        raise ValueError(f"device {device!r} cannot be used: {first_line(error)}") from error
 
 
 def _device_of(network: nn.Module) -> torch.device:
@@ -256,9 +255,8 @@ def count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.
             with torch.inference_mode():
                 logits = logits_of(classifier(torch.from_numpy(image).to(device)))
     except (AssertionError, IndexError, RuntimeError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"the classifier fails on images of shape {image.shape[1:]}: {reason}; "
+            f"the classifier fails on images of shape {image.shape[1:]}: {first_line(error)}; "
             "dds.Classifier(network, size=..., mean=..., std=...) brings them to what it wants"
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:

@@ -18,6 +18,7 @@ from dds.front.asked import Asked
 from dds.front.saved import SavedVotes, part_of
 from dds.networks.lending import lent
 from dds.progress import Interrupted, Progress
+from dds.reasons import first_line
 from dds.sampling.denoising_check import check_denoising
 from dds.sampling.forecast import Forecast
 from dds.sampling.smoothing import SmoothedClassifier
@@ -129,7 +130,7 @@ def _check_denoiser(smoothed: SmoothedClassifier, images: np.ndarray) -> None:
     except RuntimeError as error:
         raise ValueError(
             f"denoiser {type(smoothed.denoiser).__name__} fails on images of shape "
-            f"{images.shape[1:]}: {str(error).splitlines()[0]}; give images of the size and "
+            f"{images.shape[1:]}: {first_line(error)}; give images of the size and "
             "channels that it was trained on"
         ) from error
 

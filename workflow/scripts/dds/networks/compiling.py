@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from dds.progress import preparing
+from dds.reasons import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +102,7 @@ def compile_networks(networks: Sequence[nn.Module], run: Callable[[], None], *, 
     except torch.OutOfMemoryError:
         return True  # a matter of the batch size alone
     except Exception as error:  # compilers and drivers fail in many ways, none of them fatal here
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        logger.warning("torch.compile failed, going on without: %s", reason)
+        logger.warning("torch.compile failed, going on without: %s", first_line(error))
         for network in networks:
             undo_compilation(network)
         return False

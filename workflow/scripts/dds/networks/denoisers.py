@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -89,6 +89,12 @@ class Denoiser(Protocol):
             In [0,1].
         """
         ...
+
+
+def missing_parts(denoiser: Any) -> list[str]:
+    """Return which parts of a `Denoiser` something lacks; none of one."""
+    parts = ("networks", "runs", "noise_sigma", "denoise")
+    return [part for part in parts if not hasattr(denoiser, part)]
 
 
 class NoDenoiser:

@@ -17,6 +17,7 @@ from torch import nn
 
 from dds.extras import needed
 from dds.networks.classifiers import INTERPOLATIONS, Classifier
+from dds.reasons import first_line
 
 #: Pillow's numbers of what `dds.networks.classifiers.INTERPOLATIONS` names.
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}
@@ -273,7 +274,7 @@ def _found_processor(origin: str, config: Any, revision: str | None = None) -> A
         return AutoImageProcessor.from_pretrained(origin, revision=revision or "main")
     except Exception as error:  # of the hub, of files, of settings: a dozen kinds
         raise ValueError(
-            f"no image processor is to be had beside {origin} ({_first_line(error)}); give one as "
+            f"no image processor is to be had beside {origin} ({first_line(error)}); give one as "
             "processor=, or wrap the network in dds.Classifier(network, size=..., mean=..., "
             "std=...)"
         ) from error
@@ -287,7 +288,7 @@ def _of_transformers(origin: str, revision: str | None) -> Classifier:
             origin, revision=revision or "main", dtype=torch.float32
         )
     except Exception as error:
-        raise ValueError(f"classifier {origin} cannot be loaded: {_first_line(error)}") from error
+        raise ValueError(f"classifier {origin} cannot be loaded: {first_line(error)}") from error
     processor = _found_processor(origin, network.config, revision)
     return _wrapped(network, wanted_by(processor)).eval()
 
@@ -298,9 +299,5 @@ def _of_timm(name: str) -> Classifier:
     try:
         network = timm.create_model(name, pretrained=True)
     except Exception as error:
-        raise ValueError(f"timm:{name} cannot be loaded: {_first_line(error)}") from error
+        raise ValueError(f"timm:{name} cannot be loaded: {first_line(error)}") from error
     return _wrapped(network.float(), _wanted_by_timm(network)).eval()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

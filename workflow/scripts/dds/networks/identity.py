@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-
 #: Kinds of settings that are told from each other by how they are written.
 _WRITTEN = (
     str,
