@@ -10,7 +10,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dds import build_denoiser, hub_denoiser, load_weights
 from dds.networks.compiling import undo_compilation
-from dds.networks.hub import described, first_difference
+from dds.networks.hub import described, published_difference
 from dds.networks.registry import load_denoiser
 
 diffusers = pytest.importorskip("diffusers")
@@ -58,7 +58,7 @@ def test_a_scheduler_says_what_the_network_predicts(unet, predicts):
     assert entry["predicts"] == predicts
     denoiser = build_denoiser(entry)
     assert (denoiser.predicts, entry["input"]) == (predicts, {"channels": 3, "size": 8})
-    assert first_difference(config_of(unet), scheduler, entry) is None
+    assert published_difference(config_of(unet), scheduler, entry) is None
     if hasattr(SCHEDULERS[predicts], "alphas_cumprod"):
         theirs = SCHEDULERS[predicts].alphas_cumprod
         np.testing.assert_allclose(denoiser.schedule.alpha_bar, theirs, rtol=2e-4)
@@ -214,8 +214,8 @@ def test_a_folder_that_is_none_is_said_in_one_line(folder, tmp_path):
 def test_an_entry_unlike_what_is_published_is_found_out(unet, change, reason):
     published = config_of(unet), config_of(SCHEDULERS["v"])
     entry = described(*published)
-    assert first_difference(*published, entry) is None
-    assert first_difference(*published, entry | {"arguments": {}}) is None
-    found = first_difference(*published, entry | change)
+    assert published_difference(*published, entry) is None
+    assert published_difference(*published, entry | {"arguments": {}}) is None
+    found = published_difference(*published, entry | change)
     assert found is not None
     assert re.match(reason, found)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dds.networks.hub import configurations, first_difference
+from dds.networks.hub import configurations, published_difference
 from dds.origins import hub_address
 from jobs.download import fetch
 from jobs.labels import read_published
@@ -37,7 +37,7 @@ def check_configurations(model: Mapping[str, Any], overrides: Mapping[str, str])
     ]
     config, scheduler = (_mapping(file) for file in files)
     try:
-        difference = first_difference(config, scheduler, model)
+        difference = published_difference(config, scheduler, model)
     except ValueError as error:
         raise ValueError(f"{source['hub']}: {error}") from error
     if difference:

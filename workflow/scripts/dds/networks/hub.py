@@ -89,7 +89,7 @@ def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def first_difference(
+def published_difference(
     config: Mapping[str, Any], scheduler: Mapping[str, Any], entry: Mapping[str, Any]
 ) -> str | None:
     """Return where an entry differs from published configuration files; None where nowhere.
