@@ -100,7 +100,7 @@ format: $(READY) ## format code, rules and notebooks
 	$(BIN)/nbstripout notebooks/*.ipynb
 	@echo "format: done"
 
-reference: $(READY) ## write schemas and the reference of every key, after a change of a key
+reference: $(READY) ## write schemas, the reference of every key and the commands' help, after a change of one
 	$(BIN)/python tools/reference.py
 
 lock: $(READY) ## pin dependencies again, after a change of pyproject.toml

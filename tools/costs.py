@@ -100,9 +100,10 @@ def beside(
 
 
 def sampled_part(study: Study) -> Study:
-    """Return a study without the experiments whose votes are in deposits, and their models."""
+    """Return a study without the experiments whose votes are in deposits, their models, attacks."""
     experiments = {name: study.experiments[name] for name in study.sampled}
-    part = study.model_copy(update={"experiments": experiments})
+    attacks = {name: study.attacks[name] for name in study.attacked}
+    part = study.model_copy(update={"experiments": experiments, "attacks": attacks})
     models = {name: study.models[name] for name in needed_models(part)}
     return part.model_copy(update={"models": models})
 

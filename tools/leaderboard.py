@@ -13,18 +13,19 @@ import argparse
 import hashlib
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from project import ROOT
 
 # isort: split
 import pandas as pd
 
-from dds.files import atomic_path
+from dds.files import atomic_path, sha256
 from dds.keys import Keys, Text, key
 from dds.logs import COLUMNS, find_logs, read_log
 from jobs.deposit import STUDY, SUMS, Deposit, open_deposit
@@ -75,47 +76,36 @@ def noted(notes: list[Note], file: str) -> dict[str, Any]:
     return said
 
 
-class Contents:
-    """Contents that were read, to show each once."""
+class Content(NamedTuple):
+    """What stands in a log, or in the certificates of a deposit's experiment."""
 
-    def __init__(self) -> None:
-        self._seen: dict[str, str] = {}
-
-    def has(self, content: bytes, file: str) -> bool:
-        """Tell whether another file had a content, and say so."""
-        first = self._seen.setdefault(hashlib.sha256(content).hexdigest(), file)
-        if first != file:
-            complain(f"{file} has the content of {first}, which stands for both")
-        return first != file
+    file: str
+    sha256: str
+    standings: list[Standing]
 
 
-def from_logs(
-    paths: list[Path], folder: Path, notes: list[Note], contents: Contents
-) -> Iterator[Standing]:
+def from_logs(paths: list[Path], folder: Path, notes: list[Note]) -> Iterator[Content]:
     """Yield the logs that are whole."""
     for path in paths:
         file = path.relative_to(folder).as_posix()
         said = noted(notes, file)
         try:
-            if contents.has(path.read_bytes(), file):
-                continue
+            digest = sha256(path)
             certificates = read_log(path, sigma=said.pop("sigma", None))
         except (OSError, ValueError) as error:
             complain(error)
             continue
-        yield Standing(certificates, file, **said)
+        yield Content(file, digest, [Standing(certificates, file, **said)])
 
 
-def from_deposit(
-    deposit: Deposit, file: str, notes: list[Note], contents: Contents
-) -> Iterator[Standing]:
-    """Yield every classifier at every noise level of a deposit."""
+def from_deposit(deposit: Deposit, file: str, notes: list[Note]) -> Iterator[Content]:
+    """Yield the experiments of a deposit, with every classifier at every noise level."""
     study = deposit.description["name"]
+    said = {key: value for key, value in noted(notes, file).items() if key != "sigma"}
     for name, experiment in deposit.description["experiments"].items():
-        path = f"results/{study}/certificates/{name}.parquet"
-        if contents.has(deposit.read(path), f"{file}: {name}"):
-            continue
-        certificates = read_certificates(deposit, path)
+        path, standings = f"results/{study}/certificates/{name}.parquet", []
+        content = deposit.read(path)
+        certificates = read_certificates(deposit, path, content)
         for (classifier, _), rows in certificates.groupby(["classifier", "sigma"]):
             behind = experiment.get("denoiser", "none")
             standing = Standing(
@@ -126,12 +116,12 @@ def from_deposit(
                 n=experiment["n"],
                 alpha=experiment["alpha"],
             )
-            yield replace(standing, **{k: v for k, v in noted(notes, file).items() if k != "sigma"})
+            standings.append(replace(standing, **said))
+        yield Content(f"{file}: {name}", hashlib.sha256(content).hexdigest(), standings)
 
 
-def read_certificates(deposit: Deposit, name: str) -> pd.DataFrame:
+def read_certificates(deposit: Deposit, name: str, content: bytes) -> pd.DataFrame:
     """Return the certificates of an experiment of a deposit."""
-    content = deposit.read(name)
     try:
         certificates = pd.read_parquet(io.BytesIO(content))
     except Exception as error:  # pyarrow has many ways to say so
@@ -145,19 +135,28 @@ def read_certificates(deposit: Deposit, name: str) -> pd.DataFrame:
     return certificates
 
 
-def from_deposits(
-    paths: list[Path], folder: Path, notes: list[Note], contents: Contents
-) -> Iterator[Standing]:
+def from_deposits(paths: list[Path], folder: Path, notes: list[Note]) -> Iterator[Content]:
     """Yield what stands in the deposits that are whole."""
     for path in paths:
         try:
             with open_deposit(path) as deposit:
                 file = path.relative_to(folder).as_posix()
-                yield from list(from_deposit(deposit, file, notes, contents))
+                yield from list(from_deposit(deposit, file, notes))
         except (KeyError, TypeError, AttributeError) as error:
             complain(f"{path}: {STUDY} is of no study: {error!r}")
         except (OSError, ValueError) as error:
             complain(error)
+
+
+def each_once(contents: Iterable[Content]) -> Iterator[Standing]:
+    """Yield what stands in files, of those with the same content in the first one."""
+    seen: dict[str, str] = {}
+    for content in contents:
+        first = seen.setdefault(content.sha256, content.file)
+        if first == content.file:
+            yield from content.standings
+        else:
+            complain(f"{content.file} has the content of {first}, which stands for both")
 
 
 def find_deposits(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -177,9 +176,8 @@ def find_standings(folder: Path) -> list[Standing]:
         if not any(fnmatchcase(file, note.files) for file in files):
             place = f"{folder / NOTES}: [{index}].files"
             complain(f"{place}: {note.files} fits no log and no deposit")
-    contents = Contents()
-    deposits = from_deposits([*unpacked, *packed], folder, notes, contents)
-    return [*from_logs(logs, folder, notes, contents), *deposits]
+    deposits = from_deposits([*unpacked, *packed], folder, notes)
+    return list(each_once(chain(from_logs(logs, folder, notes), deposits)))
 
 
 def main() -> None:
@@ -202,11 +200,14 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"leaderboard: {error}")
     page, numbers = (arguments.output / f"leaderboard.{ending}" for ending in ("html", "csv"))
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    with atomic_path(page) as temporary:
-        temporary.write_text(leaderboard_page(table), encoding="utf-8")
-    with atomic_path(numbers) as temporary:
-        table.to_csv(temporary, index=False)
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        with atomic_path(page) as temporary:
+            temporary.write_text(leaderboard_page(table), encoding="utf-8")
+        with atomic_path(numbers) as temporary:
+            table.to_csv(temporary, index=False)
+    except OSError as error:
+        sys.exit(f"leaderboard: {arguments.output} cannot be written: {error.strerror}")
     print(f"leaderboard: open {page}; {len(standings)} classifiers, every number in {numbers}")
 
 

@@ -49,21 +49,14 @@ def main() -> None:
     """Write the files, or say which differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, end with 1 if needed")
-    is_check = parser.parse_args().check
-    stale = [
-        path
-        for path, text in files().items()
-        if not path.is_file() or path.read_text(encoding="utf-8") != text
-    ]
-    if not is_check:
-        for path, text in files().items():
-            path.write_text(text, encoding="utf-8")
+    if not parser.parse_args().check:
+        reference.write(files())
         print("reference: written")
         return
-    if stale:
+    if stale := reference.outdated(files()):
         names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
         sys.exit(f"error: {names}: not what the code says; run tools/reference.py")
-    print("reference: as the types say")
+    print("reference: as the code says")
 
 
 if __name__ == "__main__":

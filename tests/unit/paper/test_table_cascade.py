@@ -46,6 +46,12 @@ def test_the_threshold_and_what_the_cascade_is_are_said():
     assert "The best over σ is no classifier" in note
 
 
+@pytest.mark.parametrize(("radii", "told"), [([0.0, 0.25], 1), ([0.25], 0)])
+def test_where_it_shows_clean_accuracy_that_is_said_to_be_a_lower_bound(radii, told):
+    notes = lay_out("cascade", numbers_of(radii=radii))[0].notes
+    assert sum("a lower bound on that of the smoothed classifier" in note for note in notes) == told
+
+
 def test_a_radius_that_no_votes_certify_is_out_of_reach():
     votes = [[[100]], [[100]]]
     (reached,) = certify_cascade(votes, votes, [0.25, 0.5], 0.001)["radius"]

@@ -23,7 +23,7 @@ from study.errors import names_of
 from study.experiments import Experiment
 from study.load import load_config
 from study.models import Denoiser, Finetune, Recipe, Train
-from study.reference import SECTIONS, fill, outdated, schemas, write
+from study.reference import SECTIONS, files, fill, outdated, schemas, write
 
 ROOT = Path(__file__).parents[3]
 SCHEMAS = schemas()
@@ -39,7 +39,7 @@ def read(path):
 
 
 def test_the_files_are_what_the_types_say():
-    stale = [str(path.relative_to(ROOT)) for path in outdated(ROOT)]
+    stale = [str(path.relative_to(ROOT)) for path in outdated(files(ROOT))]
     assert not stale, "run tools/reference.py"
 
 
@@ -55,16 +55,16 @@ def test_a_file_that_says_something_else_is_found_and_mended(tmp_path, file, sai
         shutil.copytree(ROOT / folder, tmp_path / folder)
     path = tmp_path / file
     path.write_text(path.read_text().replace(said, otherwise))
-    assert outdated(tmp_path) == [path]
-    write(tmp_path)
-    assert outdated(tmp_path) == []
+    assert outdated(files(tmp_path)) == [path]
+    write(files(tmp_path))
+    assert outdated(files(tmp_path)) == []
     assert path.read_text() == (ROOT / file).read_text()
 
 
-def test_the_command_tells_whether_files_are_as_the_types_say():
+def test_the_command_tells_whether_files_are_as_the_code_says():
     command = [sys.executable, str(ROOT / "tools/reference.py"), "--check"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout == "reference: as the types say\n"
+    assert result.stdout == "reference: as the code says\n"
 
 
 def test_the_reference_has_every_table_once():

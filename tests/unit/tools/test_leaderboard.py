@@ -155,6 +155,21 @@ def test_what_is_damaged_is_one_line_and_the_rest_goes_on(folder, monkeypatch, c
     assert len(lines) == 7
 
 
+def test_what_is_left_out_stands_for_nothing(folder, monkeypatch, capsys):
+    deposit(folder / "b")
+    shutil.copytree(folder / "b", folder / "a")
+    described = json.loads((folder / "a/study.json").read_text())
+    described["experiments"]["missing"] = described["experiments"]["main"]
+    write(folder / "a", {"study.json": json.dumps(described)})
+    digest = sha256((folder / "a/study.json").read_bytes()).hexdigest()
+    sums = (folder / "a/SHA256SUMS").read_text().splitlines(keepends=True)
+    write(folder / "a", {"SHA256SUMS": f"{digest}  study.json\n{sums[1]}"})
+    table, _ = run(folder, monkeypatch)
+    assert set(table["file"]) == {"b: main"}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("a holds no results/mine/certificates/missing.parquet")
+
+
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
@@ -170,6 +185,13 @@ def test_mistakes_end_in_one_line_and_nothing_is_written(folder, monkeypatch, fi
         run(folder, monkeypatch)
     assert "\n" not in str(ended.value.code)
     assert not (folder.parent / "out").exists()
+
+
+def test_an_output_that_is_no_folder_is_told_in_one_line(folder, monkeypatch):
+    write(folder, {"a.tsv": FLAGS})
+    (folder.parent / "out").write_text("a file")
+    with pytest.raises(SystemExit, match="out cannot be written: File exists$"):
+        run(folder, monkeypatch)
 
 
 def test_undecided_radii_are_empty_and_markup_is_text(tmp_path):

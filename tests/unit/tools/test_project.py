@@ -97,4 +97,6 @@ def test_what_a_deposit_holds_costs_nothing(monkeypatch):
     mixed = study.model_copy(update={"experiments": study.experiments | {"denoised": taken}})
     part = costs.sampled_part(mixed)
     assert list(part.experiments) == mixed.sampled
+    assert study.attacks["denoised"].experiment not in part.experiments
+    assert costs.beside([(part, [])], costs.GPUS["h100"], []).count("\n") == 1
     assert part.models.keys() < study.models.keys()

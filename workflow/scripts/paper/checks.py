@@ -264,35 +264,35 @@ def check_attack(name: str, attacked: pd.DataFrame, certificates: pd.DataFrame) 
     ]
     answered = inside[inside["prediction"] != ABSTAIN]
     refuted = answered[answered["prediction"] != answered["prediction_certified"]]
-    right = attacked.assign(correct=attacked["prediction"] == attacked["label"])
+    right = int((attacked["prediction"] == attacked["label"]).sum())
     certain = f"{len(inside)} attacks within certified radii"
     return [
         Check(
             f"no perturbation of attack {name} is longer than its radius",
             longer.empty,
-            f"{len(attacked)} perturbations" if longer.empty else _place(longer, "radius"),
+            f"{len(attacked)} perturbations" if longer.empty else _place(longer),
         ),
         Check(
             f"attack {name} succeeds on no image within its certified radius",
             lacking.empty and refuted.empty,
-            f"no certificate for {_place(lacking, 'radius')}"
+            f"no certificate for {_place(lacking)}"
             if not lacking.empty
-            else f"{certain}, of {len(attacked)}; {int(right['correct'].sum())} answers right"
+            else f"{certain}, of {len(attacked)}; {right} answers right"
             if refuted.empty
             else f"class {refuted['prediction'].iloc[0]} instead of "
             f"{int(refuted['prediction_certified'].iloc[0])}, certified within "
             f"{refuted['radius_certified'].iloc[0]:.4f}, at a distance of "
-            f"{refuted['norm'].iloc[0]:.4f}, on {_place(refuted, 'radius')}",
+            f"{refuted['norm'].iloc[0]:.4f}, on {_place(refuted)}",
         ),
     ]
 
 
-def _place(rows: pd.DataFrame, radius: str) -> str:
+def _place(rows: pd.DataFrame) -> str:
     """Name the first of some attacked images."""
     first = rows.iloc[0]
     return (
-        f"image {first['image']} at sigma {first['sigma']:g} and radius {first[radius]:g} by "
-        f"{first['classifier']}"
+        f"image {first['image']} at sigma {first['sigma']:g} "
+        f"and radius {first['radius']:g} by {first['classifier']}"
     )
 
 

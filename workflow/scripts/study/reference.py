@@ -80,18 +80,18 @@ def files(root: Path) -> dict[Path, str]:
     return found
 
 
-def outdated(root: Path) -> list[Path]:
-    """Return the files that differ from what the types say."""
+def outdated(contents: Mapping[Path, str]) -> list[Path]:
+    """Return the files that do not hold what they should."""
     return [
         path
-        for path, text in files(root).items()
+        for path, text in contents.items()
         if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
 
 
-def write(root: Path) -> None:
-    """Write every file that is written from the types."""
-    for path, text in files(root).items():
+def write(contents: Mapping[Path, str]) -> None:
+    """Write every file with what it should hold."""
+    for path, text in contents.items():
         path.write_text(text, encoding="utf-8")
 
 

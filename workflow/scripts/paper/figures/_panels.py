@@ -12,6 +12,7 @@ from paper.figures._style import lay_out
 from paper.parts import Captioned, Panel
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -21,6 +22,9 @@ _WIDTH, _PANEL, _LEFT, _HEIGHT = 6.4, 2.9, 0.6, 2.5
 
 #: So many panels stand side by side at most.
 _ABREAST = 3
+
+#: Points of a curve whose radii are all decided.
+_POINTS = 400
 
 #: Curves of so few points show them.
 _MARKED = 40
@@ -112,6 +116,24 @@ def draw_curve(
     )
     band = {"color": look["color"], "alpha": 0.15, "linewidth": 0}
     axis.fill_between(curve[along], percent["low"], percent["high"], step=step, **band)
+
+
+def curve_radii(rows: pd.DataFrame, largest: float) -> np.ndarray:
+    """Return at which radii to compute a curve: up to the largest, or those alone that are decided.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Certificates.
+    largest : float
+        Where the curve ends, if its sampling plan decides every radius.
+    """
+    import numpy as np
+
+    decided = " ".join(rows["decided_radii"].unique()) if "decided_radii" in rows else ""
+    if decided:
+        return np.unique(np.array(decided.split(), dtype=float))
+    return np.linspace(0, largest, _POINTS)
 
 
 def with_labels(figure: Figure) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from paper.figures._panels import Panels, draw_panels, with_labels
+from paper.figures._panels import Panels, curve_radii, draw_panels, with_labels
 from paper.parts import Panel, select_certificates
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 PICTURES = False
 
-#: Points of a curve, and how far it goes beyond the largest radius, where it falls to 0.
-_POINTS, _BEYOND = 400, 1.05
+#: How far a curve goes beyond the largest radius, where it falls to 0.
+_BEYOND = 1.05
 
 
 class Keys(Panels):
@@ -59,11 +59,6 @@ def _certified(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _radii(rows: pd.DataFrame) -> np.ndarray:
     """Return where to compute a panel's curves; up to its largest sigma if none certifies."""
-    import numpy as np
-
-    decided = " ".join(rows["decided_radii"].unique()) if "decided_radii" in rows else ""
-    if decided:
-        return np.unique(np.array(decided.split(), dtype=float))
     largest = rows["radius"].max()
     certifies = rows["radius"].gt(0).any()
-    return np.linspace(0, _BEYOND * largest if certifies else rows["sigma"].max(), _POINTS)
+    return curve_radii(rows, _BEYOND * largest if certifies else rows["sigma"].max())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from dds.keys import key
-from paper.figures._panels import draw_panels, with_labels
+from paper.figures._panels import curve_radii, draw_panels, with_labels
 from paper.parts import Captioned, Panel, select_certificates
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 
 PICTURES = False
-
-#: Points of a curve of certified accuracy.
-_POINTS = 400
 
 
 class AttackedPanel(Panel):
@@ -90,18 +87,12 @@ def _attacked(data: Mapping[str, pd.DataFrame], panel: AttackedPanel) -> pd.Data
 
 def _certified(certificates: pd.DataFrame, attacked: pd.DataFrame) -> pd.DataFrame:
     """Return the curves of certified accuracy of the images and noise levels attacked."""
-    import numpy as np
-
     from dds.statistics.accuracy import certified_accuracy
 
     same = certificates["image"].isin(attacked["image"].unique())
     same &= certificates["sigma"].isin(attacked["sigma"].unique())
     rows = certificates[same]
-    decided = " ".join(rows["decided_radii"].unique()) if "decided_radii" in rows else ""
-    if decided:
-        radii = np.unique(np.array(decided.split(), dtype=float))
-    else:
-        radii = np.linspace(0, attacked["radius"].max(), _POINTS)
+    radii = curve_radii(rows, attacked["radius"].max())
     return certified_accuracy(rows, radii).dropna(subset=["accuracy"])
 
 

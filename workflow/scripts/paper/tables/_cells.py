@@ -53,6 +53,11 @@ CLEAN_NOTE = (
 )
 
 
+def clean_notes(table: pd.DataFrame) -> list[str]:
+    """Return what readers must know of a table's column of radius 0, if it has one."""
+    return [CLEAN_NOTE] if table["radius"].eq(0).any() else []
+
+
 def groups(table: pd.DataFrame, column: str | list[str]) -> list[tuple[Any, pd.DataFrame]]:
     """Return the parts of a table that agree in a column, in the order they come in."""
     return list(table.groupby(column, sort=False))

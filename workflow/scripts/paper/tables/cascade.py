@@ -16,6 +16,7 @@ from paper.tables._cells import (
     CONSTANT,
     accuracy_cell,
     by_radius,
+    clean_notes,
     finish,
     groups,
     noise,
@@ -102,5 +103,6 @@ def lay_out(table: pd.DataFrame) -> list[Sheet]:
             mark = CONSTANT if numbers["nearly_constant"].eq(True).any() else ""
             rows.append([Cell(method, mark=mark), *map(accuracy_cell, by_radius(numbers))])
         title = part["panel"].iloc[0] if several else ""
-        sheets.append(finish(Sheet(title, ["Noise", *radius_heads(part)], rows, [note])))
+        columns = ["Noise", *radius_heads(part)]
+        sheets.append(finish(Sheet(title, columns, rows, [note, *clean_notes(part)])))
     return sheets

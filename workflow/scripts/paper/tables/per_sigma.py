@@ -11,10 +11,10 @@ from dds.keys import key
 from paper.parts import Panel, RadiusColumns, select_certificates
 from paper.sheets import Cell, Sheet
 from paper.tables._cells import (
-    CLEAN_NOTE,
     CONSTANT,
     accuracy_cell,
     by_radius,
+    clean_notes,
     finish,
     groups,
     noise,
@@ -86,6 +86,6 @@ def lay_out(table: pd.DataFrame) -> list[Sheet]:
             rows.append([head, *map(accuracy_cell, by_radius(numbers))])
             rows += beside_published(numbers)
         title = part["panel"].iloc[0] if several else ""
-        notes = [CLEAN_NOTE] if part["radius"].eq(0).any() else []
-        sheets.append(finish(Sheet(title, ["Noise", *radius_heads(part)], rows, notes)))
+        columns = ["Noise", *radius_heads(part)]
+        sheets.append(finish(Sheet(title, columns, rows, clean_notes(part))))
     return sheets
