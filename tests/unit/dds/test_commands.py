@@ -172,6 +172,7 @@ def test_results_are_read_by_all_that_read_certificates(here, capsys):
         ("plan --sigma 1 --rate 0", "--rate must be above 0"),
         ("plan --sigma 1 --classifier model.py:classifier", "needs --size"),
         ("plot absent.tsv", "absent.tsv: No such file or directory"),
+        ("export-log absent.parquet logs", "absent.parquet: No such file or directory"),
     ],
 )  # fmt: skip
 def test_mistakes_get_one_line_with_the_cure(here, capsys, line, problem):

@@ -76,6 +76,25 @@ def test_noise_of_another_shape_is_refused(answer, found):
         DiffusionDenoiser(Mine(), SCHEDULE).denoise(torch.rand(2, 3, 4, 4), 0.5)
 
 
+def test_networks_of_diffusers_are_taken_as_they_are():
+    from diffusers import UNet2DModel
+
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"]}
+    network = UNet2DModel(block_out_channels=[8], norm_num_groups=4, layers_per_block=1, **blocks)
+
+    class Tensors(nn.Module):
+        def forward(self, x, time):
+            return network(x, time, return_dict=False)[0]
+
+    noisy = torch.rand(2, 3, 4, 4)
+    with torch.no_grad():
+        clean, expected = (
+            DiffusionDenoiser(one, SCHEDULE).denoise(noisy, 0.5) for one in (network, Tensors())
+        )
+    assert torch.equal(clean, expected)
+
+
 class Silent(nn.Module):
     """Predicts that there is no noise, and some variances nobody asked for."""
 

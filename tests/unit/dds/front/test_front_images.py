@@ -109,6 +109,7 @@ def with_value(value):
     ("images", "options", "problem"),
     [
         ("photographs", {}, "the path photographs; read them, .* run python -m dds certify photo"),
+        (["a.png", "b.png"], {}, "the path a.png; read them, as by .* or PIL.Image.open"),
         ([], {}, "there are no images"),
         (FLOATS[:0], {}, "there are no images"),
         (FLOATS, {"layout": "WHC"}, "unknown layout 'WHC'; allowed: CHW, HWC"),

@@ -5,7 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from dds import Certificates, DiffusionDenoiser, Predictions, certify, cosine_schedule, predict
+from dds import (
+    Certificates,
+    Classifier,
+    DiffusionDenoiser,
+    Predictions,
+    certify,
+    cosine_schedule,
+    predict,
+)
 from dds.front import counting
 from dds.sampling.counts import read_counts
 
@@ -83,6 +91,7 @@ def test_predictions_go_on_as_well(path, monkeypatch):
 
 NETWORK = Interruptible()
 DENOISER = DiffusionDenoiser(Noise(), cosine_schedule(100))
+NAMED = Classifier(Interruptible(), classes=("dark", "bright"))
 
 
 @pytest.mark.parametrize(
@@ -90,6 +99,7 @@ DENOISER = DiffusionDenoiser(Noise(), cosine_schedule(100))
     [
         ({"images": 1 - IMAGES}, "images"),
         ({"classifier": Interruptible(factor=2.0)}, "classifier"),
+        ({"classifier": NAMED}, "classifier;"),
         ({"denoiser": None}, "denoiser"),
         ({"denoiser": DiffusionDenoiser(Noise(), cosine_schedule(99))}, "denoiser"),
         ({"denoiser": DiffusionDenoiser(Noise(), cosine_schedule(100), steps=2)}, "denoiser"),

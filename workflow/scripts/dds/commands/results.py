@@ -171,10 +171,11 @@ def read_any_certificates(path: Path) -> pd.DataFrame:
     from dds.front.results import Certificates
     from dds.logs import read_certificates
 
-    try:
-        columns = parquet.read_schema(path).names
-    except pa.ArrowInvalid:  # which reading it as certificates explains
-        columns = []
+    with open(path, "rb") as file:  # whose errors name the file
+        try:
+            columns = parquet.read_schema(file).names
+        except pa.ArrowInvalid:  # which reading it as certificates explains
+            columns = []
     return (
         Certificates.load(path).to_frame() if "estimation" in columns else read_certificates(path)
     )

@@ -87,10 +87,11 @@ def as_images(images: ImagesLike, labels: ArrayLike | None = None, layout: str =
     """
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}; allowed: {', '.join(LAYOUTS)}")
-    if isinstance(images, str | PathLike):
+    first = images[0] if isinstance(images, list | tuple) and images else images
+    if isinstance(first, str | PathLike):
         raise ValueError(
-            f"images are the path {images}; read them, as by torchvision.datasets.ImageFolder, or "
-            f"run python -m dds certify {images}"
+            f"images are the path {first}; read them, as by torchvision.datasets.ImageFolder or "
+            f"PIL.Image.open, or run python -m dds certify {first}"
         )
     classes = None
     if _is_collection(images):

@@ -159,8 +159,15 @@ class SavedVotes:
     def _check(self, facts: Mapping[str, Any], keys: Iterable[str]) -> None:
         """Refuse facts that differ from those of this call under some keys."""
         found, wanted = ({key: one.get(key) for key in keys} for one in (facts, self._facts))
-        # The kind of plan comes first: the keys that it has follow from it.
-        first, second = ({"plan": (one.get("plan") or {}).get("plan")} for one in (found, wanted))
+        # What others follow from comes first: names of classes from the classifier, the keys that
+        # a plan has from its kind.
+        first, second = (
+            {
+                "classifier": one.get("classifier"),
+                "plan": (one.get("plan") or {}).get("plan"),
+            }
+            for one in (found, wanted)
+        )
         if other := first_difference(first, second) or first_difference(found, wanted):
             said = f": {other.first}, not {other.second}" if other.place not in _HASHES else ""
             raise ValueError(

@@ -122,7 +122,8 @@ class DiffusionDenoiser(nn.Module):
     network : Module
         Called as ``network(x_t, time)`` with x_t of shape (batch, channels, height,
         width) and time of shape (batch,); predicts in its first `channels` output
-        channels. Further channels (learned variances) are unused.
+        channels. Further channels (learned variances) are unused. It returns a tensor, or an
+        object that holds it as ``.sample``, as networks of diffusers do.
     schedule : NoiseSchedule
         The noise schedule the network was trained with.
     predicts : {"noise", "x0", "v", "edm", "consistency", "flow"}
@@ -304,6 +305,7 @@ class DiffusionDenoiser(nn.Module):
     def _run(self, x: Tensor, time: float) -> Tensor:
         """Run the network, and check what it returns."""
         found = self.network(x, torch.full((len(x),), time, device=x.device))
+        found = getattr(found, "sample", found)
         if not isinstance(found, Tensor) or found[:, : x.shape[1]].shape != x.shape:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(
