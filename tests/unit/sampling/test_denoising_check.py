@@ -10,7 +10,14 @@ from torch import nn
 
 from dds.networks.denoisers import DiffusionDenoiser, NoDenoiser
 from dds.networks.schedules import SigmaSchedule, build_schedule
-from dds.sampling.denoising_check import SAMPLES, check_denoising, few
+from dds.sampling.denoising_check import (
+    SAMPLES,
+    Denoising,
+    _judge,
+    _Tried,
+    check_denoising,
+    few,
+)
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.statistics.plans import make_plan
 
@@ -245,3 +252,15 @@ def test_a_batch_is_no_larger_than_that_of_the_samples():
     assert check(Counts(2), 0.25, batch_size=3).psnr_denoised == pytest.approx(
         whole.psnr_denoised, abs=0.1
     )
+
+
+@pytest.mark.parametrize(
+    ("gain", "is_sure", "is_said"),
+    [(0.3, True, False), (0.6, True, True), (0.6, False, False), (1.2, False, True)],
+)
+def test_a_reading_that_gains_a_little_is_a_warning(caplog, gain, is_sure, is_said):
+    found = Denoising(0.25, psnr_noisy=12.0, psnr_denoised=20.0, samples=16)
+    reading = _Tried(20.0 + gain, "time is unscaled", "scale it", is_sure)
+    with caplog.at_level("WARNING"):
+        _judge(NoDenoiser(), found, 10.0, [reading])
+    assert ("dB more if time is unscaled; scale it" in caplog.text) == is_said
