@@ -34,7 +34,13 @@ def expected(study):
     sigmas = {sigma for e in experiments for sigma in e["sigmas"]}
     weights = {model: REGISTRY[model]["weights"] for model in used}
     figures = study["figures"].values()
+    attacks = study.get("attacks", {}).values()
     return {
+        "attack_images": sum(
+            len(a["sigmas"]) * math.ceil(a["images"] / a.get("images_per_shard", 100))
+            for a in attacks
+        ),
+        "merge_attacks": len(attacks),
         "certify_shard": sum(
             len(e["sigmas"]) * math.ceil(e["images"] / e["images_per_shard"]) for e in experiments
         ),
