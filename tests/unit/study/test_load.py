@@ -815,6 +815,8 @@ def test_sigma_may_be_chosen_on_validation_images(load):
          "attacks.denoised.classifiers[0]: digits_cnn_gaussian is no classifier of experiment den"),
         ({"attacks.denoised.sigmas": [0.3]},
          "attacks.denoised.sigmas[0]: 0.3 is no sigma of experiment denoised; allowed: 0.125, 0."),
+        ({"attacks.denoised.n": 10},
+         "attacks.denoised.n: n = 10 samples name no class at alpha 0.001, whatever they answer; "),
         ({"attacks.denoised.images": 201},
          "attacks.denoised.images: 201 is out of range; experiment denoised certifies 200 images"),
         ({"experiments.denoised.noise": "integer"},

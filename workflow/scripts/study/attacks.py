@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from dds.keys import Count, Fraction, Images, Keys, Names, Samples, Sigmas, Whole, each_once, key
 from dds.seeds import MOST_SAMPLES
+from dds.statistics.reach import check_enough
 from study.errors import refuse_at
 
 #: Radii to attack within, each once, at least one, from the smallest on.
@@ -71,6 +72,10 @@ class Attack(Keys):
 
     @model_validator(mode="after")
     def _check_samples(self) -> Self:
+        try:
+            check_enough(self.n, self.alpha)
+        except ValueError as error:
+            raise refuse_at(str(error), "n") from error
         drawn = (self.restarts + 1) * self.steps * self.samples
         if drawn >= MOST_SAMPLES // 2:
             raise refuse_at(

@@ -17,7 +17,8 @@ from dds.networks.lending import lent
 from dds.sampling.attack import PGD, Attacker, distance
 from dds.statistics.bounds import check_alpha
 from dds.statistics.plans.fixed import Fixed
-from dds.statistics.predictions import check_enough, predict_counts
+from dds.statistics.predictions import predict_counts
+from dds.statistics.reach import check_enough
 
 
 @dataclass(frozen=True, eq=False)

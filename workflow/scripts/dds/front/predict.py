@@ -18,7 +18,7 @@ from dds.front.results import Predictions
 from dds.networks.denoisers import Denoiser
 from dds.statistics.bounds import check_alpha
 from dds.statistics.plans._checks import check_samples
-from dds.statistics.predictions import check_enough
+from dds.statistics.reach import check_enough
 
 
 def predict(

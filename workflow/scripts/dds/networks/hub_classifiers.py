@@ -76,8 +76,8 @@ def hub_classifier(name: str, *, revision: str | None = None) -> Classifier:
         return _of_timm(rest)
     if colon and kind == "hf":
         return _of_transformers(rest, revision)
-    if Path(name).is_dir():
-        return _of_transformers(name, None)
+    if (folder := Path(name).expanduser()).is_dir():
+        return _of_transformers(str(folder), None)
     raise ValueError(f"classifier {name} is no folder; write timm:NAME, hf:OWNER/NAME or a folder")
 
 

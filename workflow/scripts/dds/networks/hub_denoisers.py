@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ def hub_denoiser(
     >>> denoiser.predicts, denoiser.schedule.steps
     ('v', 1000)
     """
-    source = str(name_or_folder)
-    if source.startswith((".", "/", "~")) and not Path(source).is_dir():
+    source = expanduser(str(name_or_folder))
+    if source.startswith((".", "/")) and not Path(source).is_dir():
         raise ValueError(f"there is no folder {source}")
     config, inside = _config(diffusers.UNet2DModel, source, ("", "unet"), revision)
     scheduler, _ = _config(diffusers.DDPMScheduler, source, ("", "scheduler"), revision)

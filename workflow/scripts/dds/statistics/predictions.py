@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betainc
 
 from dds.statistics.bounds import check_alpha
 from dds.statistics.certificates import ABSTAIN
-
-
-def check_enough(n: int, alpha: float) -> None:
-    """Refuse so few samples that not even equal answers of all name a class: 2 / 2^n > alpha.
-
-    Raises
-    ------
-    ValueError
-        Saying how many do.
-
-    Examples
-    --------
-    >>> check_enough(2, alpha=0.1)
-    Traceback (most recent call last):
-    ValueError: n = 2 samples name no class at alpha 0.1, whatever they answer; take n = 5 or more
-    """
-    needed = math.ceil(1 - math.log2(alpha))
-    if n < needed:
-        raise ValueError(
-            f"n = {n:,} samples name no class at alpha {alpha:g}, whatever they answer; take "
-            f"n = {needed:,} or more"
-        )
 
 
 def predict_counts(counts: ArrayLike, alpha: float) -> tuple[np.ndarray, np.ndarray]:

@@ -69,3 +69,25 @@ def samples_needed(radius: float, alpha: float, sigma: float) -> int | None:
     while (reached := largest_radius(n, alpha, sigma)) is None or reached < radius:
         n += 1
     return n
+
+
+def check_enough(n: int, alpha: float) -> None:
+    """Refuse so few samples that PREDICT names no class, were all to agree: 2 / 2^n > alpha.
+
+    Raises
+    ------
+    ValueError
+        Saying how many do.
+
+    Examples
+    --------
+    >>> check_enough(2, alpha=0.1)
+    Traceback (most recent call last):
+    ValueError: n = 2 samples name no class at alpha 0.1, whatever they answer; take n = 5 or more
+    """
+    needed = math.ceil(1 - math.log2(alpha))
+    if n < needed:
+        raise ValueError(
+            f"n = {n:,} samples name no class at alpha {alpha:g}, whatever they answer; take "
+            f"n = {needed:,} or more"
+        )
