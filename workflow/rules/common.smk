@@ -154,6 +154,11 @@ def sigma_of(wildcards):
     return float(sigma.removeprefix("sigma_")) if sigma else None
 
 
+def denoiser_of(wildcards):
+    """Return the denoiser of the experiment that a figure of pictures shows."""
+    return STUDY.experiments[STUDY.figures[wildcards.figure].experiment].denoiser
+
+
 def gpu_pattern(*, is_deposited):
     """Return a wildcard constraint: any GPU, where costs are taken from a deposit or are not."""
     return r"[a-z0-9-]+" if is_deposited == bool(STUDY.deposit_of_costs) else one_of([])

@@ -2,11 +2,6 @@
 # Makes: results/STUDY/figures/NAME.pdf and .png; where it comes from in .json.
 
 
-def denoiser_of(wildcards):
-    """Return the denoiser of the experiment that a figure of pictures shows."""
-    return STUDY.experiments[STUDY.figures[wildcards.figure].experiment].denoiser
-
-
 rule draw_pictures:
     """Add noise to some images at each sigma, and remove it again, for a figure."""
     input:
