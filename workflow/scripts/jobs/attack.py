@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dds.data.packs import check_classes, read_pack
 from dds.files import atomic_path, sha256, write_json
 from dds.names import shard_place
 from dds.networks.denoisers import NoDenoiser
@@ -28,6 +27,7 @@ from jobs.energy import EnergyMeter
 from jobs.job import defer_signals
 from jobs.models import load_classifier, load_denoiser
 from jobs.provenance import Provenance
+from jobs.shard import read_images
 from jobs.work import Work, begun_on, resume
 
 _log = logging.getLogger("attack")
@@ -55,15 +55,7 @@ class AttackJob:
             snakemake.config["device"], snakemake.threads, stop=stop, like=begun_on(self.output)
         )
         self._sigma, self._images = shard_place(self.output)
-        self._pack = read_pack(snakemake.input.pack)
-        if self._images[-1] >= len(self._pack.images):
-            raise ValueError(
-                f"{snakemake.input.pack} has {len(self._pack.images)} images, the shard needs "
-                f"{self.output.stem}"
-            )
-        for name in depends["classifiers"]:
-            classes = depends["models"][name]["description"]["classes"]
-            check_classes(classes, self._pack.classes, of=name)
+        self._pack = read_images(snakemake.input.pack, self._images, self.output.stem, depends)
         self.metadata = {
             "attack": snakemake.wildcards.attack,
             "sigma": self._sigma,

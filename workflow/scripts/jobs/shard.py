@@ -195,6 +195,16 @@ def _counts_alike(path: Path, metadata: Mapping[str, Any]) -> pd.DataFrame | Non
     return counts
 
 
+def read_images(path: str, images: Sequence[int], shard: str, depends: Mapping[str, Any]) -> Pack:
+    """Read the pack of a shard's images, whose classes must be those of its classifiers."""
+    pack = read_pack(path)
+    if images[-1] >= len(pack.images):
+        raise ValueError(f"{path} has {len(pack.images)} images, the shard needs {shard}")
+    for name in depends["classifiers"]:
+        check_classes(depends["models"][name]["description"]["classes"], pack.classes, of=name)
+    return pack
+
+
 class ShardJob:
     """The certification of a shard: what it needs, ready to use, and what it makes.
 
@@ -228,7 +238,7 @@ class ShardJob:
         )
         self._sigma = float(snakemake.wildcards.sigma)
         self._plan = make_plan(depends, self._sigma)
-        self._pack = self._read_pack(snakemake.input.pack)
+        self._pack = read_images(snakemake.input.pack, self._images, self._shard, self._depends)
         self.metadata = {
             "protocol": depends["protocol"],
             "study": self.output.parts[1],
@@ -273,15 +283,6 @@ class ShardJob:
         write_counts(self.output, self._frame(kept.votes), self.metadata)
         record = self._provenance.finish(**self.identity, **facts)
         write_json(self._snakemake.output.provenance, record | kept.record())
-
-    def _read_pack(self, path: str) -> Pack:
-        pack = read_pack(path)
-        if self._images[-1] >= len(pack.images):
-            raise ValueError(f"{path} has {len(pack.images)} images, the shard needs {self._shard}")
-        for name in self._depends["classifiers"]:
-            classes = self._depends["models"][name]["description"]["classes"]
-            check_classes(classes, pack.classes, of=name)
-        return pack
 
     def _count_votes(self, kept: ShardVotes) -> dict[str, Any]:
         """Sample the images, with a checkpoint now and then and at the end."""

@@ -27,7 +27,7 @@ from dds.commands.running import (
     radii_option,
     size_option,
 )
-from dds.statistics.reach import largest_radius
+from dds.statistics.reach import down, largest_radius
 
 if TYPE_CHECKING:
     from torch import nn
@@ -238,7 +238,7 @@ def _labels(pictures: Pictures, network: nn.Module, class_file: Path | None) -> 
 
 def _within(radius: float) -> str:
     """Return a radius in three decimals that promise no more than it does."""
-    return "radius not computed" if isnan(radius) else f"{floor(1000 * radius) / 1000:.3f}"
+    return "radius not computed" if isnan(radius) else down(radius)
 
 
 def _print_each(

@@ -26,7 +26,7 @@ from dds.commands.running import (
     radii_option,
     size_option,
 )
-from dds.statistics.reach import largest_radius, samples_needed
+from dds.statistics.reach import down, largest_radius, samples_needed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,7 +95,7 @@ def plan(
     if reached is None:
         click.echo(f"Largest radius: none; {n:,} samples certify no image, whatever they answer")
     else:
-        click.echo(f"Largest radius: {math.floor(1000 * reached) / 1000:.3f}")
+        click.echo(f"Largest radius: {down(reached)}")
     click.echo()
     print_table(
         ("radius", "fewest samples", "hits among n", ""),

@@ -14,12 +14,12 @@ from torch import nn
 from dds.front.asked import Asked, Devices, check_noise
 from dds.front.counting import count_votes
 from dds.front.images import ImagesLike
-from dds.front.results import Certificates, down
+from dds.front.results import Certificates
 from dds.networks.denoisers import Denoiser
 from dds.statistics.bounds import check_alpha, clopper_pearson_lower
 from dds.statistics.certificates import ABSTAIN
 from dds.statistics.plans import PLANS, make_plan, plan_name
-from dds.statistics.reach import largest_radius, samples_needed
+from dds.statistics.reach import down, largest_radius, samples_needed
 
 #: Share of images that a small n0 may cost before it is said.
 _LOST_BY_SELECTION = 0.05

@@ -21,6 +21,7 @@ from dds.statistics.bounds import binomial_interval
 from dds.statistics.certificates import ABSTAIN, compute_certificates
 from dds.statistics.plans import make_plan
 from dds.statistics.predictions import predict_counts
+from dds.statistics.reach import down
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -409,8 +410,3 @@ def _named(number: int, facts: Mapping[str, Any]) -> str:
     """Return a class's number and, where it is known, its name."""
     names = facts.get("class_names")
     return str(number) if names is None else f"{number} ({names[number]})"
-
-
-def down(radius: float | np.ndarray) -> str:
-    """Return a radius in three decimals that promise no more than it does."""
-    return f"{np.floor(1000 * float(radius)) / 1000:.3f}"

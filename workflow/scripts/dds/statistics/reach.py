@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
+from typing import SupportsFloat
 
 from dds.seeds import MOST_SAMPLES
 
@@ -40,6 +41,18 @@ def largest_radius(n: int, alpha: float, sigma: float) -> float | None:
     if p_lower == 1:  # alpha is that close to 1
         return math.inf
     return sigma * NormalDist().inv_cdf(p_lower)
+
+
+def down(radius: SupportsFloat) -> str:
+    """Return a radius in three decimals that promise no more than it does.
+
+    Examples
+    --------
+    >>> down(0.4999), down(math.inf)
+    ('0.499', 'inf')
+    """
+    exact = float(radius)
+    return f"{math.floor(1000 * exact) / 1000 if math.isfinite(exact) else exact:.3f}"
 
 
 def samples_needed(radius: float, alpha: float, sigma: float) -> int | None:
