@@ -9,13 +9,16 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench_plain import as_published
+from dds.networks.activations import gelu, gelu_by_erfc
 from dds.networks.classifiers import Classifier
 from dds.networks.group_norm import group_norm
 from dds.networks.patches import as_products
 from dds.networks.registry import build_classifier
 from dds.networks.unet import guided_diffusion_unet
+from dds.networks.wide_resnet import WideResNet, convolve_normalise_relu
 
 FOLDER = Path(__file__).parent
 
@@ -58,6 +61,42 @@ def test_the_fused_kernel_is_right_on_a_gpu(shape):
         functional.group_norm(x.double(), 32, weight.double(), bias.double())
     )
     assert relative(group_norm(x, 32, weight, bias, 1e-5, silu=True).double(), expected) < 0.004
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_the_normalisation_is_differentiated_as_pytorchs_is(device, backend, scaled):
+    torch.manual_seed(0)
+    leaves = [2 * torch.randn(3, 64, 4, 4) + 1, *torch.randn(3, 64).unbind()]
+    leaves += torch.randn(2, 3, 64).unbind() if scaled else []
+    leaves = [leaf.to(device).requires_grad_() for leaf in leaves]
+
+    def ours(x, weight, bias, before, scale=None, shift=None):
+        return group_norm(
+            x, 32, weight, bias, 1e-5, before=before, scale=scale, shift=shift, silu=True
+        )
+
+    def plain(x, weight, bias, before, scale=None, shift=None):
+        y = functional.group_norm(x + before[:, None, None], 32, weight, bias, 1e-5)
+        if scale is not None:
+            y = y * (1 + scale[..., None, None]) + shift[..., None, None]
+        return functional.silu(y)
+
+    dy = torch.randn(3, 64, 4, 4, device=device)
+    found = torch.autograd.grad(torch.compile(ours, backend=backend)(*leaves), leaves, dy)
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    expected = torch.autograd.grad(plain(*exact), exact, dy.double())
+    assert all(map(lambda f, e: relative(f.double(), e) < 1e-5, found, expected))
 
 
 def test_the_kernel_is_traced_without_being_run():
@@ -152,11 +191,66 @@ def test_beits_bias_lies_in_aligned_rows_and_is_the_librarys():
     nn.init.normal_(attention.relative_position_bias_table)
     images = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
-        bias, found = attention._get_rel_pos_bias(), classifier.eval()(images)
+        bias, found = attention._aligned_bias(torch.float32), classifier.eval()(images)
         assert bias.shape[-1] == 17  # 16 patches and a class token
         assert all(stride % 8 == 0 for stride in bias.stride()[:-1])
-        with torch.autocast("cpu", torch.bfloat16):
-            assert attention._get_rel_pos_bias().dtype == torch.bfloat16
         plain = as_published(classifier)
         assert torch.equal(bias, plain.network.blocks[0].attn._get_rel_pos_bias())
         torch.testing.assert_close(found, plain(images))
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(classifier(images), plain(images), rtol=0.02, atol=0.02)
+
+
+def test_beits_attention_is_one_program():
+    sizes = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    classifier = small("timm", model="beit_base_patch16_224", **sizes).eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        explained = torch._dynamo.explain(classifier)(torch.rand(2, 3, 16, 16))
+    assert explained.graph_count == 1, explained.break_reasons
+
+
+def test_gelu_by_erfc_is_as_near_as_pytorchs():
+    x = torch.linspace(-12, 12, 100_001)
+    exact = x.double() * torch.special.ndtr(x.double())
+    far = [(f(x).double() - exact).abs().max() for f in (gelu_by_erfc, functional.gelu)]
+    assert far[0] < far[1]
+    assert torch.equal(gelu(x), functional.gelu(x))  # not compiled
+    assert gelu_by_erfc(x.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_normalisation_becomes_part_of_the_convolution_before_it(backend, stride):
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(8, 16, 3, stride, padding=1, bias=False), nn.BatchNorm2d(16)
+    x = torch.randn(4, 8, 6, 6)
+    norm(conv(x))  # statistics of its own
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    norm.eval()
+    with torch.inference_mode():
+        run = torch.compile(convolve_normalise_relu, backend=backend)
+        torch.testing.assert_close(
+            run(x, conv, norm), functional.relu(norm(conv(x))), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_flop_are_counted_of_a_convolution_with_its_normalisation():
+    conv, norm = nn.Conv2d(8, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16).eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        convolve_normalise_relu(torch.randn(4, 8, 6, 6), conv, norm)
+    assert counter.get_total_flops() == 2 * 4 * 6 * 6 * 8 * 16 * 9
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
+def test_a_wide_residual_network_is_the_same_on_a_gpu(kind):
+    torch.manual_seed(0)
+    network = WideResNet(depth=10, width=2, classes=10)
+    x = torch.randn(8, 3, 32, 32)
+    network(x)
+    with torch.inference_mode():
+        expected = network.eval()(x)
+        with torch.autocast("cuda", torch.bfloat16, enabled=kind == torch.bfloat16):
+            found = network.cuda()(x.cuda()).float().cpu()
+    assert relative(found, expected) < (0.03 if kind == torch.bfloat16 else 0.003)

@@ -37,7 +37,7 @@ class Norm(GroupNorm32):
         silu: bool = True,
     ) -> Tensor:
         """Normalise, with what `dds.networks.group_norm.group_norm` does before and after."""
-        if x.is_cuda and not torch.is_grad_enabled():
+        if x.is_cuda:
             return group_norm(
                 x, self.num_groups, self.weight, self.bias, self.eps,
                 before=before, scale=scale, shift=shift, silu=silu,

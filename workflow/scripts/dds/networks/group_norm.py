@@ -10,15 +10,20 @@ PyTorch's own normalisation copies.
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-# What keeps memory busy: numbers of a tile that a thread holds, and programs that fill a GPU;
-# where there are fewer, because maps are large, each has more threads.
-_PER_THREAD, _MANY = 32, 512
+# What was the fastest of what was tried on an H100. A program that can hold all pixels of so many
+# channels, with so many numbers a thread, reads them once; another one takes more channels, because
+# memory is read in long rows, and so many numbers of them a thread at a time.
+_HELD_COLUMNS, _HELD, _MOST_WARPS = 32, 64, 16
+_COLUMNS, _PER_THREAD, _PER_THREAD_BACKWARD = 64, 32, 16
+# Programs that fill a GPU; where there are fewer, because maps are large, each has more threads.
+_MANY = 512
 
 
 def group_norm(
@@ -65,7 +70,8 @@ def group_norm(
     """
     if scale is not None:
         scale, shift = scale.contiguous(), shift.contiguous()
-    return torch.ops.dds.group_norm(x, groups, weight, bias, eps, before, scale, shift, silu)
+    y, _ = torch.ops.dds.group_norm(x, groups, weight, bias, eps, before, scale, shift, silu)
+    return y
 
 
 def _plain(
@@ -78,27 +84,105 @@ def _plain(
     scale: Tensor | None,
     shift: Tensor | None,
     silu: bool,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """PyTorch's kernels, one after another: what the fused one is held against."""
     y = x.float()
     if before is not None:
         y = y + before.float()[:, None, None]
+    variance, mean = torch.var_mean(y.unflatten(1, (groups, -1)), (2, 3, 4), correction=0)
+    moments = torch.stack([mean, (variance + eps).rsqrt()])
+    moments = moments.repeat_interleave(x.shape[1] // groups, dim=2)
+    if before is not None:
+        moments[0] -= before.float()
     y = functional.group_norm(y, groups, weight.float(), bias.float(), eps)
     if scale is not None:
         y = y * (1 + scale.float()[..., None, None]) + shift.float()[..., None, None]
-    return _like(x).copy_(functional.silu(y) if silu else y)
+    return _like(x).copy_(functional.silu(y) if silu else y), moments
 
 
 def _like(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.channels_last)
 
 
+def _moments(x: Tensor) -> Tensor:
+    return x.new_empty(2, x.shape[0], x.shape[1], dtype=torch.float32)
+
+
+def _sums(x: Tensor) -> Tensor:
+    return x.new_empty(3, x.shape[0], x.shape[1], dtype=torch.float32)
+
+
+def _plain_backward(
+    dy: Tensor,
+    x: Tensor,
+    groups: int,
+    moments: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    silu: bool,
+) -> tuple[Tensor, Tensor]:
+    """Differentiate the same, for the gradient of `x` and the sums of the fused kernel."""
+    mean, inverse = moments[..., None, None]
+    normalised, gradient = (x.float() - mean) * inverse, dy.float()
+    factor, offset = weight.float()[:, None, None], bias.float()[:, None, None]
+    if scale is not None:
+        scaling = 1 + scale.float()[..., None, None]
+        factor, offset = factor * scaling, offset * scaling + shift.float()[..., None, None]
+    if silu:
+        values = factor * normalised + offset
+        share = values.sigmoid()
+        gradient = gradient * share * (1 + values * (1 - share))
+
+    def over_group(values: Tensor) -> Tensor:
+        means = values.unflatten(1, (groups, -1)).mean((2, 3, 4))
+        return means.repeat_interleave(x.shape[1] // groups, dim=1)[..., None, None]
+
+    slope = over_group(factor * gradient * normalised)
+    dx = inverse * (factor * gradient - over_group(factor * gradient) - normalised * slope)
+    sums = [values.sum((2, 3)) for values in (gradient, gradient * normalised, dx)]
+    return _like(x).copy_(dx), torch.stack(sums)
+
+
 _group_norm = torch.library.custom_op("dds::group_norm", _plain, mutates_args=())
+_backward = torch.library.custom_op("dds::group_norm_backward", _plain_backward, mutates_args=())
 
 
 @_group_norm.register_fake
 def _(x, groups, weight, bias, eps, before, scale, shift, silu):
-    return _like(x)
+    return _like(x), _moments(x)
+
+
+@_backward.register_fake
+def _(dy, x, groups, moments, weight, bias, scale, shift, silu):
+    return _like(x), _sums(x)
+
+
+def _keep(ctx, inputs, output):
+    x, ctx.groups, weight, bias, _, before, scale, shift, ctx.silu = inputs
+    ctx.has_before = before is not None
+    ctx.save_for_backward(x, output[1], weight, bias, scale, shift)
+
+
+def _differentiate(ctx, dy, _):
+    x, moments, weight, bias, scale, shift = ctx.saved_tensors
+    dx, (gradient, product, of_x) = torch.ops.dds.group_norm_backward(
+        dy, x, ctx.groups, moments, weight, bias, scale, shift, ctx.silu
+    )
+    dscale = dshift = None
+    if scale is not None:
+        dscale, dshift = (
+            (weight * product + bias * gradient).to(scale.dtype),
+            gradient.to(scale.dtype),
+        )
+        gradient, product = (1 + scale) * gradient, (1 + scale) * product
+    parameters = [values.sum(0).to(weight.dtype) for values in (product, gradient, of_x)]
+    before = parameters.pop() if ctx.has_before else None
+    return dx, None, *parameters[:2], None, before, dscale, dshift, None
+
+
+_group_norm.register_autograd(_differentiate, setup_context=_keep)
 
 
 @_group_norm.register_kernel("cuda")
@@ -108,28 +192,80 @@ def _(x, *arguments):
     return launch(x.contiguous(memory_format=torch.channels_last), *arguments)
 
 
+@_backward.register_kernel("cuda")
+def _(dy, x, *arguments):
+    if find_spec("triton") is None:
+        return _plain_backward(dy, x, *arguments)
+    last = torch.channels_last
+    return launch_backward(
+        dy.contiguous(memory_format=last), x.contiguous(memory_format=last), *arguments
+    )
+
+
 def _divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
-def launch(x, groups, weight, bias, eps, before, scale, shift, silu):
-    """Run the fused kernel on a map that is channels_last; the arguments of `group_norm`."""
+def _share(x, groups, least):
+    """Return the grid and settings of programs with so many channels of an image, or more."""
     import triton
 
+    size = x.shape[1] // groups
+    aligned = (n for n in _divisors(groups) if n * size >= least and n * size % 16 == 0)
+    together = next(aligned, groups)
+    settings = {
+        "SIZE": size, "GROUPS": together, "GROUPS_PADDED": triton.next_power_of_2(together),
+        "COLUMNS": triton.next_power_of_2(together * size),
+    }  # fmt: skip
+    return (x.shape[0], groups // together), settings
+
+
+def _tile_by_tile(x, groups, per_thread):
+    """Return the grid and settings of programs that read tiles of an image one after another."""
+    import triton
+
+    grid, settings = _share(x, groups, _COLUMNS)
+    warps = 4 if math.prod(grid) >= _MANY else 16
+    rows = max(1, 32 * warps * per_thread // settings["COLUMNS"])
+    pixels = triton.next_power_of_2(x.shape[2] * x.shape[3])
+    return grid, settings | {"ROWS": min(rows, pixels), "num_warps": warps}
+
+
+def _at_once(x, groups):
+    """Return the grid and settings of programs that hold all pixels, or None if they cannot."""
+    import triton
+
+    grid, settings = _share(x, groups, _HELD_COLUMNS)
+    pixels = triton.next_power_of_2(x.shape[2] * x.shape[3])
+    warps = triton.cdiv(pixels * settings["COLUMNS"], 32 * _HELD)
+    if warps > _MOST_WARPS:
+        return None
+    return grid, settings | {"ROWS": pixels, "num_warps": max(warps, 4)}
+
+
+def launch(x, groups, weight, bias, eps, before, scale, shift, silu):
+    """Run the fused kernel on a map that is channels_last; the arguments of `group_norm`."""
     from dds.networks._group_norm_kernel import normalise
 
-    batch, channels, height, width = x.shape
-    size, pixels = channels // groups, height * width
-    together = next((n for n in _divisors(groups) if n * size >= 32 and n * size % 16 == 0), groups)
-    programs, columns = batch * (groups // together), triton.next_power_of_2(together * size)
-    warps = 4 if programs >= _MANY else 16
-    rows = min(triton.next_power_of_2(pixels), max(1, 32 * warps * _PER_THREAD // columns))
-    y = _like(x)
-    normalise[batch, groups // together](
-        x, y, weight, bias, before, scale, shift, pixels, channels, eps,
-        SIZE=size, GROUPS=together, GROUPS_PADDED=triton.next_power_of_2(together),
-        COLUMNS=columns, ROWS=rows,
-        HAS_BEFORE=before is not None, HAS_SCALE=scale is not None, SILU=silu,
-        num_warps=warps,
+    y, moments = _like(x), _moments(x)
+    held = _at_once(x, groups)
+    grid, settings = held or _tile_by_tile(x, groups, _PER_THREAD)
+    normalise[grid](
+        x, y, moments, weight, bias, before, scale, shift, x[0, 0].numel(), x.shape[1], eps,
+        ONCE=held is not None, HAS_BEFORE=before is not None, HAS_SCALE=scale is not None,
+        SILU=silu, **settings,
     )  # fmt: skip
-    return y
+    return y, moments
+
+
+def launch_backward(dy, x, groups, moments, weight, bias, scale, shift, silu):
+    """Run the fused backward kernel on maps that are channels_last."""
+    from dds.networks._group_norm_kernel import differentiate
+
+    dx, sums = _like(x), _sums(x)
+    grid, settings = _tile_by_tile(x, groups, _PER_THREAD_BACKWARD)
+    differentiate[grid](
+        dy, x, moments, weight, bias, scale, shift, dx, sums, x[0, 0].numel(), x.shape[1],
+        HAS_SCALE=scale is not None, SILU=silu, **settings,
+    )  # fmt: skip
+    return dx, sums

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dds.networks.classifiers import Classifier
@@ -389,6 +390,9 @@ def _fit(
 ) -> None:
     """Minimise a loss of (image indices, generator) over a network's weights."""
     network.to(device).train()
+    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu:  # the order of memory that convolutions on tensor cores want
+        convert_conv2d_weight_memory_format(network, torch.channels_last)
     optimizer = _build_optimizer(network, recipe, device)
     average = (
         AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
@@ -412,7 +416,9 @@ def _fit(
             for group in optimizer.param_groups:
                 rate = recipe.learning_rate * group.get("lr_scale", 1)
                 group["lr"] = rate * _warm_cosine(iteration / recipe.iterations)
-            indices = _batch_indices(images, recipe.batch_size, iteration, seed, label).to(device)
+            indices = _batch_indices(images, recipe.batch_size, iteration, seed, label)
+            # A copy that is waited for would keep a GPU idle until the next step is queued.
+            indices = indices.to(device, non_blocking=True)
             with _precision(recipe, device):
                 value = loss(indices, generator)
             optimizer.zero_grad()
@@ -426,6 +432,8 @@ def _fit(
     if average is not None:
         network.load_state_dict(average.module.state_dict())
     undo_compilation(network)
+    if on_gpu:
+        convert_conv2d_weight_memory_format(network, torch.contiguous_format)
     network.eval()
 
 
