@@ -291,6 +291,7 @@ def test_networks_with_much_to_do_are_compiled_for_training_on_a_gpu(monkeypatch
         network(torch.ones(2, 4) * torch.rand(2, 1)).square().sum().backward()
 
     def compile_networks(networks, run, *, once):
+        assert once
         chosen.extend(networks)
         run()
         return True

@@ -53,6 +53,16 @@ def test_precision_follows_the_measured_rates(monkeypatch):
         assert choose_precision("float32", "cpu") == "float32"
 
 
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")]
+)
+def test_precision_on_a_gpu_is_not_a_matter_of_time(monkeypatch, capability, expected):
+    """Other jobs on the same GPU would decide it."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(kernels, "matmul_rate", None)
+    assert choose_precision("auto", "cuda:1") == expected
+
+
 def test_the_probe_leaves_the_threads_as_they_were():
     threads = torch.get_num_threads()
     choose_precision("auto", "cpu")

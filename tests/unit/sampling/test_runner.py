@@ -85,6 +85,26 @@ def test_a_compiled_classifier_that_is_alone_sees_one_shape(plan, monkeypatch):
     assert set(spies["lax"].sizes) == {80}
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_batch_size_is_looked_for_before_networks_are_compiled(plan, monkeypatch):
+    tried = []
+
+    def search(run):
+        run(7)
+        tried.append(True)
+        return 80
+
+    monkeypatch.setattr(runner, "fastest_batch_size", search)
+    monkeypatch.setattr(runner, "compile_networks", lambda networks, run, once: len(tried) == 1)
+    spies = {"lax": Spy(0.45, 0.55)}
+    smooth = smoothed(plan, spies, batch_size="auto", compiled=True)
+    votes = count_votes(smooth)
+    assert same(votes, count_votes(smoothed(plan, {"lax": CLASSIFIERS["lax"]})))
+    assert smooth.runner.compiled
+    assert spies["lax"].sizes[0] == 7
+    assert set(spies["lax"].sizes[1:]) == {80}
+
+
 class Unet(nn.Module):
     """Sees noise everywhere."""
 

@@ -419,9 +419,9 @@ def _fit(
             indices = _batch_indices(images, recipe.batch_size, iteration, seed, label)
             # A copy that is waited for would keep a GPU idle until the next step is queued.
             indices = indices.to(device, non_blocking=True)
+            optimizer.zero_grad()  # what CUDA graphs are about to write over
             with _precision(recipe, device):
                 value = loss(indices, generator)
-            optimizer.zero_grad()
             value.backward()
             optimizer.step()
             if average is not None:
@@ -452,7 +452,8 @@ def _compile_if_worth_it(
     # Backward passes do twice the FLOP of forward ones, and take as long again to compile.
     (flops,) = flops_of([network], try_out)
     if 3 * flops * iterations >= 10 * WORTH_COMPILING:
-        compile_networks([network], try_out, once=False)
+        # As CUDA graphs: Python takes twice as long to queue a step's kernels as a GPU to run them.
+        compile_networks([network], try_out, once=True)
     network.zero_grad()
     for buffer, value in zip(network.buffers(), statistics, strict=True):
         buffer.copy_(value)

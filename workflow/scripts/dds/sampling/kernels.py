@@ -61,7 +61,7 @@ def inference(
 
 
 def choose_precision(wanted: str, device: str | torch.device) -> str:
-    """Settle ``"auto"`` by timing a matrix product in both precisions.
+    """Settle ``"auto"``: by a GPU's generation, on a CPU by timing a matrix product in both.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def choose_precision(wanted: str, device: str | torch.device) -> str:
     Returns
     -------
     {"float32", "bfloat16"}
-        bfloat16 where it is at least 1.5 times as fast: on GPUs with tensor cores
-        for it and CPUs with AVX-512 BF16 or AMX. Takes a fraction of a second.
+        bfloat16 on GPUs with tensor cores for it, and on CPUs where it is at least 1.5 times
+        as fast: those with AVX-512 BF16 or AMX. Takes a fraction of a second.
 
     Raises
     ------
@@ -85,20 +85,28 @@ def choose_precision(wanted: str, device: str | torch.device) -> str:
         return wanted
     if wanted != "auto":
         raise ValueError(f"unknown precision {wanted!r}; allowed: {', '.join(PRECISIONS)}, auto")
-    # Processor time of one thread, in turn and the best of many: other programs on the
-    # machine must not change the choice, for counts of two precisions cannot be merged.
+    # Other programs on the machine must not change the choice, for counts of two precisions cannot
+    # be merged.
+    device = torch.device(device)
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
+    return "bfloat16" if _speed_up(device) >= _WORTH_BFLOAT16 else "float32"
+
+
+def _speed_up(device: torch.device) -> float:
+    """Return how many times as fast a CPU multiplies in bfloat16 as in float32."""
+    # Processor time of one thread, in turn and the best of many.
     threads = torch.get_num_threads()
-    on_cpu = torch.device(device).type == "cpu"
-    clock = time.thread_time if on_cpu else time.perf_counter
     try:
-        torch.set_num_threads(1 if on_cpu else threads)
+        torch.set_num_threads(1)
         rates = [
-            [matmul_rate(kind, device, 1024, clock=clock) for kind in PRECISIONS] for _ in range(5)
+            [matmul_rate(kind, device, 1024, clock=time.thread_time) for kind in PRECISIONS]
+            for _ in range(5)
         ]
     finally:
         torch.set_num_threads(threads)
     float32, bfloat16 = map(max, zip(*rates, strict=True))
-    return "bfloat16" if bfloat16 >= _WORTH_BFLOAT16 * float32 else "float32"
+    return bfloat16 / float32
 
 
 def matmul_rate(

@@ -130,8 +130,10 @@ class Runner:
             wait_for(self.device)
 
         if self.batch_size == "auto":
-            with inference(self.device, self.precision):
+            compiled, self.compiled = self.compiled, False  # sizes are tried on what runs anyhow
+            with self.inference():
                 self.batch_size = BLOCK if self.deterministic else fastest_batch_size(run)
+            self.compiled = compiled
             logger.info("batch size %d", self.batch_size)
         if self.compiled and (networks := self._to_compile(run, samples)):
             with self.inference():
