@@ -7,8 +7,6 @@ from timm.models.beit import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dds.networks.activations import gelu
-
 # Of the memory that a row of a mask begins at, in numbers: fused attention asks for it.
 _ALIGNMENT = 8
 
@@ -50,11 +48,4 @@ class BeitAttention(Attention):
         return functional.pad(bias, (0, -tokens % _ALIGNMENT))[..., :tokens]
 
 
-class Gelu(nn.GELU):
-    """GELU, in fewer operations where it is compiled."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return gelu(input) if self.approximate == "none" else super().forward(input)
-
-
-FASTER: dict[type[nn.Module], type[nn.Module]] = {Attention: BeitAttention, nn.GELU: Gelu}
+FASTER: dict[type[nn.Module], type[nn.Module]] = {Attention: BeitAttention}
