@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from dds.networks.registry import build_classifier, build_denoiser, load_classifier, load_denoiser
-from dds.networks.weights import load_weights, save_weights
+from dds.networks.weights import AwaitingWeights, load_weights, save_weights
 
 
 def randomized(network, seed=0):
@@ -277,3 +277,31 @@ def test_a_checkpoint_without_the_one_state_dict_is_refused(tmp_path, content, w
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(ValueError, match=f"^[^\n]*w.pt: [^\n]*{reason}"):
         load_weights(nn.Linear(3, 2), tmp_path / "w.pt", **where)
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_all"),
+    [(BEIT, True), (RESNET, True), (VIT, False)],  # transformers fills tokens as it makes them
+    ids=["timm", "wide_resnet", "transformers"],
+)
+def test_weights_that_are_loaded_are_not_drawn_before(entry, is_all, tmp_path):
+    torch.manual_seed(1)
+    trained = build_classifier(entry)
+    save_weights(trained.network, tmp_path / "weights.pt")
+    before = torch.get_rng_state()
+    loaded = load_classifier(entry, tmp_path / "weights.pt")
+    assert torch.equal(torch.get_rng_state(), before) or not is_all
+    tensors = dict(trained.named_parameters()) | dict(trained.named_buffers())
+    found = dict(loaded.named_parameters()) | dict(loaded.named_buffers())
+    assert tensors.keys() == found.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
+def test_what_is_no_parameter_is_drawn_before_weights_are_loaded():
+    with AwaitingWeights():
+        torch.manual_seed(1)
+        drawn = torch.empty(5).normal_()
+        scaled = nn.BatchNorm1d(3).weight
+    torch.manual_seed(1)
+    assert torch.equal(drawn, torch.empty(5).normal_())
+    assert torch.equal(scaled, torch.ones(3))

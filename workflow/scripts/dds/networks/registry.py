@@ -21,7 +21,7 @@ from dds.networks.classifiers import Classifier
 from dds.networks.denoisers import DiffusionDenoiser
 from dds.networks.description import ClassifierKeys, DenoiserKeys, NetworkKeys
 from dds.networks.families import CONTRACT, FAMILIES
-from dds.networks.weights import load_weights
+from dds.networks.weights import AwaitingWeights, load_weights
 
 Described = TypeVar("Described", bound=NetworkKeys)
 
@@ -146,7 +146,8 @@ def load_classifier(
     ValueError
         As in `build_classifier`, or if the checkpoint is of another network.
     """
-    classifier = build_classifier(entry)
+    with AwaitingWeights():
+        classifier = build_classifier(entry)
     load_weights(classifier.network, path, key=key, strip_prefix=strip_prefix)
     return classifier
 
@@ -180,7 +181,8 @@ def load_denoiser(
     ValueError
         As in `build_classifier`, or if the checkpoint is of another network.
     """
-    denoiser = build_denoiser(entry, timestep=timestep, steps=steps)
+    with AwaitingWeights():
+        denoiser = build_denoiser(entry, timestep=timestep, steps=steps)
     load_weights(denoiser.network, path, key=key, strip_prefix=strip_prefix)
     return denoiser
 

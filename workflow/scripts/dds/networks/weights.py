@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from dds.origins import beginning_of, came_instead
 
@@ -19,6 +20,8 @@ _WRAPPERS = ("module.", "_orig_mod.")
 _DEEPEST = 4
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip"}
 _AGAIN = "download or copy it again"
+#: What draws the initial values of parameters, by its last step or as a whole.
+_DRAWS = {"kaiming_uniform_", "normal_", "trunc_normal_", "erfinv_", "uniform_"}
 _STATE_DICT_ALONE = "save its state_dict() alone, with torch.save or safetensors"
 
 
@@ -127,6 +130,31 @@ def load_weights(
     state = _the_one_that_fits(named, network.state_dict().keys(), path)
     _check_fit(state, network.state_dict(), path)
     network.load_state_dict(state)
+
+
+class AwaitingWeights(TorchFunctionMode):
+    """Where networks are built whose weights are then loaded: their parameters are not drawn.
+
+    Drawing hundreds of millions of numbers takes seconds of every job. What a network computes or
+    draws for anything but a parameter is left as it is; parameters hold whatever lay in memory
+    until `load_weights` has written every one of them.
+
+    Examples
+    --------
+    >>> with AwaitingWeights():
+    ...     network = nn.Linear(4, 10)
+    >>> network.weight.shape
+    torch.Size([10, 4])
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        target = args[0] if args else kwargs.get("tensor")
+        if isinstance(target, nn.Parameter) and getattr(func, "__name__", None) in _DRAWS:
+            return target
+        return func(*args, **kwargs)
 
 
 def current_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
