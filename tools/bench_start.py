@@ -1,8 +1,8 @@
 """From a process's start to its first counted samples, as a shard's job samples.
 
 As a program it takes a key of `bench_rows.DATA` and the settings as JSON, and its last line is a
-record as JSON. Snakemake, reading images and reading weights, which are drawn instead, are no part of
-what is measured.
+record as JSON. Snakemake, reading images and reading weights, which are drawn instead, are no part
+of what is measured.
 """
 
 from __future__ import annotations
