@@ -343,6 +343,56 @@ def test_a_denoiser_of_the_registry_comes_with_its_weights(here):
         find_classifier("unet", models=Path("models.yaml"))
 
 
+STUDIES = {
+    "config/models.yaml": {"base": {**ENTRY, "weights": {"file": "weights.pt"}}},
+    "config/studies/whole.yaml": {
+        "seed": 1, "experiments": {"main": {"n": 100}},
+        "models": {"small": {"like": "base", "input": {**ENTRY["input"], "mean": [0.3]}}},
+    },
+    "without.yaml": {"seed": 1, "experiments": {}},
+    "changed.yaml": {"like": "whole", "models": {"small": {"input": {"mean": [0.1]}}}},
+    "again.yaml": {"like": "changed.yaml", "experiments": {"main": {"n": 200}}},
+    "left_out.yaml": {"like": "whole", "models": {"small": None}},
+    "circle.yaml": {"like": "circle.yaml"},
+    "lost.yaml": {"like": "nothing"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def studies(registry):
+    """A project's registry, a study with a model like one of it, and studies that are like that."""
+    Path("config/studies").mkdir(parents=True)
+    for file, content in STUDIES.items():
+        Path(file).write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "mean"),
+    [
+        ("base", "without.yaml", 0.4),
+        ("small", "config/studies/whole.yaml", 0.3),
+        ("small", "changed.yaml", 0.1),
+        ("small", "again.yaml", 0.1),
+    ],
+)
+def test_models_of_a_study_are_read_as_the_workflow_reads_them(studies, name, file, mean):
+    found = find_classifier(name, models=Path(file))
+    assert (found.mean.item(), found.size) == (np.float32(mean), 8)
+
+
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        ("left_out.yaml", "classifier small is not there: left_out.yaml has base"),
+        ("circle.yaml", "circle.yaml: like: goes round in a circle"),
+        ("lost.yaml", "lost.yaml: like: there is no config/studies/nothing.yaml here, and no file"),
+    ],
+)
+def test_studies_that_lack_a_model_are_told(studies, file, problem):
+    with pytest.raises(ValueError, match=problem):
+        find_classifier("small", models=Path(file))
+
+
 @pytest.mark.parametrize(
     ("name", "asked"),
     [("hf:google/ddpm-cifar10-32", "google/ddpm-cifar10-32"), ("photos", "photos")],

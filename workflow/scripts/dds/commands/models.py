@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dds.commands.running import PATH, added
+from dds.differences import patched
 from dds.kinds import is_file, load_file
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The file of models of whoever works in the project's folder.
 _REGISTRY = Path("config/models.yaml")
+#: The studies beside it, by name.
+_STUDIES = Path("config/studies")
 #: Libraries whose models are named ``timm:NAME`` and ``hf:OWNER/NAME``.
 _LIBRARIES = ("timm:", "hf:")
 _LONGEST_CHAIN = 50
@@ -243,19 +246,52 @@ def _entry(name: str, role: str, models: Path | None) -> dict[str, Any]:
     raise ValueError(f"{role} {name} {what}: {file} has {', '.join(known) or 'none'}")
 
 
-def _read_models(file: Path) -> Mapping[str, Mapping[str, Any]]:
+def _read_models(file: Path) -> Mapping[str, Any]:
+    """Return the entries of a file of models; of a study file, those that the workflow reads."""
+    written = _read_yaml(file)
+    if not _is_study(written):
+        return _entries(written, file)
+    registry = _entries(_read_yaml(_REGISTRY), _REGISTRY) if _REGISTRY.exists() else {}
+    return {**registry, **_entries(_own_models(file), file)}
+
+
+def _own_models(file: Path, chain: tuple[Path, ...] = ()) -> Any:
+    """Return a study's own models, with what it takes over from the study that it is like."""
+    written = _read_yaml(file)
+    if file.resolve() in chain:
+        raise ValueError(f"{file}: like: goes round in a circle")
+    models = written.get("models", {}) if isinstance(written, dict) else {}
+    if not _is_study(written) or "like" not in written:
+        return models
+    named = str(written["like"])
+    shipped = _STUDIES / f"{named}.yaml"
+    other = shipped if shipped.is_file() else Path(named)
+    if not other.is_file():
+        raise ValueError(f"{file}: like: there is no {shipped} here, and no file {named}")
+    return patched(_own_models(other, (*chain, file.resolve())), models)
+
+
+def _is_study(written: Any) -> bool:
+    """Tell a study file from a file of models, all of whose values are entries."""
+    return isinstance(written, dict) and bool(
+        {"models", "experiments"} & written.keys() or isinstance(written.get("like"), str)
+    )
+
+
+def _entries(written: Any, file: Path) -> dict[str, Any]:
+    if not isinstance(written, dict) or not all(isinstance(e, dict) for e in written.values()):
+        raise ValueError(f"{file} is no file of models, a mapping of names to entries")
+    return written
+
+
+def _read_yaml(file: Path) -> Any:
     import yaml
 
     try:
         with open(file, encoding="utf-8") as text:
-            entries = yaml.safe_load(text)
+            return yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{file} is no YAML: {error}") from error
-    if isinstance(entries, dict):
-        entries = entries.get("models", entries)  # of a study file, its own
-    if not isinstance(entries, dict) or not all(isinstance(e, dict) for e in entries.values()):
-        raise ValueError(f"{file} is no file of models, a mapping of names to entries")
-    return entries
 
 
 def _resolved(name: str, entries: Mapping[str, Mapping[str, Any]], file: Path) -> dict[str, Any]:
