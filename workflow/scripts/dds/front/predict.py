@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import nn
 
+from dds.front.arguments import plain
 from dds.front.asked import Asked, Devices, check_noise
 from dds.front.counting import count_votes
 from dds.front.images import ImagesLike
@@ -21,6 +22,7 @@ from dds.statistics.plans._checks import check_samples
 from dds.statistics.reach import check_enough
 
 
+@plain
 def predict(
     images: ImagesLike,
     classifier: nn.Module,
