@@ -154,6 +154,8 @@ def test_results_are_read_by_all_that_read_certificates(here, capsys):
         (CERTIFY.replace("photos", "mixed"), "make them alike with size"),
         (f"{CERTIFY} --images 9", "asks for 9 images, photos has 3"),
         (f"{CERTIFY} --images 1 --every 2", "either by images or by every"),
+        (f"{CERTIFY} --classes classes.txt --save-to v.csv", "v.csv must end in .parquet"),
+        ("import-logs logs v.csv", "v.csv must end in .parquet, .*; take v.parquet"),
         (CERTIFY.replace("0.25", "64"), "divide one for pixels of 0 to 255 by 255"),
         (f"{CERTIFY} --radii 0.1 2", "n = 200 samples certify no radius above 0.456"),
         (f"{CERTIFY} --plan half", "plan: half is not allowed; allowed: curtailed, fixed"),

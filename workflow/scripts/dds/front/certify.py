@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import nn
 
+from dds.files import parquet_path
 from dds.front.arguments import number, plain, shown
 from dds.front.asked import Asked, Devices, check_noise
 from dds.front.counting import count_votes
@@ -147,6 +148,7 @@ def certify(
     >>> certificate
     <Certificates: class 1 within 0.398; sigma 0.5, alpha 0.001>
     """
+    path = None if save_to is None else parquet_path(save_to)
     check_noise(sigma)
     wanted = None if radii is None else _as_radii(radii)
     settings = _settings(plan, n0, n, alpha, wanted)
@@ -160,7 +162,7 @@ def certify(
         ids=ids, device=device, sigma=sigma, plan=drawn_by, seed=seed, alpha=alpha,
         batch_size=batch_size, precision=precision,
     )  # fmt: skip
-    votes, facts = count_votes(asked, save_to, progress=progress)
+    votes, facts = count_votes(asked, path, progress=progress)
     selection, estimation = votes.selection[:, 0], votes.estimation[:, 0]
     found = Certificates.of_counts(selection, estimation, asked.ids, asked.labels, facts)
     _warn_of_selection(found)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import nn
 
+from dds.files import parquet_path
 from dds.front.arguments import plain
 from dds.front.asked import Asked, Devices, check_noise
 from dds.front.counting import count_votes
@@ -87,6 +88,7 @@ def predict(
     >>> predictions.prediction.tolist()
     [1, -1]
     """
+    path = None if save_to is None else parquet_path(save_to)
     check_noise(sigma)
     check_alpha(alpha)
     check_enough(n, alpha)
@@ -95,7 +97,7 @@ def predict(
         ids=ids, device=device, sigma=sigma, plan=_OnlySelection(n), seed=seed, alpha=alpha,
         batch_size=batch_size, precision=precision,
     )  # fmt: skip
-    votes, facts = count_votes(asked, save_to, progress=progress)
+    votes, facts = count_votes(asked, path, progress=progress)
     return Predictions.of_counts(votes.selection[:, 0], asked.ids, asked.labels, facts)
 
 
