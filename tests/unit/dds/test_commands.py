@@ -1,6 +1,7 @@
 """The command line, as a stranger types it."""
 
 import hashlib
+import logging
 import re
 import shlex
 import sys
@@ -45,6 +46,8 @@ def fails(): return 1 / 0
 def number(): return 5
 """
 COLOURS = {"red/a.png": (200, 10, 0), "red/b.png": (100, 99, 0), "green/c.png": (10, 200, 0)}
+#: What is said on the standard error where there is a denoiser.
+DENOISES = r"denoiser Blur: at sigma 0.25 a PSNR of \d\d.\d dB, of the noisy images 12.\d dB"
 CERTIFY = "certify photos --classifier model.py:classifier --sigma 0.25 --n 200 --n0 20"
 
 
@@ -71,8 +74,15 @@ def run(capsys, line):
 
 def certified(capsys, line=""):
     status, out, err = run(capsys, f"{CERTIFY} --size 4 --classes classes.txt {line}")
-    assert (status, err) == (0, [])
+    assert status == 0
+    assert_is_only_of_the_denoiser(err, line)
     return out
+
+
+def assert_is_only_of_the_denoiser(err, line):
+    """Make sure that a command said nothing but what a denoiser is worth, if it has one."""
+    assert len(err) == ("--denoiser" in line)
+    assert all(re.fullmatch(DENOISES, said) for said in err)
 
 
 def test_certifying_prints_and_keeps_what_the_library_finds(here, capsys):
@@ -198,6 +208,21 @@ def test_warnings_take_one_line(here, capsys):
     assert [line.split(":")[0] for line in err] == ["warning"]
 
 
+@pytest.mark.parametrize("command", ["certify", "predict"])
+def test_what_the_library_warns_of_in_its_log_is_said_and_its_loggers_are_left(
+    here, capsys, command
+):
+    (here / "model.py").write_text(f"{MODEL}\nBlur.denoise = lambda self, noisy, *told: noisy\n")
+    loggers = [logging.getLogger(name) for name in ("dds", "dds.sampling.denoising_check")]
+    before = [(logger.level, logger.handlers[:]) for logger in loggers]
+    line = CERTIFY.replace("certify", command).replace("--n0 20", "--denoiser model.py:denoiser")
+    status, _, err = run(capsys, f"{line} --size 4 --classes classes.txt")
+    assert status == 0
+    (said,) = err
+    assert re.match(f"warning: {DENOISES}, and mixed with grey", said)
+    assert [(logger.level, logger.handlers[:]) for logger in loggers] == before
+
+
 def test_the_example_of_each_command_works_when_typed(here, capsys):
     Path("classes.txt").unlink()
     names = ["certify", "predict", "plan", "accuracy", "plot", "export-log", "import-logs"]
@@ -205,7 +230,8 @@ def test_the_example_of_each_command_works_when_typed(here, capsys):
     for name in names:
         example = commands.commands[name].example.replace("\\\n", " ")
         status, out, err = run(capsys, example)
-        assert (status, err) == (0, []), example
+        assert status == 0, example
+        assert_is_only_of_the_denoiser(err, example)
         _, helped, _ = run(capsys, f"{name} --help")
         assert helped[-1].strip() in " ".join(f"python -m dds {example}".split())
 
