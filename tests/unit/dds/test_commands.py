@@ -383,6 +383,7 @@ STUDIES = {
     "left_out.yaml": {"like": "whole", "models": {"small": None}},
     "circle.yaml": {"like": "circle.yaml"},
     "lost.yaml": {"like": "nothing"},
+    "mixed.yaml": {"like": "config/models.yaml"},
 }  # fmt: skip
 
 
@@ -401,6 +402,7 @@ def studies(registry):
         ("small", "config/studies/whole.yaml", 0.3),
         ("small", "changed.yaml", 0.1),
         ("small", "again.yaml", 0.1),
+        ("small", "whole", 0.3),
     ],
 )
 def test_models_of_a_study_are_read_as_the_workflow_reads_them(studies, name, file, mean):
@@ -413,6 +415,7 @@ def test_models_of_a_study_are_read_as_the_workflow_reads_them(studies, name, fi
     [
         ("left_out.yaml", "classifier small is not there: left_out.yaml has base"),
         ("circle.yaml", "circle.yaml: like: goes round in a circle"),
+        ("mixed.yaml", "config/models.yaml is no study"),
         ("lost.yaml", "lost.yaml: like: there is no config/studies/nothing.yaml here, and no file"),
     ],
 )

@@ -61,7 +61,7 @@ def model_options(*, required: bool = True) -> Callable[[Any], Any]:
             "--models",
             type=PATH,
             metavar="FILE",
-            help="A file of models, or a study file (YAML); by default "
+            help="A file of models, or a study's file or name; by default "
             f"{_REGISTRY}, where it is there.",
         ),
     )
@@ -248,27 +248,36 @@ def _entry(name: str, role: str, models: Path | None) -> dict[str, Any]:
 
 def _read_models(file: Path) -> Mapping[str, Any]:
     """Return the entries of a file of models; of a study file, those that the workflow reads."""
+    file = _named(file)
     written = _read_yaml(file)
     if not _is_study(written):
         return _entries(written, file)
     registry = _entries(_read_yaml(_REGISTRY), _REGISTRY) if _REGISTRY.exists() else {}
-    return {**registry, **_entries(_own_models(file), file)}
+    return {**registry, **_entries(_own_models(file) or {}, file)}
 
 
 def _own_models(file: Path, chain: tuple[Path, ...] = ()) -> Any:
     """Return a study's own models, with what it takes over from the study that it is like."""
-    written = _read_yaml(file)
     if file.resolve() in chain:
         raise ValueError(f"{file}: like: goes round in a circle")
-    models = written.get("models", {}) if isinstance(written, dict) else {}
-    if not _is_study(written) or "like" not in written:
+    written = _read_yaml(file)
+    if not _is_study(written):
+        raise ValueError(f"{file} is no study")
+    models = written.get("models", {})
+    if "like" not in written:
         return models
-    named = str(written["like"])
-    shipped = _STUDIES / f"{named}.yaml"
-    other = shipped if shipped.is_file() else Path(named)
+    other = _named(written["like"])
     if not other.is_file():
-        raise ValueError(f"{file}: like: there is no {shipped} here, and no file {named}")
+        raise ValueError(
+            f"{file}: like: there is no {_STUDIES}/{other}.yaml here, and no file {other}"
+        )
     return patched(_own_models(other, (*chain, file.resolve())), models)
+
+
+def _named(study: str | Path) -> Path:
+    """Return the file of a study, given its name or its path."""
+    shipped = _STUDIES / f"{study}.yaml"
+    return shipped if shipped.is_file() else Path(study)
 
 
 def _is_study(written: Any) -> bool:
