@@ -189,7 +189,7 @@ def _sample(
     device: torch.device,
 ) -> dict[str, Any]:
     """Count the votes of one image's samples, several batches a time."""
-    n, image = data.batches * ours.batch_size, np.random.default_rng(0).random(data.shape)
+    n, image = ours.plan.n0 + ours.plan.n, np.random.default_rng(0).random(data.shape)
 
     def count() -> None:
         ours.count_votes(image[None], [None], [0], classes=classes)
@@ -208,7 +208,7 @@ def smoothed(
     Its networks are compiled on a GPU however few these are: a study's shards have more to do.
     """
     size = _batch_size(data, settings, device)
-    plan = Fixed(size, (data.batches - 1) * size)
+    plan = Fixed(size, (data.batches[device.type] - 1) * size)
     return SmoothedClassifier(
         {"classifier": classifier}, denoiser, SIGMA, plan, 0,
         batch_size=size, precision=settings.precision, device=device,

@@ -20,9 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 #: Modules whose classes compute what the classes they are derived from do, faster.
-FASTER_PARTS = tuple(
-    f"dds.networks.{name}" for name in ("_guided_diffusion", "_timm", "_transformers", "patches")
-)
+FASTER_PARTS = ("dds.networks._guided_diffusion", "dds.networks._timm", "dds.networks.patches")
 
 
 def as_published(model: nn.Module) -> nn.Module:

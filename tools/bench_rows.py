@@ -34,8 +34,9 @@ class Data:
         Their names; the first makes a pair with the denoiser.
     batch_size : dict of str to int
         Images in a batch, on a ``"cpu"`` and a GPU (``"cuda"``).
-    batches : int
-        How many make one count.
+    batches : dict of str to int
+        How many make one count: on a GPU enough for it to be kept busy, as a shard's are, while the
+        first is queued and the last is counted.
     trained : tuple of str
         What is trained or fine-tuned of the registry.
     training_images : int
@@ -46,7 +47,7 @@ class Data:
     denoiser: str
     classifiers: tuple[str, ...]
     batch_size: dict[str, int]
-    batches: int
+    batches: dict[str, int]
     trained: tuple[str, ...] = ()
     training_images: int = 0
 
@@ -58,17 +59,19 @@ class Data:
 
 DATA = {
     "digits": Data(
-        (1, 8, 8), "digits_unet", ("digits_vit", "digits_cnn"), {"cpu": 1000, "cuda": 4096}, 8,
+        (1, 8, 8), "digits_unet", ("digits_vit", "digits_cnn"), {"cpu": 1000, "cuda": 4096},
+        {"cpu": 8, "cuda": 16},
         ("digits_cnn", "digits_vit", "digits_unet", "digits_vit_finetuned"), 1437,
     ),
     "cifar10": Data(
         (3, 32, 32), "cifar10_unet", ("cifar10_vit", "cifar10_wide_resnet"),
-        {"cpu": 16, "cuda": 1000}, 6,
+        {"cpu": 16, "cuda": 1000}, {"cpu": 6, "cuda": 16},
         ("cifar10_wide_resnet", "cifar10_unet", "cifar10_vit_finetuned",
          "cifar10_wide_resnet_finetuned"), 50_000,
     ),
     "imagenet": Data(
-        (3, 224, 224), "imagenet_unet", ("imagenet_beit",), {"cpu": 1, "cuda": 32}, 2,
+        (3, 224, 224), "imagenet_unet", ("imagenet_beit",), {"cpu": 1, "cuda": 32},
+        {"cpu": 2, "cuda": 16},
     ),
 }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Attack the smoothed classifiers on some images at one sigma."""
 
-from jobs.attack import attack
+from jobs.attack import AttackJob
 from jobs.job import job
 
 with job(globals()) as snakemake:
-    attack(snakemake)
+    AttackJob(snakemake).make()

@@ -1,7 +1,7 @@
 """Count the votes of the smoothed classifiers on some images at one sigma."""
 
+from jobs.certify import CertifyJob
 from jobs.job import job
-from jobs.shard import certify
 
 with job(globals()) as snakemake:
-    certify(snakemake)
+    CertifyJob(snakemake).make()

@@ -14,7 +14,8 @@ from dds.data.packs import Pack, write_pack
 from dds.networks.registry import build_classifier
 from dds.networks.weights import save_weights
 from dds.progress import Interrupted
-from jobs import attack as module
+from jobs import shard
+from jobs.attack import AttackJob
 from jobs.attacked import merge_attacks
 
 CLASSIFIER = {
@@ -44,7 +45,7 @@ class Files(dict):
 def attack(tmp_path, monkeypatch):
     """A function that attacks a shard as its rule does, and may be told to stop."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "begun_on", lambda output: None)
+    monkeypatch.setattr(shard, "begun_on", lambda output: None)
     threads = torch.get_num_threads()
     torch.manual_seed(3)
     network = build_classifier(CLASSIFIER).network
@@ -58,7 +59,7 @@ def attack(tmp_path, monkeypatch):
         output.parent.mkdir(parents=True, exist_ok=True)
         asked = iter(range(10_000))
         stop = (lambda: next(asked) >= stop_after) if stop_after else (lambda: False)
-        monkeypatch.setattr(module, "defer_signals", lambda: stop)
+        monkeypatch.setattr(shard, "defer_signals", lambda: stop)
         snakemake = SimpleNamespace(
             threads=threads,
             input=Files(pack="d.npz", c="c.pt"),
@@ -67,7 +68,7 @@ def attack(tmp_path, monkeypatch):
             params=SimpleNamespace(depends=DEPENDS | {"attack": ATTACK | changes}),
             config={"device": "cpu", "checkpoint_seconds": 0},
         )
-        module.attack(snakemake)
+        AttackJob(snakemake).make()
         return output
 
     return run
@@ -88,6 +89,10 @@ def test_every_image_is_judged_as_it_is_and_at_every_radius(attack):
         assert after.drop(columns="radius").nunique().max() <= 1
     record = json.loads(output.with_suffix(".json").read_text())
     assert (record["images_done"], record["starts"], record["depends"]) == (3, 1, DEPENDS)
+    # Others would make every shard that is there again.
+    assert rows.attrs.keys() == {
+        "attack", "sigma", "precision", "backend", "models", "data", "depends",
+    }  # fmt: skip
 
 
 def test_shards_and_interruptions_change_nothing(attack):

@@ -62,9 +62,9 @@ def depends_on(mean=0.3, **changes):
 def stand_in_for_a_compiler(works):
     """Compile as on a GPU: note what is there from earlier jobs, and add to it; or fail."""
     from dds.sampling import runner
-    from jobs import shard
+    from jobs import certify
 
-    make = shard.SmoothedClassifier
+    make = certify.SmoothedClassifier
 
     def smooth(*args, compiled, **options):
         return make(*args, compiled=True if compiled is None else compiled, **options)
@@ -77,7 +77,7 @@ def stand_in_for_a_compiler(works):
         run()
         return works
 
-    shard.SmoothedClassifier, runner.compile_networks = smooth, compile_networks
+    certify.SmoothedClassifier, runner.compile_networks = smooth, compile_networks
     runner.Runner._begin_batch = lambda self: None  # it loads torch's compiler, for seconds
 
 
@@ -189,6 +189,11 @@ def assert_same_counts(shard, other):
 def test_an_undisturbed_shard_draws_each_sample_once(undisturbed):
     counts, metadata = undisturbed.counts()
     assert metadata["n"] == N
+    # Others would make every shard that is there again.
+    assert metadata.keys() == {
+        "protocol", "study", "experiment", "dataset", "sigma", "seed", "n0", "n", "plan",
+        "precision", "backend", "num_classes", "models", "data", "depends",
+    }  # fmt: skip
     assert [sum(row) for row in counts["estimation"]] == [N] * IMAGES
     assert undisturbed.drawn() == SAMPLES
     record = undisturbed.provenance()

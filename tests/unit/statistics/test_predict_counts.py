@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from dds.seeds import MOST_SAMPLES
 from dds.statistics.certificates import ABSTAIN
+from dds.statistics.plans._predict import Predict
 from dds.statistics.predictions import predict_counts
 
 
@@ -46,3 +48,13 @@ def test_a_clear_leader_is_named():
 def test_bad_input_is_refused(counts, alpha, problem):
     with pytest.raises(ValueError, match=problem):
         predict_counts(counts, alpha)
+
+
+def test_its_plan_draws_one_kind_of_samples_and_is_told_as_in_files_that_are_there():
+    selects, judges = Predict(n0=100), Predict(n=100)
+    nothing = np.zeros(3, int)
+    assert [plan.goal(1, nothing, nothing) for plan in (selects, judges)] == [0, 100]
+    assert not selects.computed(np.array([0, 100])).any()
+    assert selects.to_dict() == {"plan": "only_selection", "n0": 100}  # as `save_to` keeps it
+    with pytest.raises(ValueError, match=f"n must be whole, .*, not {MOST_SAMPLES + 1}"):
+        Predict(n0=MOST_SAMPLES + 1)

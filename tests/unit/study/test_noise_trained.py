@@ -12,6 +12,7 @@ from study.depends import model, weights
 from study.errors import StudyError
 from study.inputs import Inputs
 from study.load import load_config, load_study
+from study.models import ClassifierRecipe, Recipe
 from study.paths import Paths
 from study.study import Study
 
@@ -68,9 +69,10 @@ def test_a_classifier_tuned_on_noise_has_weights_for_each_sigma_and_needs_no_den
 
 def test_the_recipe_is_part_of_what_the_weights_depend_on(load):
     depends = weights(load(tuned(**USUAL)), "mine", 0.5)
-    recipe = LibraryRecipe(**depends["recipe"])
-    assert (recipe.layer_decay, recipe.label_smoothing) == (0.65, 0.1)
-    assert depends["drop_path"] == 0.1
+    told = depends | vars(LibraryRecipe(**depends["recipe"]))
+    # Noise is told by sigma.
+    assert USUAL.keys() == ClassifierRecipe.model_fields.keys() - {*Recipe.model_fields, "noise"}
+    assert {key: told[key] for key in USUAL} == USUAL
     arguments = depends["model"]["description"]["arguments"]
     assert "drop_path_rate" not in arguments  # which is not in what is certified
 

@@ -166,7 +166,3 @@ def test_recipes_have_the_keys_and_defaults_of_the_library():
     }
     of_the_study = {"dataset": ..., "noise": "none", "drop_path": 0.0}
     assert ours == library | of_the_study
-    recipe = Train(dataset="digits", iterations=1, batch_size=2, learning_rate=0.1)
-    assert LibraryRecipe(**recipe.optimization()) == LibraryRecipe(
-        iterations=1, batch_size=2, learning_rate=0.1
-    )

@@ -3,89 +3,40 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from dds.files import atomic_path, sha256, write_json
-from dds.names import shard_place
-from dds.networks.denoisers import NoDenoiser
+from dds.files import atomic_path
 from dds.progress import Interrupted, Progress
 from dds.sampling.attack import PGD, Attacker, distance
-from dds.sampling.kernels import choose_precision
 from dds.statistics.certificates import ABSTAIN
 from dds.statistics.predictions import predict_counts
 from jobs.attacked import KEY
-from jobs.device import device_name, prepare_device
-from jobs.energy import EnergyMeter
-from jobs.job import defer_signals
-from jobs.models import load_classifier, load_denoiser
-from jobs.provenance import Provenance
-from jobs.shard import read_images
-from jobs.work import Work, begun_on, resume
-
-_log = logging.getLogger("attack")
+from jobs.shard import ShardJob
+from jobs.work import Work
 
 Row = dict[str, Any]
 
 
-class AttackJob:
-    """The attack on a shard of images: what it needs, ready to use, and what it makes.
+class AttackJob(ShardJob):
+    """The attack on a shard, with ``params.depends`` from `study.depends.attack`."""
 
-    Parameters
-    ----------
-    snakemake : object
-        The object Snakemake gives the script, with ``params.depends`` from
-        `study.depends.attack`.
-    stop : callable
-        Tells whether the job is asked to end.
-    """
+    def __init__(self, snakemake: Any) -> None:
+        super().__init__(snakemake, snakemake.output.attacked)
+        self.metadata |= {"attack": snakemake.wildcards.attack}
 
-    def __init__(self, snakemake: Any, stop: Callable[[], bool]) -> None:
-        self._snakemake, self._stop, self._provenance = snakemake, stop, Provenance()
-        self._depends = depends = snakemake.params.depends
-        self.output = Path(snakemake.output.attacked)
-        self.device = prepare_device(
-            snakemake.config["device"], snakemake.threads, stop=stop, like=begun_on(self.output)
-        )
-        self._sigma, self._images = shard_place(self.output)
-        self._pack = read_images(snakemake.input.pack, self._images, self.output.stem, depends)
-        self.metadata = {
-            "attack": snakemake.wildcards.attack,
-            "sigma": self._sigma,
-            "precision": choose_precision(depends["precision"], self.device),
-            "backend": self.device.type,
-            "models": {name: sha256(snakemake.input[name]) for name in depends["models"]},
-            "data": sha256(snakemake.input.pack),
-            "depends": depends,
-        }
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """All that a checkpoint must agree with."""
-        return self.metadata | {
-            "images": self.output.stem,
-            "device": device_name(self.device),
-            "torch": torch.__version__,
-        }
-
-    def is_done(self) -> bool:
-        """Tell whether what is there is what would come out."""
-        if not Path(self._snakemake.output.provenance).exists():
-            return False
+    def _is_right(self) -> bool:
         try:
             found = pd.read_parquet(self.output)
         except (OSError, ValueError):
             return False
         return found.attrs == json.loads(json.dumps(self.metadata))
 
-    def run(self, work: Work) -> None:
+    def _run(self, work: Work) -> None:
         """Attack the images that are left, and write what became of all, and where from."""
         rows: list[Row] = work.take_up(json.loads) or []
         self._attack(rows, work)
@@ -94,10 +45,7 @@ class AttackJob:
         frame.attrs = self.metadata
         with atomic_path(self.output) as temporary:
             frame.to_parquet(temporary, index=False)
-        record = self._provenance.finish(**self.identity) | work.record(
-            images_done=self._done(rows)
-        )
-        write_json(self._snakemake.output.provenance, record)
+        self._write_provenance(work.record(images_done=self._done(rows)))
 
     def _attack(self, rows: list[Row], work: Work) -> None:
         names, radii = self._depends["classifiers"], [0.0, *self._depends["attack"]["radii"]]
@@ -150,16 +98,12 @@ class AttackJob:
 
     def _attackers(self) -> dict[str, Attacker]:
         """Return what attacks each classifier, with its weights, and the denoiser's."""
-        depends, inputs = self._depends, self._snakemake.input
-        models, denoiser = depends["models"], NoDenoiser()
-        if (name := depends["denoiser"]) != "none":
-            timestep, steps = depends["timestep"], depends["steps"]
-            denoiser = load_denoiser(models[name], inputs[name], timestep=timestep, steps=steps)
+        depends, denoiser = self._depends, self._denoiser()
         settings = depends["attack"]
         keys = ("steps", "samples", "restarts", "step_size", "clip")
         return {
             name: Attacker(
-                load_classifier(models[name], inputs[name]),
+                classifier,
                 denoiser,
                 self._sigma,
                 depends["seed"],
@@ -169,29 +113,5 @@ class AttackJob:
                 precision=self.metadata["precision"],
                 device=self.device,
             )
-            for name in depends["classifiers"]
+            for name, classifier in self._classifiers().items()
         }
-
-
-def attack(snakemake: Any) -> None:
-    """Do the work of rule attack_images, or keep its result where that is still right.
-
-    Parameters
-    ----------
-    snakemake : object
-        The object Snakemake gives the script, with ``params.depends`` from
-        `study.depends.attack`.
-
-    Raises
-    ------
-    Interrupted
-        If the job was asked to end; what it has found is saved.
-    """
-    stop = defer_signals()
-    shard = AttackJob(snakemake, stop)
-    every, meter = snakemake.config["checkpoint_seconds"], EnergyMeter(shard.device)
-    with resume(shard.output, shard.identity, every=every, stop=stop, meter=meter) as work:
-        if work.state is None and shard.is_done():
-            _log.info("%s is what is wanted; it is kept", shard.output)
-        else:
-            shard.run(work)

@@ -1,257 +1,63 @@
-"""A shard of images being certified: one job at a time, its votes kept between jobs."""
+"""A shard of images, certified or attacked: what its job needs, and what identifies its result."""
 
 from __future__ import annotations
 
-import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 
 from dds.data.packs import Pack, check_classes, read_pack
 from dds.files import sha256, write_json
-from dds.names import shard_range
-from dds.networks.denoisers import NoDenoiser
-from dds.progress import Interrupted, Progress
-from dds.sampling.counts import check_counts, counts_differ, read_counts, stack, write_counts
-from dds.sampling.denoising_check import check_denoising, few
-from dds.sampling.forecast import Forecast
+from dds.names import shard_place
+from dds.networks.classifiers import Classifier
+from dds.networks.denoisers import Denoiser, NoDenoiser
 from dds.sampling.kernels import choose_precision
-from dds.sampling.smoothing import SmoothedClassifier
-from dds.sampling.votes import Votes
-from dds.statistics.plans import make_plan
 from jobs.device import device_name, prepare_device
 from jobs.energy import EnergyMeter
 from jobs.job import defer_signals
 from jobs.models import load_classifier, load_denoiser
-from jobs.programs import kept_programs
 from jobs.provenance import Provenance
 from jobs.work import Work, begun_on, resume
-from study.paths import PROGRAMS
 
 _log = logging.getLogger("shard")
 
 
-class ShardVotes:
-    """The votes of a shard, and the record of the jobs that drew them.
-
-    Starts with what an interrupted job has saved, or with what finished counts beside the
-    shard's own hold of its images, where they are votes of the same kind. Writes a first
-    checkpoint, so that a place that cannot be written to is found out before the work.
-
-    Parameters
-    ----------
-    work : Work
-        The shard's work.
-    votes : Votes
-        What to start from without a checkpoint.
-    images : sequence of int
-        The shard's images.
-    classifiers : sequence of str
-        The names of the classifiers that vote.
-    metadata : mapping
-        What all votes of the shard share, as `dds.sampling.counts.write_counts` takes it.
-
-    Attributes
-    ----------
-    votes : Votes
-        To be counted into.
-    compiled : bool or None
-        Whether compiled networks drew the votes; None where that is not known yet.
-    """
-
-    def __init__(
-        self,
-        work: Work,
-        votes: Votes,
-        images: Sequence[int],
-        classifiers: Sequence[str],
-        metadata: Mapping[str, Any],
-    ) -> None:
-        self._work, self.votes = work, votes
-        self.compiled: bool | None = None
-        self._is_mixed = False
-        if kept := work.take_up(_read_votes):
-            self.votes = kept
-            self.compiled = work.earlier("compiled") if kept.samples else None
-            _log.info("going on after %d samples", self.votes.samples)
-        else:
-            _take_over(votes, work.output, images, classifiers, metadata)
-        self._resumed = self.votes.samples
-        self.save()
-
-    @property
-    def complete(self) -> bool:
-        """Whether no image wants another sample."""
-        return self.images_done == len(self.votes.goals)
-
-    @property
-    def images_done(self) -> int:
-        """How many images want no other sample."""
-        return int(self.votes.finished.sum())
-
-    def note_compiled(self, compiled: bool) -> None:
-        """Say, after the first batch, whether this job's networks are compiled.
-
-        Raises
-        ------
-        ValueError
-            If they are not, and those of earlier jobs were: an image's votes are of one
-            function. The batch is not saved.
-        """
-        self._is_mixed = self.compiled is True and not compiled
-        if self._is_mixed:
-            raise ValueError(
-                f"torch.compile failed here, and {self._work.checkpoint} holds votes of compiled "
-                "networks; run the job where it works, or remove the file to start over"
-            )
-        self.compiled = compiled
-
-    def record(self) -> dict[str, Any]:
-        """Return how far all jobs together have come, and how fast this one is.
-
-        Returns
-        -------
-        dict
-            ``compiled``; ``images_done``; ``samples``, the votes there are;
-            ``samples_per_second`` of this job; ``samples_drawn`` of all jobs; and the facts of
-            `Work.record`.
-        """
-        return self._work.record(**self._facts())
-
-    def save(self) -> None:
-        """Write the checkpoint; see `Work.save`."""
-        if self._is_mixed:
-            return
-        self._work.save(self._state(), **self._facts())
-
-    def save_sometimes(self) -> None:
-        """Write the checkpoint when it is time; failing is no harm."""
-        if self._work.due():
-            self._work.save_if_possible(self._state(), **self._facts())
-
-    def _facts(self) -> dict[str, Any]:
-        drawn = self.votes.samples - self._resumed
-        return {
-            "compiled": self.compiled,
-            "images_done": self.images_done,
-            "samples": self.votes.samples,
-            "samples_per_second": round(drawn / max(self._work.seconds, 1e-9), 1),
-            "samples_drawn": self._work.earlier("samples_drawn") + drawn,
-        }
-
-    def _state(self) -> bytes:
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **vars(self.votes))
-        return buffer.getvalue()
-
-
-def _read_votes(state: bytes) -> Votes:
-    with np.load(io.BytesIO(state)) as arrays:
-        return Votes(**arrays)
-
-
-def _take_over(
-    votes: Votes,
-    output: Path,
-    images: Sequence[int],
-    classifiers: Sequence[str],
-    metadata: Mapping[str, Any],
-) -> None:
-    """Fill in the votes of images that finished counts of the same kind hold."""
-    wanted = {image: row for row, image in enumerate(images)}
-    for path in sorted(output.parent.glob(f"images_*{output.suffix}")):
-        if not wanted.keys() & set(shard_range(path.stem)):
-            continue
-        if (counts := _counts_alike(path, metadata)) is None:
-            continue
-        taken = counts[counts["image"].isin(wanted.keys())]
-        rows = taken["image"].map(wanted).to_numpy()
-        columns = taken["classifier"].map(list(classifiers).index).to_numpy()
-        votes.selection[rows, columns] = stack(taken["selection"])
-        votes.estimation[rows, columns] = stack(taken["estimation"])
-        votes.goals[rows, columns] = votes.estimation[rows, columns].sum(axis=1)
-        _log.info("%s has the votes of %d of these images", path, taken["image"].nunique())
-
-
-def _counts_alike(path: Path, metadata: Mapping[str, Any]) -> pd.DataFrame | None:
-    """Return the counts in a file, or None where they are not of the kind that is wanted."""
-    try:
-        counts, found = read_counts(path)
-        check_counts(counts, found)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        _log.warning("%s; it is not used", " ".join(str(error).split()))
-        return None
-    if other := counts_differ(found, metadata):
-        _log.info("%s has another %s: %s, not %s; it is not used", path, *other)
-        return None
-    return counts
-
-
-def read_images(path: str, images: Sequence[int], shard: str, depends: Mapping[str, Any]) -> Pack:
-    """Read the pack of a shard's images, whose classes must be those of its classifiers."""
-    pack = read_pack(path)
-    if images[-1] >= len(pack.images):
-        raise ValueError(f"{path} has {len(pack.images)} images, the shard needs {shard}")
-    for name in depends["classifiers"]:
-        check_classes(depends["models"][name]["description"]["classes"], pack.classes, of=name)
-    return pack
-
-
-class ShardJob:
-    """The certification of a shard: what it needs, ready to use, and what it makes.
+class ShardJob(ABC):
+    """The job of a shard: what it needs, ready to use, and what it makes.
 
     Parameters
     ----------
     snakemake : object
-        The object Snakemake gives the script, with ``params.depends`` from
-        `study.depends.votes`.
-    stop : callable
-        Tells whether the job is asked to end.
+        The object Snakemake gives the script.
+    output : str
+        The shard's file.
 
     Attributes
     ----------
     metadata : dict
-        What all votes of the shard share, as `dds.sampling.counts.write_counts` takes it.
+        What its rows depend on, as JSON can hold it; kept with them, so that they are known to
+        be right wherever they lie.
     """
 
-    def __init__(self, snakemake: Any, stop: Callable[[], bool]) -> None:
-        self._snakemake, self._stop, self._provenance = snakemake, stop, Provenance()
+    def __init__(self, snakemake: Any, output: str) -> None:
+        self._snakemake, self._stop, self._provenance = snakemake, defer_signals(), Provenance()
         self._depends = depends = snakemake.params.depends
-        self.output = Path(snakemake.output.counts)
+        self.output = Path(output)
         self.device = prepare_device(
             snakemake.config["device"],
             snakemake.threads,
-            stop=stop,
+            stop=self._stop,
             like=begun_on(self.output),
         )
-        self._shard, self._images = (
-            snakemake.wildcards.shard,
-            shard_range(snakemake.wildcards.shard),
-        )
-        self._sigma = float(snakemake.wildcards.sigma)
-        self._plan = make_plan(depends, self._sigma)
-        self._pack = read_images(snakemake.input.pack, self._images, self._shard, self._depends)
+        self._sigma, self._images = shard_place(self.output)
+        self._pack = self._read_pack()
         self.metadata = {
-            "protocol": depends["protocol"],
-            "study": self.output.parts[1],
-            "experiment": snakemake.wildcards.experiment,
-            "dataset": depends["dataset"],
             "sigma": self._sigma,
-            "seed": depends["seed"],
-            "n0": self._plan.n0,
-            "n": self._plan.n,
-            "plan": self._plan.to_dict(),
             "precision": choose_precision(depends["precision"], self.device),
             "backend": self.device.type,
-            "num_classes": len(self._pack.classes),
             "models": {name: sha256(snakemake.input[name]) for name in depends["models"]},
             "data": sha256(snakemake.input.pack),
             "depends": depends,
@@ -259,161 +65,75 @@ class ShardJob:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that a checkpoint must agree with: one job's votes are of one device."""
+        """All that a checkpoint must agree with: one job's samples are of one device."""
         return self.metadata | {
-            "images": self._shard,
+            "images": self.output.stem,
             "device": device_name(self.device),
             "torch": torch.__version__,
         }
 
-    def is_done(self) -> bool:
-        """Tell whether the counts that are there are those that would come out."""
-        if not Path(self._snakemake.output.provenance).exists():
-            return False
-        found = _counts_alike(self.output, self.metadata)
-        return found is not None and set(found["image"]) == set(self._images)
+    def make(self) -> None:
+        """Make the shard's file, or keep the one that is there where it is still right.
 
-    def run(self, work: Work) -> None:
-        """Draw the votes that are missing, and write the counts and where they come from."""
-        classifiers = self._depends["classifiers"]
-        nothing = Votes.none(len(self._images), len(classifiers), len(self._pack.classes))
-        kept = ShardVotes(work, nothing, self._images, classifiers, self.metadata)
-        facts = {} if kept.complete else self._count_votes(kept)
-        work.verify()
-        write_counts(self.output, self._frame(kept.votes), self.metadata)
-        record = self._provenance.finish(**self.identity, **facts)
-        write_json(self._snakemake.output.provenance, record | kept.record())
+        It is right when its metadata are those that would be written: a moved or copied
+        project draws no sample again.
 
-    def _count_votes(self, kept: ShardVotes) -> dict[str, Any]:
-        """Sample the images, with a checkpoint now and then and at the end."""
-        # One shard, one function: what was begun without a compiler goes on without.
-        smoothed = self._smooth(compiled=False if kept.compiled is False else None)
-        # The same images for all shards, so that they say the same.
-        denoising = check_denoising(smoothed, self._pack.pixels(few(len(self._pack.images))))
-        label = f"certify {self.metadata['experiment']} sigma {self._sigma:g} {self._shard}"
+        Raises
+        ------
+        Interrupted
+            If the job was asked to end; what it has found is saved.
+        """
+        every, meter = self._snakemake.config["checkpoint_seconds"], EnergyMeter(self.device)
+        with resume(self.output, self.identity, every=every, stop=self._stop, meter=meter) as work:
+            if work.state is None and self._is_done():
+                _log.info("%s is what is wanted; it is kept", self.output)
+            else:
+                self._run(work)
 
-        forecast = Forecast(self._plan)
+    def _is_done(self) -> bool:
+        return Path(self._snakemake.output.provenance).exists() and self._is_right()
 
-        def after_batch(votes: Votes) -> None:
-            if progress.done == started:
-                kept.note_compiled(smoothed.runner.compiled)
-                save_programs()
-            progress.advance(
-                votes.samples - progress.done,
-                total=forecast.samples(votes),
-                parts_done=kept.images_done,
+    @abstractmethod
+    def _is_right(self) -> bool:
+        """Tell whether the file that is there, if any, is the one that would come out."""
+
+    @abstractmethod
+    def _run(self, work: Work) -> None:
+        """Do what is left of the work, and write the file and where it comes from."""
+
+    def _write_provenance(self, record: dict[str, Any], **facts: Any) -> None:
+        """Write where the file comes from: its identity, `facts`, and the work's own record."""
+        finished = self._provenance.finish(**self.identity, **facts)
+        write_json(self._snakemake.output.provenance, finished | record)
+
+    def _read_pack(self) -> Pack:
+        """Read the pack of the images, whose classes must be those of the classifiers."""
+        path, depends = self._snakemake.input.pack, self._depends
+        pack = read_pack(path)
+        if self._images[-1] >= len(pack.images):
+            raise ValueError(
+                f"{path} has {len(pack.images)} images, the shard needs {self.output.stem}"
             )
-            if self._stop():
-                raise Interrupted(f"stopped after {progress.done} samples, which are saved")
-            kept.save_sometimes()
+        for name in depends["classifiers"]:
+            check_classes(depends["models"][name]["description"]["classes"], pack.classes, of=name)
+        return pack
 
-        started = kept.votes.samples
-        with (
-            Progress(
-                forecast.samples(kept.votes),
-                label,
-                "samples",
-                done=started,
-                parts=None if forecast.is_certain else len(self._images),
-                parts_done=kept.images_done,
-                part_unit="images",
-            ) as progress,
-            self._kept_programs(smoothed) as save_programs,
-        ):
-            try:
-                smoothed.count_votes(
-                    self._pack.pixels(self._images),
-                    self._labels,
-                    self._images,
-                    classes=len(self._pack.classes),
-                    votes=kept.votes,
-                    after_batch=after_batch,
-                )
-            finally:
-                kept.save()
-            save_programs()
-        found = {} if denoising is None else {"denoising": denoising._asdict()}
-        return {"batch_size": smoothed.batch_size} | found
+    def _denoiser(self) -> Denoiser:
+        """Return the denoiser, with its weights."""
+        name, depends = self._depends["denoiser"], self._depends
+        if name == "none":
+            return NoDenoiser()
+        return load_denoiser(
+            depends["models"][name],
+            self._snakemake.input[name],
+            timestep=depends["timestep"],
+            steps=depends["steps"],
+        )
 
-    def _kept_programs(
-        self, smoothed: SmoothedClassifier
-    ) -> AbstractContextManager[Callable[[], None]]:
-        """Let the networks be compiled from what other jobs kept; gives what keeps more."""
-        if not smoothed.runner.compiled:
-            return nullcontext(lambda: None)
-        models = self._depends["models"]
-        networks = {
-            "descriptions": [model["description"] for model in models.values()],
-            "precision": self.metadata["precision"],
-            "batch_size": self._snakemake.params.batch_size,
+    def _classifiers(self) -> dict[str, Classifier]:
+        """Return the classifiers by name, with their weights."""
+        models, inputs = self._depends["models"], self._snakemake.input
+        return {
+            name: load_classifier(models[name], inputs[name])
+            for name in self._depends["classifiers"]
         }
-        return kept_programs(PROGRAMS, self.device, networks)
-
-    def _smooth(self, *, compiled: bool | None) -> SmoothedClassifier:
-        """Return the experiment's smoothed classifiers, with their weights."""
-        depends, inputs = self._depends, self._snakemake.input
-        models, denoiser = depends["models"], NoDenoiser()
-        if (name := depends["denoiser"]) != "none":
-            timestep, steps = depends["timestep"], depends["steps"]
-            denoiser = load_denoiser(models[name], inputs[name], timestep=timestep, steps=steps)
-        names = depends["classifiers"]
-        classifiers = {name: load_classifier(models[name], inputs[name]) for name in names}
-        return SmoothedClassifier(
-            classifiers,
-            denoiser,
-            self._sigma,
-            self._plan,
-            depends["seed"],
-            batch_size=self._snakemake.params.batch_size,
-            deterministic=depends["deterministic"],
-            noise=depends["noise"],
-            precision=self.metadata["precision"],
-            device=self.device,
-            compiled=compiled,
-        )
-
-    @property
-    def _labels(self) -> list[int]:
-        return self._pack.labels[self._images].tolist()
-
-    def _frame(self, votes: Votes) -> pd.DataFrame:
-        """Return one row an image and classifier."""
-        classifiers = self._depends["classifiers"]
-        rows = len(self._images) * len(classifiers)
-        return pd.DataFrame(
-            {
-                "image": [image for image in self._images for _ in classifiers],
-                "label": [label for label in self._labels for _ in classifiers],
-                "sigma": self._sigma,
-                "classifier": list(classifiers) * len(self._images),
-                "selection": list(votes.selection.reshape(rows, -1)),
-                "estimation": list(votes.estimation.reshape(rows, -1)),
-            }
-        )
-
-
-def certify(snakemake: Any) -> None:
-    """Do the work of rule certify_shard, or keep its result where that is still right.
-
-    Counts are right when their metadata are those that would be written: a moved or copied
-    project draws no sample again.
-
-    Parameters
-    ----------
-    snakemake : object
-        The object Snakemake gives the script, with ``params.depends`` from
-        `study.depends.votes`.
-
-    Raises
-    ------
-    Interrupted
-        If the job was asked to end; its votes are saved.
-    """
-    stop = defer_signals()
-    shard = ShardJob(snakemake, stop)
-    every, meter = snakemake.config["checkpoint_seconds"], EnergyMeter(shard.device)
-    with resume(shard.output, shard.identity, every=every, stop=stop, meter=meter) as work:
-        if work.state is None and shard.is_done():
-            _log.info("%s is what is wanted; it is kept", shard.output)
-        else:
-            shard.run(work)

@@ -39,11 +39,17 @@ from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.artefacts import parts
 from study.code import SCRIPTS, code_of
+from study.models import Recipe
 from study.study import Study
 
 #: What of a model, beside the weights themselves, decides what it computes.
 _OF_A_NETWORK = {"network", "arguments", "input", "classes", "schedule", "predicts"}
 _OF_A_CHECKPOINT = ("key", "strip_prefix")
+
+#: What of every recipe the weights depend on, beside the images.
+_OF_A_RECIPE = set(Recipe.model_fields) - {"dataset"}
+#: What more of a classifier's recipe they depend on, where it is not at its default.
+_OF_A_CLASSIFIERS_RECIPE = {"layer_decay", "label_smoothing"}
 
 #: What of an experiment its samples depend on, beside the keys of its plan. Which images there
 #: are is in the shards' names, certificates are computed from the votes afterwards, and batches
@@ -134,6 +140,7 @@ def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
     """Return what trained or tuned weights depend on, beside the images they are trained on.
 
     Tuned weights also depend on the weights they start from and those of the denoiser, if any.
+    ``recipe`` has the keys of `dds.networks.training.Recipe`.
     """
     made = study.models[name].weights
     recipe = made.recipe
@@ -142,13 +149,12 @@ def weights(study: Study, name: str, sigma: float | None) -> dict[str, Any]:
         "seed": study.seed,
         "sigma": sigma,
         "model": model(study, name),
-        "recipe": recipe.optimization(),
+        "recipe": _dump(recipe, only=_OF_A_RECIPE, defaults=True)
+        | _dump(recipe, only=_OF_A_CLASSIFIERS_RECIPE),
+        **_dump(recipe, only={"drop_path"}),
     }
-    if getattr(recipe, "drop_path", 0):
-        depends["drop_path"] = recipe.drop_path
     if made.origin == "finetune":
-        depends["start"] = model(study, recipe.from_)
-        depends |= {"anew": recipe.anew} if recipe.anew else {}
+        depends |= {"start": model(study, recipe.from_), **_dump(recipe, only={"anew"})}
     if getattr(recipe, "denoiser", None):
         depends |= {"denoiser": model(study, recipe.denoiser), "timestep": recipe.timestep}
     return depends

@@ -40,10 +40,6 @@ _RESERVED = ("none", "pack")
 _RATE = Annotated[float, Field(gt=0, le=100)]
 _SHARE = Annotated[float, Field(ge=0, lt=1)]
 
-#: Keys of a recipe that are no part of what is trained where they are left out: weights that were
-#: trained before there were such keys are still right.
-_LEFT_OUT_AT_DEFAULT = ("layer_decay", "label_smoothing")
-
 
 def _check_name(name: str) -> str:
     if name in _RESERVED or not re.fullmatch(NAME, name):
@@ -121,12 +117,6 @@ class Recipe(Keys):
     precision: Literal["float32", "bfloat16"] = key(
         "Number format of matrix products and convolutions while training.", "float32"
     )
-
-    def optimization(self) -> dict[str, Any]:
-        """Return the keys of `dds.networks.training.Recipe`: all but where images come from."""
-        told = {name: getattr(self, name) for name in Recipe.model_fields if name != "dataset"}
-        more = {name: getattr(self, name, None) for name in _LEFT_OUT_AT_DEFAULT}
-        return told | {name: value for name, value in more.items() if value}
 
 
 class ClassifierRecipe(Recipe):

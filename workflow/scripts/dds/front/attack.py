@@ -17,7 +17,7 @@ from dds.networks.denoisers import Denoiser
 from dds.networks.lending import lent
 from dds.sampling.attack import PGD, Attacker, distance
 from dds.statistics.bounds import check_alpha
-from dds.statistics.plans.fixed import Fixed
+from dds.statistics.plans._predict import Predict
 from dds.statistics.predictions import predict_counts
 from dds.statistics.reach import check_enough
 
@@ -149,7 +149,7 @@ def attack(
     pgd = PGD(steps, samples, restarts, step_size, clip)
     asked = Asked.of(
         "attack", images, classifier, denoiser, labels=labels, layout=layout, processor=processor,
-        ids=ids, device=device, sigma=sigma, plan=Fixed(1, n), seed=seed, alpha=alpha,
+        ids=ids, device=device, sigma=sigma, plan=Predict(n=n), seed=seed, alpha=alpha,
         batch_size=batch_size, precision=precision,
     )  # fmt: skip
     if asked.labels is None:

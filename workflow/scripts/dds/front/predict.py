@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 from torch import nn
 
@@ -19,7 +17,7 @@ from dds.front.images import ImagesLike
 from dds.front.results import Predictions
 from dds.networks.denoisers import Denoiser
 from dds.statistics.bounds import check_alpha
-from dds.statistics.plans._checks import check_samples
+from dds.statistics.plans._predict import Predict
 from dds.statistics.reach import check_enough
 
 
@@ -94,29 +92,8 @@ def predict(
     check_enough(n, alpha)
     asked = Asked.of(
         "predict", images, classifier, denoiser, labels=labels, layout=layout, processor=processor,
-        ids=ids, device=device, sigma=sigma, plan=_OnlySelection(n), seed=seed, alpha=alpha,
+        ids=ids, device=device, sigma=sigma, plan=Predict(n0=n), seed=seed, alpha=alpha,
         batch_size=batch_size, precision=precision,
     )  # fmt: skip
     votes, facts = count_votes(asked, path, progress=progress)
     return Predictions.of_counts(votes.selection[:, 0], asked.ids, asked.labels, facts)
-
-
-@dataclass(frozen=True)
-class _OnlySelection:
-    """A plan that draws what selects a class, and nothing more."""
-
-    n0: int
-    n: ClassVar[int] = 0
-    lowest_radius: ClassVar[float] = 0.0
-
-    def __post_init__(self) -> None:
-        check_samples(self.n0, 1)
-
-    def goal(self, label: int | None, selection: np.ndarray, estimation: np.ndarray) -> int:
-        return 0
-
-    def computed(self, drawn: np.ndarray) -> np.ndarray:
-        return np.zeros(np.shape(drawn), dtype=bool)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"plan": "only_selection", "n0": self.n0}

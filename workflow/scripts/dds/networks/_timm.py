@@ -7,8 +7,6 @@ from timm.models.beit import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dds.networks.activations import gelu
-
 # Of the memory that a row of a mask begins at, in numbers: fused attention asks for it.
 _ALIGNMENT = 8
 
@@ -27,19 +25,19 @@ class BeitAttention(Attention):
         qkv = functional.linear(x, self.qkv.weight, bias)
         query, key, value = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         attended = functional.scaled_dot_product_attention(
-            query, key, value, self._aligned_bias(query.dtype)
-        )
+            query, key, value, self._aligned_bias(query.dtype),
+            dropout_p=self.attn_drop.p if self.training else 0.0,
+        )  # fmt: skip
         return self.proj_drop(self.proj(attended.transpose(1, 2).flatten(2)))
 
     @property
     def _is_plain(self) -> bool:
-        """Whether it is the attention of BEiT's published networks, and not being trained."""
+        """Whether it is the attention of BEiT's published networks."""
         return (
             self.relative_position_bias_table is not None
             and self.q_bias is not None
             and not self.qkv_bias_separate
             and self.fused_attn
-            and not self.training
         )
 
     def _aligned_bias(self, kind: torch.dtype) -> Tensor:
@@ -50,11 +48,4 @@ class BeitAttention(Attention):
         return functional.pad(bias, (0, -tokens % _ALIGNMENT))[..., :tokens]
 
 
-class Gelu(nn.GELU):
-    """GELU, in fewer operations where it is compiled."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return gelu(input) if self.approximate == "none" else super().forward(input)
-
-
-FASTER: dict[type[nn.Module], type[nn.Module]] = {Attention: BeitAttention, nn.GELU: Gelu}
+FASTER: dict[type[nn.Module], type[nn.Module]] = {Attention: BeitAttention}

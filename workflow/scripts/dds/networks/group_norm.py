@@ -3,9 +3,9 @@
 A UNet's feature maps at high resolution are large and its convolutions there small: on a GPU,
 what moves the maps through memory takes longer than the arithmetic. PyTorch's kernels read and
 write a map for the bias of a convolution, for its normalisation, for the time's scale and shift
-and for the activation; this one reads it twice, the second time in part from the cache, and
-writes it once. It also takes maps as channels_last, which convolutions on tensor cores want and
-PyTorch's own normalisation copies.
+and for the activation; this one writes it once, and reads it once where that fits, else twice. It
+also takes maps as channels_last, which convolutions on tensor cores want and PyTorch's own
+normalisation copies. Another kernel differentiates it.
 """
 
 from __future__ import annotations
@@ -170,16 +170,16 @@ def _differentiate(ctx, dy, _):
     dx, (gradient, product, of_x) = torch.ops.dds.group_norm_backward(
         dy, x, ctx.groups, moments, weight, bias, scale, shift, ctx.silu
     )
-    dscale = dshift = None
+    of_scaling = (None, None)
     if scale is not None:
-        dscale, dshift = (
-            (weight * product + bias * gradient).to(scale.dtype),
-            gradient.to(scale.dtype),
-        )
+        of_scaling = weight * product + bias * gradient, gradient
+        of_scaling = [values.to(scale.dtype) for values in of_scaling]
         gradient, product = (1 + scale) * gradient, (1 + scale) * product
-    parameters = [values.sum(0).to(weight.dtype) for values in (product, gradient, of_x)]
-    before = parameters.pop() if ctx.has_before else None
-    return dx, None, *parameters[:2], None, before, dscale, dshift, None
+    of_weight, of_bias, of_before = (
+        values.sum(0).to(weight.dtype) for values in (product, gradient, of_x)
+    )
+    of_before = of_before if ctx.has_before else None
+    return dx, None, of_weight, of_bias, None, of_before, *of_scaling, None
 
 
 _group_norm.register_autograd(_differentiate, setup_context=_keep)
@@ -196,10 +196,8 @@ def _(x, *arguments):
 def _(dy, x, *arguments):
     if find_spec("triton") is None:
         return _plain_backward(dy, x, *arguments)
-    last = torch.channels_last
-    return launch_backward(
-        dy.contiguous(memory_format=last), x.contiguous(memory_format=last), *arguments
-    )
+    dy, x = (each.contiguous(memory_format=torch.channels_last) for each in (dy, x))
+    return launch_backward(dy, x, *arguments)
 
 
 def _divisors(number: int) -> list[int]:

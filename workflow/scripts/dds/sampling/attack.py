@@ -24,7 +24,7 @@ from dds.sampling.noise import NoiseSource
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Segment, Votes
 from dds.seeds import BLOCK, SELECTION, stream_seed
-from dds.statistics.plans.fixed import Fixed
+from dds.statistics.plans._predict import Predict
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class Attacker:
         self._pgd, self._classes, self._seed = pgd, classes, stream_seed(seed, "attack")
         self._smoothed = SmoothedClassifier(
             # Programs that are compiled to be run have no gradients.
-            {"attacked": classifier}, denoiser, sigma, _Prediction(n), self._seed,
+            {"attacked": classifier}, denoiser, sigma, Predict(n=n), self._seed,
             compiled=False, **running,
         )  # fmt: skip
         self._device, self._rows = torch.device(self._smoothed.runner.device), pgd.samples
@@ -374,11 +374,3 @@ class _Ball:
         share = torch.rand((), generator=generator) ** (1 / way.numel())
         way = way * (self.radius * share / way.norm())
         return self.nearest(self.centre + way.to(self.centre))
-
-
-class _Prediction(Fixed):
-    """Draws what PREDICT wants: n samples, none of which select a class."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__(1, n)
-        object.__setattr__(self, "n0", 0)
