@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -99,12 +100,12 @@ def write_counts(path: str | Path, counts: pd.DataFrame, metadata: Mapping[str, 
         pq.write_table(table, temporary)
 
 
-def read_counts(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_counts(path: str | Path | BinaryIO) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read class counts and what they share; the inverse of `write_counts`.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or binary file
         The parquet file.
 
     Returns
@@ -292,9 +293,9 @@ def _check_finished(counts: pd.DataFrame, settings: Mapping[str, Any]) -> None:
                 )
 
 
-def _read_table(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
+def _read_table(path: str | Path | BinaryIO) -> tuple[pa.Table, dict[str, Any]]:
     wrong = f"{path} is not a counts file"
-    with open(Path(path), "rb") as opened:  # whose errors name the file
+    with open(path, "rb") if isinstance(path, str | Path) else nullcontext(path) as opened:
         try:
             with pq.ParquetFile(opened) as file:  # a fifth of the time of pq.read_table
                 table = file.read()
