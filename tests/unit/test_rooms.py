@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import dds
+
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 OURS = ("dds", "study", "jobs", "paper")
 MODULES = {
@@ -90,6 +92,9 @@ ROOMS = {
         NUMBERS | {"torch", "pynvml", "snakemake", "snakemake_interface_logger_plugins"},
     ),
 }  # fmt: skip
+#: Libraries of models, which not everyone who runs the tests has.
+OPTIONAL = {"diffusers", "guided_diffusion", "timm", "transformers"}
+TESTS = sorted(Path(__file__).parent.rglob("test_*.py"))
 LIBRARY = [name for name in MODULES if name.split(".")[0] == "dds"]
 
 
@@ -157,6 +162,39 @@ def test_the_library_reads_no_environment_variable_and_no_network(module):
     assert "getenv" not in text
     allowed = {"yaml"} if room_of(module) == "commands" else set()  # files of models
     assert not imports(module)[2] & (OUTSIDE - allowed)
+
+
+def imported_at_once(statement):
+    """Return what a statement outside of functions imports: modules of ours, others' packages."""
+    if isinstance(statement, ast.Import):
+        return {alias.name for alias in statement.names}
+    if not isinstance(statement, ast.ImportFrom):
+        return set()
+    names = [f"{statement.module}.{alias.name}" for alias in statement.names]
+    homes = {f"dds.{name}": home for name, home in dds._HOME.items()}
+    return {statement.module} | {homes.get(name, name) for name in names}
+
+
+@cache
+def optional_at_once(module):
+    """Return the optional packages that a module cannot be imported without."""
+    if module not in MODULES:
+        return {module.split(".")[0]} & OPTIONAL
+    body = ast.parse(MODULES[module].read_text("utf-8")).body
+    inside = [name for statement in body for name in imported_at_once(statement)]
+    return set().union(*map(optional_at_once, inside))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_files_that_need_an_optional_package_are_skipped_without_it(path):
+    asked = set()
+    for statement in ast.parse(path.read_text("utf-8")).body:
+        for name in imported_at_once(statement):
+            assert optional_at_once(name) <= asked, f"{name} is imported before importorskip"
+        if "importorskip" in ast.unparse(statement):
+            asked |= {
+                node.value for node in ast.walk(statement) if isinstance(node, ast.Constant)
+            } & OPTIONAL
 
 
 def loaded(statement):

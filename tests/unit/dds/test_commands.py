@@ -1,6 +1,7 @@
 """The command line, as a stranger types it."""
 
 import hashlib
+import logging
 import re
 import shlex
 import sys
@@ -45,6 +46,8 @@ def fails(): return 1 / 0
 def number(): return 5
 """
 COLOURS = {"red/a.png": (200, 10, 0), "red/b.png": (100, 99, 0), "green/c.png": (10, 200, 0)}
+#: What is said on the standard error where there is a denoiser.
+DENOISES = r"denoiser Blur: at sigma 0.25 a PSNR of \d\d.\d dB, of the noisy images 12.\d dB"
 CERTIFY = "certify photos --classifier model.py:classifier --sigma 0.25 --n 200 --n0 20"
 
 
@@ -71,8 +74,15 @@ def run(capsys, line):
 
 def certified(capsys, line=""):
     status, out, err = run(capsys, f"{CERTIFY} --size 4 --classes classes.txt {line}")
-    assert (status, err) == (0, [])
+    assert status == 0
+    assert_is_only_of_the_denoiser(err, line)
     return out
+
+
+def assert_is_only_of_the_denoiser(err, line):
+    """Make sure that a command said nothing but what a denoiser is worth, if it has one."""
+    assert len(err) == ("--denoiser" in line)
+    assert all(re.fullmatch(DENOISES, said) for said in err)
 
 
 def test_certifying_prints_and_keeps_what_the_library_finds(here, capsys):
@@ -154,6 +164,8 @@ def test_results_are_read_by_all_that_read_certificates(here, capsys):
         (CERTIFY.replace("photos", "mixed"), "make them alike with size"),
         (f"{CERTIFY} --images 9", "asks for 9 images, photos has 3"),
         (f"{CERTIFY} --images 1 --every 2", "either by images or by every"),
+        (f"{CERTIFY} --classes classes.txt --save-to v.csv", "v.csv must end in .parquet"),
+        ("import-logs logs v.csv", "v.csv must end in .parquet, .*; take v.parquet"),
         (CERTIFY.replace("0.25", "64"), "divide one for pixels of 0 to 255 by 255"),
         (f"{CERTIFY} --radii 0.1 2", "n = 200 samples certify no radius above 0.456"),
         (f"{CERTIFY} --plan half", "plan: half is not allowed; allowed: curtailed, fixed"),
@@ -196,6 +208,21 @@ def test_warnings_take_one_line(here, capsys):
     assert [line.split(":")[0] for line in err] == ["warning"]
 
 
+@pytest.mark.parametrize("command", ["certify", "predict"])
+def test_what_the_library_warns_of_in_its_log_is_said_and_its_loggers_are_left(
+    here, capsys, command
+):
+    (here / "model.py").write_text(f"{MODEL}\nBlur.denoise = lambda self, noisy, *told: noisy\n")
+    loggers = [logging.getLogger(name) for name in ("dds", "dds.sampling.denoising_check")]
+    before = [(logger.level, logger.handlers[:]) for logger in loggers]
+    line = CERTIFY.replace("certify", command).replace("--n0 20", "--denoiser model.py:denoiser")
+    status, _, err = run(capsys, f"{line} --size 4 --classes classes.txt")
+    assert status == 0
+    (said,) = err
+    assert re.match(f"warning: {DENOISES}, and mixed with grey", said)
+    assert [(logger.level, logger.handlers[:]) for logger in loggers] == before
+
+
 def test_the_example_of_each_command_works_when_typed(here, capsys):
     Path("classes.txt").unlink()
     names = ["certify", "predict", "plan", "accuracy", "plot", "export-log", "import-logs"]
@@ -203,7 +230,8 @@ def test_the_example_of_each_command_works_when_typed(here, capsys):
     for name in names:
         example = commands.commands[name].example.replace("\\\n", " ")
         status, out, err = run(capsys, example)
-        assert (status, err) == (0, []), example
+        assert status == 0, example
+        assert_is_only_of_the_denoiser(err, example)
         _, helped, _ = run(capsys, f"{name} --help")
         assert helped[-1].strip() in " ".join(f"python -m dds {example}".split())
 
@@ -341,6 +369,59 @@ def test_a_denoiser_of_the_registry_comes_with_its_weights(here):
     assert all(map(torch.equal, found.network.parameters(), network.parameters()))
     with pytest.raises(ValueError, match="classifier unet is a denoiser: models.yaml has none"):
         find_classifier("unet", models=Path("models.yaml"))
+
+
+STUDIES = {
+    "config/models.yaml": {"base": {**ENTRY, "weights": {"file": "weights.pt"}}},
+    "config/studies/whole.yaml": {
+        "seed": 1, "experiments": {"main": {"n": 100}},
+        "models": {"small": {"like": "base", "input": {**ENTRY["input"], "mean": [0.3]}}},
+    },
+    "without.yaml": {"seed": 1, "experiments": {}},
+    "changed.yaml": {"like": "whole", "models": {"small": {"input": {"mean": [0.1]}}}},
+    "again.yaml": {"like": "changed.yaml", "experiments": {"main": {"n": 200}}},
+    "left_out.yaml": {"like": "whole", "models": {"small": None}},
+    "circle.yaml": {"like": "circle.yaml"},
+    "lost.yaml": {"like": "nothing"},
+    "mixed.yaml": {"like": "config/models.yaml"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def studies(registry):
+    """A project's registry, a study with a model like one of it, and studies that are like that."""
+    Path("config/studies").mkdir(parents=True)
+    for file, content in STUDIES.items():
+        Path(file).write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "mean"),
+    [
+        ("base", "without.yaml", 0.4),
+        ("small", "config/studies/whole.yaml", 0.3),
+        ("small", "changed.yaml", 0.1),
+        ("small", "again.yaml", 0.1),
+        ("small", "whole", 0.3),
+    ],
+)
+def test_models_of_a_study_are_read_as_the_workflow_reads_them(studies, name, file, mean):
+    found = find_classifier(name, models=Path(file))
+    assert (found.mean.item(), found.size) == (np.float32(mean), 8)
+
+
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        ("left_out.yaml", "classifier small is not there: left_out.yaml has base"),
+        ("circle.yaml", "circle.yaml: like: goes round in a circle"),
+        ("mixed.yaml", "config/models.yaml is no study"),
+        ("lost.yaml", "lost.yaml: like: there is no config/studies/nothing.yaml here, and no file"),
+    ],
+)
+def test_studies_that_lack_a_model_are_told(studies, file, problem):
+    with pytest.raises(ValueError, match=problem):
+        find_classifier("small", models=Path(file))
 
 
 @pytest.mark.parametrize(

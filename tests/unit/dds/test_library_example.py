@@ -10,6 +10,8 @@ from PIL import Image
 from scipy.stats import binomtest, norm
 from torch import nn
 
+pytest.importorskip("diffusers")
+
 from dds import Certificates, Classifier, DiffusionDenoiser, Predictions, cosine_schedule
 from dds.networks import hub_classifiers, hub_denoisers
 

@@ -54,7 +54,9 @@ certify(image.numpy(), classifier, None, 0.25, device=torch.device("cpu"))
 dataset = torch.utils.data.TensorDataset(torch.zeros(2, 1, 8, 8), torch.zeros(2))
 loader = torch.utils.data.DataLoader(dataset)
 certificates = certify(dataset, classifier, None, 0.25, plan={"plan": "radius", "within": 0.1})
-certificates = certify(loader, classifier, None, 0.25, device=["cuda:0", "cuda:1"], save_to="v")
+certificates = certify(
+    loader, classifier, None, 0.25, device=["cuda:0", "cuda:1"], save_to="v.parquet"
+)
 assert_type(Certificates.load("v"), Certificates)
 assert_type(len(certificates), int)
 certificates.certified_accuracy([0, 0.5], level=0.9)

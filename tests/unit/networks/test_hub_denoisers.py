@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+pytest.importorskip("diffusers")
+
+import diffusers
+
 from dds import build_denoiser, hub_denoiser, load_weights
 from dds.networks.compiling import undo_compilation
 from dds.networks.hub import described, published_difference
 from dds.networks.registry import load_denoiser
-
-diffusers = pytest.importorskip("diffusers")
 
 SIZE = {"sample_size": 8, "block_out_channels": (8, 8), "norm_num_groups": 4}
 BLOCKS = {

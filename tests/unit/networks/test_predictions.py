@@ -151,11 +151,13 @@ def test_what_does_not_go_together_is_refused():
     assert {predicts for predicts, _ in PAIRS} == PREDICTIONS.keys()
 
 
-diffusers = pytest.importorskip("diffusers")
+@pytest.fixture(scope="module")
+def diffusers():
+    return pytest.importorskip("diffusers")
 
 
 @pytest.fixture(scope="module")
-def unet():
+def unet(diffusers):
     torch.manual_seed(0)
     return diffusers.UNet2DModel(
         sample_size=8, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1,
@@ -185,7 +187,9 @@ THEIR_PREDICTION = {"noise": "epsilon", "x0": "sample", "v": "v_prediction"}
 )
 @pytest.mark.parametrize("predicts", THEIR_PREDICTION)
 @torch.inference_mode()
-def test_estimates_are_those_of_diffusers_schedulers(unet, scheduler, name, theirs, predicts):
+def test_estimates_are_those_of_diffusers_schedulers(
+    diffusers, unet, scheduler, name, theirs, predicts
+):
     betas = {} if name == "cosine" else {"beta_start": 0.0002, "beta_end": 0.015}
     schedule = build_schedule(name, 1000, **betas)
     process = getattr(diffusers, scheduler)(
@@ -207,7 +211,7 @@ def test_estimates_are_those_of_diffusers_schedulers(unet, scheduler, name, thei
 
 @pytest.mark.parametrize("sigma", SIGMAS)
 @torch.inference_mode()
-def test_edm_is_that_of_diffusers(unet, sigma):
+def test_edm_is_that_of_diffusers(diffusers, unet, sigma):
     process, s = diffusers.EDMEulerScheduler(), torch.tensor(2 * sigma)
     images, noise = torch.rand(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
     y = 2 * images - 1 + s * noise
@@ -219,7 +223,7 @@ def test_edm_is_that_of_diffusers(unet, sigma):
 
 
 @torch.inference_mode()
-def test_a_flow_is_that_of_diffusers(unet):
+def test_a_flow_is_that_of_diffusers(diffusers, unet):
     process = diffusers.FlowMatchEulerDiscreteScheduler()
     process.set_timesteps(sigmas=[0.5])  # one step, to 0, where sigma / (1 - sigma) is 2 * 0.5
     images, noise = torch.rand(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
@@ -233,7 +237,7 @@ def test_a_flow_is_that_of_diffusers(unet):
 
 @pytest.mark.parametrize("predicts", THEIR_PREDICTION)
 @torch.inference_mode()
-def test_a_pipeline_of_one_step_makes_the_image_that_ours_makes(unet, predicts):
+def test_a_pipeline_of_one_step_makes_the_image_that_ours_makes(diffusers, unet, predicts):
     process = diffusers.DDIMScheduler(
         1000, prediction_type=THEIR_PREDICTION[predicts], timestep_spacing="trailing"
     )
@@ -252,7 +256,7 @@ def test_a_pipeline_of_one_step_makes_the_image_that_ours_makes(unet, predicts):
 
 @pytest.mark.parametrize("steps", [1, 2])
 @torch.inference_mode()
-def test_a_consistency_pipeline_makes_the_image_that_ours_makes(unet, steps):
+def test_a_consistency_pipeline_makes_the_image_that_ours_makes(diffusers, unet, steps):
     process = diffusers.CMStochasticIterativeScheduler()
     pipeline = diffusers.ConsistencyModelPipeline(unet=unet, scheduler=process)
     pipeline.set_progress_bar_config(disable=True)

@@ -333,6 +333,9 @@ def test_training_takes_three_passes_an_image_and_tuning_those_of_the_denoiser_f
         return SimpleNamespace(**dict(entry), kind=kind, weights=weights, is_per_sigma=per_sigma)
 
     some = study()
+    # An experiment with other classifiers, at noise levels of its own.
+    some.experiments["other"] = SimpleNamespace(**EXPERIMENT | {"sigmas": [0.5, 2.0, 4.0]})
+    some.users = {"two": ["main"], "noisy": ["main", "other"]}.get
     some.models = {"unet": model(UNET), "one": model(WRN, "train")}
     classifier, unet = classifier_flops(WRN, (1, 8, 8)), denoiser_flops(UNET, (1, 8, 8))
     trained = 40 * 3 * classifier / 4e12 / 3600
@@ -341,7 +344,7 @@ def test_training_takes_three_passes_an_image_and_tuning_those_of_the_denoiser_f
     tuned = 2 * 40 * (3 * classifier + unet) / 4e12 / 3600
     assert training_hours(some, GPU) == pytest.approx(trained + tuned)
     some.models["noisy"] = model(WRN, "finetune", denoiser=None)
-    noisy = 2 * trained  # no denoiser runs
+    noisy = 4 * trained  # at the noise levels of both, each once; no denoiser runs
     assert training_hours(some, GPU) == pytest.approx(trained + tuned + noisy)
 
 

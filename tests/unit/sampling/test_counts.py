@@ -120,12 +120,22 @@ def test_rows_stop_where_the_plan_does(plan, label, estimation, problem):
 
 
 def test_foreign_files_are_refused(tmp_path):
-    (tmp_path / "a.parquet").write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match="a.parquet is not a counts file"):
-        read_counts(tmp_path / "a.parquet")
+    write_counts(tmp_path / "whole.parquet", frame([0]), METADATA)
+    whole = (tmp_path / "whole.parquet").read_bytes()
+    for content in (
+        b"nothing of the kind",
+        b"",
+        whole[:-50],
+        whole[:30] + bytes(200) + whole[230:],
+    ):
+        (tmp_path / "a.parquet").write_bytes(content)
+        with pytest.raises(ValueError, match="a.parquet is not a counts file: it is damaged, or"):
+            read_counts(tmp_path / "a.parquet")
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "b.parquet")
-    with pytest.raises(ValueError, match="b.parquet is not a counts file"):
+    with pytest.raises(ValueError, match="b.parquet is not a counts file: it holds other columns"):
         read_counts(tmp_path / "b.parquet")
+    with pytest.raises(FileNotFoundError, match=r"^\[Errno 2\] No such file .*c.parquet'$"):
+        read_counts(tmp_path / "c.parquet")
 
 
 MODEL = {"network": "wide_resnet", "input": {"mean": [0.3], "std": [0.4]}}

@@ -1,4 +1,4 @@
-"""Where two descriptions differ, to be said in one line, and a number that stands for one."""
+"""Where descriptions differ, what one is that changes another, and a number that stands for one."""
 
 from __future__ import annotations
 
@@ -39,6 +39,29 @@ def first_difference(first: Any, second: Any, place: str = "") -> Difference | N
                 return found
         return None
     return None if first == second else Difference(place, first, second)
+
+
+def patched(value: Any, change: Any) -> Any:
+    """Return a value that JSON can hold, changed by another: a JSON Merge Patch (RFC 7396).
+
+    Parameters
+    ----------
+    value : object
+        What is changed; it is left as it is.
+    change : object
+        A mapping changes key by key, and None takes a key away; all else stands in the place of
+        the value.
+
+    Examples
+    --------
+    >>> patched({"n": 100, "size": {"height": 8, "width": 8}}, {"n": None, "size": {"width": 9}})
+    {'size': {'height': 8, 'width': 9}}
+    """
+    if not isinstance(change, dict):
+        return change
+    kept = value if isinstance(value, dict) else {}
+    changed = {key: patched(kept.get(key), own) for key, own in change.items()}
+    return {key: own for key, own in (kept | changed).items() if own is not None}
 
 
 def fingerprint(value: Any) -> str:

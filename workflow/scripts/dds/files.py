@@ -60,6 +60,32 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def parquet_path(path: str | Path) -> Path:
+    """Return the path of a parquet file that is to be written, if that is what its name says.
+
+    Raises
+    ------
+    ValueError
+        If it does not end in .parquet, or there is a folder.
+
+    Examples
+    --------
+    >>> parquet_path("votes.csv")
+    Traceback (most recent call last):
+    ValueError: votes.csv must end in .parquet, the format that is written; take votes.parquet
+    """
+    try:
+        path = Path(path)
+    except TypeError:
+        raise ValueError(f"{path!r} is no path; name a file that ends in .parquet") from None
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file in it, such as votes.parquet")
+    if path.suffix != ".parquet":
+        instead = path.with_suffix(".parquet") if path.name else "votes.parquet"
+        raise ValueError(f"{path} must end in .parquet, the format that is written; take {instead}")
+    return path
+
+
 def remove_leftovers(path: str | Path) -> None:
     """Remove what `atomic_path` left of a file when processes were killed.
 

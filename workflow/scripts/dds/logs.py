@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
-from dds.files import atomic_path
+from dds.files import atomic_path, parquet_path
 from dds.names import sigma_name
 from dds.statistics.certificates import ABSTAIN
 
@@ -311,9 +311,14 @@ def write_certificates(certificates: pd.DataFrame, path: str | Path) -> None:
     certificates : DataFrame
         As `read_logs` returns them, or `dds.statistics.certificates.compute_certificates`.
     path : str or Path
-        The parquet file to write.
+        The file to write (.parquet).
+
+    Raises
+    ------
+    ValueError
+        If its name does not end so, or is that of a folder.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(parquet_path(path)) as temporary:
         certificates.to_parquet(temporary, index=False)
 
 

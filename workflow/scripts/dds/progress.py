@@ -186,5 +186,12 @@ def preparing(what: str) -> Iterator[None]:
             work.preparing = None
 
 
+def say(line: str) -> None:
+    """Write a line to the standard error, above a bar that is drawn there."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
+
+
 class Interrupted(RuntimeError):
     """Work was asked to stop, and what it had done is saved."""

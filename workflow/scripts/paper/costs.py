@@ -271,7 +271,7 @@ def estimate(study: Any, gpu: Gpu, rates: Sequence[Rate] = ()) -> list[Estimate]
 def training_hours(study: Any, gpu: Gpu) -> float:
     """Return the GPU-hours to train and tune the models of a study, by assumed rates alone."""
     flops = Counter[str]()
-    for model in study.models.values():
+    for name, model in study.models.items():
         recipe = model.weights.recipe
         if recipe is None:
             continue
@@ -281,9 +281,10 @@ def training_hours(study: Any, gpu: Gpu) -> float:
         if getattr(recipe, "denoiser", None):
             each += denoiser_flops(study.models[recipe.denoiser], shape)
         if model.is_per_sigma:
-            times = len({sigma for e in study.experiments.values() for sigma in e.sigmas})
+            users = [study.experiments[user] for user in study.users(name)]
+            times = len({sigma for user in users for sigma in user.sigmas})
         flops[recipe.precision] += times * recipe.iterations * recipe.batch_size * each
-    return sum(work / gpu.flops[_decided(name)] for name, work in flops.items()) / 3600
+    return sum(work / gpu.flops[_decided(kind)] for kind, work in flops.items()) / 3600
 
 
 def attack_hours(study: Any, gpu: Gpu, rates: Sequence[Rate] = ()) -> float:

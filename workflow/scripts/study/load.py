@@ -8,6 +8,7 @@ from os.path import isfile  # false, not an error, for names that no file can ha
 from pathlib import Path
 from typing import Any
 
+from dds.differences import patched
 from dds.origins import DataFile
 from dds.statistics.plans import PLANS
 from study.checks import check_name, check_study, needed_models
@@ -120,7 +121,7 @@ def _read_study(path: Path, file: str, root: Path) -> Any:
     """Return what a study file says, together with what it takes over from others."""
     *changes, whole = (written for _, written in _chain(path, file, root))
     for change in reversed(changes):  # what is left out of one study may be in that below it
-        whole = _merged(whole, change)
+        whole = patched(whole, change)
     return whole
 
 
@@ -136,15 +137,6 @@ def _chain(path: Path, file: str, root: Path) -> list[tuple[Path, Any]]:
         path, file = _find_study(conform(like, str, at), root, at)
         if any(path.samefile(one) for one, _ in found):
             raise StudyError(f"{at}: goes round in a circle: {like} is like this study")
-
-
-def _merged(other: Any, own: Any) -> Any:
-    """Change what one study says by what another says: a JSON Merge Patch (RFC 7396)."""
-    if not isinstance(own, dict):
-        return own
-    kept = other if isinstance(other, dict) else {}
-    changed = {key: _merged(kept.get(key), value) for key, value in own.items()}
-    return {key: value for key, value in (kept | changed).items() if value is not None}
 
 
 def _find_study(study: str, root: Path, at: Place = CONFIG / "study") -> tuple[Path, str]:

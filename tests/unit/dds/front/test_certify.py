@@ -109,7 +109,7 @@ def test_the_denoiser_comes_before_the_classifier():
         (IMAGES, {"ids": [1]}, "1 ids do not fit 3 images"),
         (IMAGES, {"alpha": 1.0}, "alpha must lie between 0 and 1"),
         (IMAGES, {"n": 0}, "n must be whole, at least 1"),
-        (IMAGES, {"n": 1.5}, "n must be whole, at least 1"),
+        (IMAGES, {"n": 1.5}, "n must be a whole number, not 1.5"),
         (IMAGES, {"precision": "int8"}, "unknown precision"),
     ],
 )

@@ -1,5 +1,6 @@
 """What a call is asked is checked before any sample; devices share it; results are tables."""
 
+import inspect
 import threading
 import warnings
 
@@ -160,6 +161,60 @@ def test_mistakes_are_named_before_any_sample(options, problem):
     assert "\n" not in str(caught.value)
 
 
+WRONG = [
+    ("sigma", "0.25", "sigma must be a number, not '0.25'"),
+    ("sigma", [0.25, 0.5], r"sigma must be a number, not \[0.25, 0.5\]"),
+    ("sigma", 10**400, "sigma must be above 0 and at most 10 in .* not inf"),
+    ("n", "1000", "n must be a whole number, not '1000'"),
+    ("n0", None, "n0 must be a whole number, not None"),
+    ("alpha", "0.001", "alpha must be a number, not '0.001'"),
+    ("seed", 1.5, "seed must be a whole number, not 1.5"),
+    ("seed", True, "seed must be a whole number, not True"),
+    ("batch_size", 1.5, "batch_size must be auto or at least 1, not 1.5"),
+    ("progress", "no", "progress must be True or False, not 'no'"),
+    ("device", 3, "device must be such as cuda, cuda:1 or cpu, not 3"),
+    ("device", ["cpu", 3], "device must be such as cuda, cuda:1 or cpu, not 3"),
+    ("ids", 3, "1 ids do not fit 5 images"),
+    ("ids", list("abcde"), "ids must be whole, from 0 to 2,147,483,647, not 'a'"),
+    ("radii", ["0.1"], r"radii must be numbers of at least 0, not \['0.1'\]"),
+    ("plan", 3, "plan must be a name, or a mapping that has plan, not 3"),
+    ("plan", {"plan": 3}, "plan has the keys plan; it must have plan, a name"),
+    ("plan", {"plan": "radius", "within": "0.1"}, "plan .*within.* cannot be made: "),
+    ("radius", "0.5", "radius must be a number, not '0.5'"),
+    ("steps", 1.5, "steps must be a whole number, not 1.5"),
+    ("clip", "no", "clip must be True or False, not 'no'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "value", "problem"),
+    [
+        (call, *wrong)
+        for call in (certify, predict, dds.attack)
+        for wrong in WRONG
+        if wrong[0] in inspect.signature(call).parameters
+    ],
+)
+def test_arguments_of_another_kind_are_refused_in_one_line(call, name, value, problem):
+    given = {"images": IMAGES, "classifier": Counts(0), "denoiser": None, "sigma": SIGMA}
+    given |= {"radius": 0.1, "labels": LABELS} if call is dds.attack else {}
+    with pytest.raises(ValueError, match=problem) as caught:
+        call(**given | {name: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_other_libraries_are_those_of_python(tmp_path):
+    other = {"sigma": np.float32(0.5), "n": torch.tensor(1000), "n0": 1e2, "seed": np.int64(3)}
+    other |= {"alpha": np.array([0.25]), "ids": torch.arange(5), "batch_size": np.int8(50)}
+    plain = {"sigma": 0.5, "n": 1000, "n0": 100, "seed": 3, "alpha": 0.25}
+    found, same = (
+        certify(IMAGES, Brightness(), None, **call, save_to=tmp_path / "votes.parquet")
+        for call in (other, plain)
+    )
+    assert found.facts == same.facts
+    np.testing.assert_array_equal(found.estimation, same.estimation)
+
+
 def test_predict_refuses_samples_that_can_name_no_class():
     with pytest.raises(ValueError, match="n = 10 samples name no class .*; take n = 11 or more"):
         predict(IMAGES, Counts(0), None, SIGMA, n=10)
@@ -190,8 +245,9 @@ def test_labels_that_mean_other_classes_are_refused(theirs, ours, problem):
 def test_sigma_in_the_units_of_bytes_is_refused_or_warned_of(call):
     with pytest.raises(ValueError, match="divide one for pixels of 0 to 255 by 255"):
         call(IMAGES, Counts(0), None, 64)
-    with pytest.warns(UserWarning, match="divide it by 255: 0.0314"):
+    with pytest.warns(UserWarning, match="divide it by 255: 0.0314") as warned:
         call(IMAGES, Brightness(), None, 8, n=100)
+    assert warned[0].filename == __file__
 
 
 def test_a_denoiser_that_makes_images_worse_is_refused():
@@ -234,8 +290,11 @@ def test_too_few_samples_that_select_are_told():
             return torch.stack([pixel, -pixel], dim=1)
 
     images = np.full((8, 1, 2, 2), 0.5)
-    with pytest.warns(UserWarning, match=r"[1-8] of 8 images abstain because their n0 = 1 samples"):
+    with pytest.warns(
+        UserWarning, match=r"[1-8] of 8 images abstain because their n0 = 1 samples"
+    ) as told:
         certify(images, Coin(), None, SIGMA, n0=1, n=2000)
+    assert told[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         certify(images, Coin(), None, SIGMA, n0=200, n=2000)
@@ -249,8 +308,11 @@ def test_probabilities_do_as_well_as_logits():
 
 def test_images_that_are_squeezed_are_told():
     classifier = Classifier(Brightness(), size=4)
-    with pytest.warns(UserWarning, match="images of 4 x 6 pixels are squeezed to the 4 x 4"):
+    with pytest.warns(
+        UserWarning, match="images of 4 x 6 pixels are squeezed to the 4 x 4"
+    ) as told:
         certify(np.full((1, 6, 4), 0.5), classifier, None, SIGMA, n=100)
+    assert told[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         certify(np.full((1, 6, 6), 0.5), classifier, None, SIGMA, n=100)

@@ -178,9 +178,37 @@ def test_a_call_that_failed_before_it_had_a_vote_stands_in_nothing_s_way(path):
     certify(IMAGES, Interruptible(factor=2.0), None, **CALL, save_to=path)
 
 
-def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(ValueError, match="is a folder; name a file in it"):
-        certify(IMAGES, NETWORK, None, **CALL, save_to=tmp_path)
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "is a folder; name a file in it, such as votes.parquet"),
+        ("votes.csv", "votes.csv must end in .parquet, .*; take .*votes.parquet"),
+        ("votes", "votes must end in .parquet, .*; take .*votes.parquet"),
+        (3, "3 is no path"),
+    ],
+)
+def test_results_are_named_as_the_parquet_files_that_they_are(tmp_path, name, problem):
+    path = name if name == 3 else tmp_path / name
+    network = Interruptible(batches=0)
+    found = certify(IMAGES, NETWORK, None, **CALL)
+    for write in (
+        lambda: certify(IMAGES, network, None, **CALL, save_to=path),
+        lambda: predict(IMAGES, network, None, 0.5, save_to=path),
+        lambda: found.save(path),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_file_of_results_is_told_with_what_is(path):
+    with pytest.raises(FileNotFoundError, match="No such file or directory: .*photographs.parquet"):
+        Certificates.load(path)
+    path.write_text("my notes")
+    for kind, call in ((Certificates, "certify"), (Predictions, "predict")):
+        cure = f"it is damaged, or of another format; load a file written by dds.{call} with"
+        with pytest.raises(ValueError, match=cure):
+            kind.load(path)
 
 
 def test_a_place_that_cannot_be_written_to_is_found_before_the_work(tmp_path):

@@ -6,10 +6,12 @@ functions, so that help and mistakes are told at once.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -18,6 +20,7 @@ from dds.commands.exchange import export_log, import_logs
 from dds.commands.plan import plan
 from dds.commands.results import accuracy, plot
 from dds.commands.running import WIDTH, refuse
+from dds.progress import say
 from dds.reasons import first_line
 from dds.version import __version__
 
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = None if arguments is None else list(arguments)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _logged():
             warnings.showwarning = _warn  # type: ignore[assignment]
             return commands.main(given, standalone_mode=False) or 0
     except click.UsageError as error:
@@ -72,7 +75,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _warn(message: Warning | str, *where: object) -> None:
     """Say a warning in one line, without where in the code it comes from."""
-    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+    say(f"warning: {' '.join(str(message).split())}")
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Say what the library logs: warnings, and how well a denoiser denoises."""
+    library, check = map(logging.getLogger, ("dds", "dds.sampling.denoising_check"))
+    levels, handler = (library.level, check.level), _Saying()
+    library.addHandler(handler)
+    library.setLevel(logging.WARNING)
+    check.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        library.removeHandler(handler)
+        for logger, level in zip((library, check), levels, strict=True):
+            logger.setLevel(level)
+
+
+class _Saying(logging.Handler):
+    """Writes each record in one line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            _warn(record.getMessage())
+        else:
+            say(record.getMessage())
 
 
 __all__ = ["commands", "main"]

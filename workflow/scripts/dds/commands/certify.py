@@ -26,6 +26,7 @@ from dds.commands.running import (
     channels_option,
     radii_option,
     size_option,
+    to_parquet,
 )
 from dds.statistics.reach import down, largest_radius
 
@@ -124,6 +125,7 @@ _EXAMPLE = """\
 @click.option(
     "--save-to",
     type=PATH,
+    callback=to_parquet,
     default="certificates.parquet",
     show_default=True,
     metavar="FILE",

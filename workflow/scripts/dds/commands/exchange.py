@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from dds.commands.running import PATH, Command, left_out, log_sigma_option
+from dds.commands.running import PATH, Command, left_out, log_sigma_option, to_parquet
 
 
 @click.command("import-logs", cls=Command, example="import-logs logs certificates.parquet")
 @click.argument("folder", type=PATH)
-@click.argument("output", type=PATH)
+@click.argument("output", type=PATH, callback=to_parquet)
 @log_sigma_option()
 def import_logs(folder: Path, output: Path, sigma: float | None) -> int:
     """Turn a folder of logs into certificates.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dds.commands.running import PATH, added
+from dds.differences import patched
 from dds.kinds import is_file, load_file
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The file of models of whoever works in the project's folder.
 _REGISTRY = Path("config/models.yaml")
+#: The studies beside it, by name.
+_STUDIES = Path("config/studies")
 #: Libraries whose models are named ``timm:NAME`` and ``hf:OWNER/NAME``.
 _LIBRARIES = ("timm:", "hf:")
 _LONGEST_CHAIN = 50
@@ -58,7 +61,7 @@ def model_options(*, required: bool = True) -> Callable[[Any], Any]:
             "--models",
             type=PATH,
             metavar="FILE",
-            help="A file of models, or a study file (YAML); by default "
+            help="A file of models, or a study's file or name; by default "
             f"{_REGISTRY}, where it is there.",
         ),
     )
@@ -243,19 +246,61 @@ def _entry(name: str, role: str, models: Path | None) -> dict[str, Any]:
     raise ValueError(f"{role} {name} {what}: {file} has {', '.join(known) or 'none'}")
 
 
-def _read_models(file: Path) -> Mapping[str, Mapping[str, Any]]:
+def _read_models(file: Path) -> Mapping[str, Any]:
+    """Return the entries of a file of models; of a study file, those that the workflow reads."""
+    file = _named(file)
+    written = _read_yaml(file)
+    if not _is_study(written):
+        return _entries(written, file)
+    registry = _entries(_read_yaml(_REGISTRY), _REGISTRY) if _REGISTRY.exists() else {}
+    return {**registry, **_entries(_own_models(file) or {}, file)}
+
+
+def _own_models(file: Path, chain: tuple[Path, ...] = ()) -> Any:
+    """Return a study's own models, with what it takes over from the study that it is like."""
+    if file.resolve() in chain:
+        raise ValueError(f"{file}: like: goes round in a circle")
+    written = _read_yaml(file)
+    if not _is_study(written):
+        raise ValueError(f"{file} is no study")
+    models = written.get("models", {})
+    if "like" not in written:
+        return models
+    other = _named(written["like"])
+    if not other.is_file():
+        raise ValueError(
+            f"{file}: like: there is no {_STUDIES}/{other}.yaml here, and no file {other}"
+        )
+    return patched(_own_models(other, (*chain, file.resolve())), models)
+
+
+def _named(study: str | Path) -> Path:
+    """Return the file of a study, given its name or its path."""
+    shipped = _STUDIES / f"{study}.yaml"
+    return shipped if shipped.is_file() else Path(study)
+
+
+def _is_study(written: Any) -> bool:
+    """Tell a study file from a file of models, all of whose values are entries."""
+    return isinstance(written, dict) and bool(
+        {"models", "experiments"} & written.keys() or isinstance(written.get("like"), str)
+    )
+
+
+def _entries(written: Any, file: Path) -> dict[str, Any]:
+    if not isinstance(written, dict) or not all(isinstance(e, dict) for e in written.values()):
+        raise ValueError(f"{file} is no file of models, a mapping of names to entries")
+    return written
+
+
+def _read_yaml(file: Path) -> Any:
     import yaml
 
     try:
         with open(file, encoding="utf-8") as text:
-            entries = yaml.safe_load(text)
+            return yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{file} is no YAML: {error}") from error
-    if isinstance(entries, dict):
-        entries = entries.get("models", entries)  # of a study file, its own
-    if not isinstance(entries, dict) or not all(isinstance(e, dict) for e in entries.values()):
-        raise ValueError(f"{file} is no file of models, a mapping of names to entries")
-    return entries
 
 
 def _resolved(name: str, entries: Mapping[str, Mapping[str, Any]], file: Path) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from dds.files import parquet_path
+
 #: A file or folder, as click hands it over.
 PATH = click.Path(path_type=Path)
 #: A height or width.
@@ -17,6 +19,11 @@ PIXELS = click.IntRange(min=1, max=10_000)
 WIDTH = 100
 #: Radii that tables of results are for, where none are given, in [0,1] pixel units.
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def to_parquet(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
+    """Refuse, before any work, a file to write that is not named as a parquet file."""
+    return parquet_path(path)
 
 
 class Command(click.Command):

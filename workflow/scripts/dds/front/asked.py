@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from dds.differences import fingerprint
+from dds.front.arguments import shown, whole_number
 from dds.front.images import Images, ImagesLike, as_images
 from dds.networks.classifiers import Classifier, logits_of
 from dds.networks.denoisers import Denoiser, NoDenoiser, missing_parts
@@ -192,7 +193,7 @@ def check_noise(sigma: float) -> None:
         warnings.warn(
             f"sigma {sigma:g} is {sigma:g} times the range of pixels; if it is one for pixels of 0 "
             f"to 255, divide it by 255: {sigma / 255:.3g}",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -217,7 +218,14 @@ def _check_networks(classifier: Any, denoiser: Any) -> None:
 def _as_devices(device: Devices, classifier: nn.Module) -> list[torch.device]:
     if device is None:
         return [_device_of(classifier)]
-    several = [device] if isinstance(device, str | torch.device) else list(device)
+    several: list[Any]
+    if isinstance(device, str) or not isinstance(device, Iterable):
+        several = [device]
+    else:
+        several = list(device)
+    for one in several:
+        if not isinstance(one, str | torch.device):
+            raise ValueError(f"device must be such as cuda, cuda:1 or cpu, not {shown(one)}")
     if not several:
         raise ValueError("device is an empty list; name one device or more, or leave it out")
     try:
@@ -239,12 +247,14 @@ def _device_name(device: torch.device) -> str:
 def _as_ids(ids: Sequence[int] | None, images: int) -> Sequence[int]:
     if ids is None:
         return range(images)
-    if len(ids) != images:
-        raise ValueError(f"{len(ids)} ids do not fit {images} images")
-    for number in ids:
-        if number != int(number) or not 0 <= number <= _LARGEST_ID:
-            raise ValueError(f"ids must be whole, from 0 to {_LARGEST_ID:,}, not {number}")
-    return [int(number) for number in ids]
+    given = np.ravel(np.asarray(ids, object))
+    if len(given) != images:
+        raise ValueError(f"{len(given)} ids do not fit {images} images")
+    found = [whole_number(one) for one in given]
+    for one, read in zip(given, found, strict=True):
+        if read is None or not 0 <= read <= _LARGEST_ID:
+            raise ValueError(f"ids must be whole, from 0 to {_LARGEST_ID:,}, not {shown(one)}")
+    return cast(list[int], found)
 
 
 def count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.device) -> int:
@@ -270,7 +280,7 @@ def _warn_of_squeezing(classifier: nn.Module, height: int, width: int) -> None:
         warnings.warn(
             f"images of {width} x {height} pixels are squeezed to the {size} x {size} that the "
             "classifier wants; crop them to squares where it was trained on crops",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import nn
 
+from dds.front.arguments import plain
 from dds.front.asked import Asked, Devices, check_noise
 from dds.front.images import ImagesLike
 from dds.networks.denoisers import Denoiser
@@ -50,6 +51,7 @@ class Attacked:
     correct: np.ndarray
 
 
+@plain
 def attack(
     images: ImagesLike,
     classifier: nn.Module,

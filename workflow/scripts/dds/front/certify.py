@@ -5,17 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import nn
 
+from dds.files import parquet_path
+from dds.front.arguments import number, plain, shown
 from dds.front.asked import Asked, Devices, check_noise
 from dds.front.counting import count_votes
 from dds.front.images import ImagesLike
 from dds.front.results import Certificates
 from dds.networks.denoisers import Denoiser
+from dds.reasons import first_line
 from dds.statistics.bounds import check_alpha, clopper_pearson_lower
 from dds.statistics.certificates import ABSTAIN
 from dds.statistics.plans import PLANS, make_plan, plan_name
@@ -25,6 +28,7 @@ from dds.statistics.reach import down, largest_radius, samples_needed
 _LOST_BY_SELECTION = 0.05
 
 
+@plain
 def certify(
     images: ImagesLike,
     classifier: nn.Module,
@@ -144,16 +148,21 @@ def certify(
     >>> certificate
     <Certificates: class 1 within 0.398; sigma 0.5, alpha 0.001>
     """
+    path = None if save_to is None else parquet_path(save_to)
     check_noise(sigma)
-    settings = _settings(plan, n0, n, alpha, radii)
-    drawn_by = make_plan(settings, sigma)
-    _check_reach(settings, sigma, () if radii is None else np.atleast_1d(radii).tolist())
+    wanted = None if radii is None else _as_radii(radii)
+    settings = _settings(plan, n0, n, alpha, wanted)
+    try:
+        drawn_by = make_plan(settings, sigma)
+    except TypeError as error:  # such as text among the settings of a plan
+        raise ValueError(f"plan {shown(plan)} cannot be made: {first_line(error)}") from error
+    _check_reach(settings, sigma, wanted or ())
     asked = Asked.of(
         "certify", images, classifier, denoiser, labels=labels, layout=layout, processor=processor,
         ids=ids, device=device, sigma=sigma, plan=drawn_by, seed=seed, alpha=alpha,
         batch_size=batch_size, precision=precision,
     )  # fmt: skip
-    votes, facts = count_votes(asked, save_to, progress=progress)
+    votes, facts = count_votes(asked, path, progress=progress)
     selection, estimation = votes.selection[:, 0], votes.estimation[:, 0]
     found = Certificates.of_counts(selection, estimation, asked.ids, asked.labels, facts)
     _warn_of_selection(found)
@@ -165,16 +174,22 @@ def _settings(
 ) -> dict[str, Any]:
     """Return what `dds.make_plan` reads."""
     check_alpha(alpha)
+    if not isinstance(plan, str | Mapping):
+        raise ValueError(f"plan must be a name, or a mapping that has plan, not {shown(plan)}")
     own: dict[str, Any] = {"plan": plan} if isinstance(plan, str) else dict(plan)
-    if "plan" not in own:
-        raise ValueError(f"plan has the keys {', '.join(own) or 'none'}; it must have plan, a name")
+    if not isinstance(own.get("plan"), str):
+        keys = ", ".join(map(str, own)) or "none"
+        raise ValueError(f"plan has the keys {keys}; it must have plan, a name")
     if radii is not None:
-        radii = np.atleast_1d(radii).tolist()
-        wrong = [radius for radius in radii if not 0 <= radius < np.inf]
-        if wrong or not radii:
-            raise ValueError(f"radii must be numbers of at least 0, not {radii}")
         own.setdefault("radii", radii)
     return {"n0": n0, "n": n, "alpha": alpha} | own
+
+
+def _as_radii(radii: ArrayLike) -> list[float]:
+    found = [number(radius) for radius in np.ravel(np.asarray(radii, object))]
+    if not found or not all(radius is not None and 0 <= radius < np.inf for radius in found):
+        raise ValueError(f"radii must be numbers of at least 0, not {shown(radii)}")
+    return cast(list[float], found)
 
 
 def _check_reach(settings: Mapping[str, Any], sigma: float, radii: Sequence[float]) -> None:
@@ -213,5 +228,5 @@ def _warn_of_selection(found: Certificates) -> None:
         warnings.warn(
             f"{lost} of {len(found)} images abstain because their n0 = {selection[0].sum()} "
             "samples selected another class than the one with the most votes; take a larger n0",
-            stacklevel=3,
+            stacklevel=4,
         )

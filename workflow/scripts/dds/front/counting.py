@@ -26,7 +26,7 @@ from dds.sampling.votes import Votes
 
 
 def count_votes(
-    asked: Asked, save_to: str | Path | None, *, progress: bool | None
+    asked: Asked, save_to: Path | None, *, progress: bool | None
 ) -> tuple[Votes, dict[str, Any]]:
     """Draw the samples that a call asks for.
 
@@ -38,7 +38,7 @@ def count_votes(
     ----------
     asked : Asked
         What is asked.
-    save_to : str, Path or None
+    save_to : Path or None
         Where votes are kept, as `dds.front.saved.SavedVotes`.
     progress : bool or None
         Whether a bar is drawn; None for where the standard error is a terminal.

@@ -9,6 +9,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 from torch import nn
 
+from dds.files import parquet_path
+from dds.front.arguments import plain
 from dds.front.asked import Asked, Devices, check_noise
 from dds.front.counting import count_votes
 from dds.front.images import ImagesLike
@@ -19,6 +21,7 @@ from dds.statistics.plans._predict import Predict
 from dds.statistics.reach import check_enough
 
 
+@plain
 def predict(
     images: ImagesLike,
     classifier: nn.Module,
@@ -83,6 +86,7 @@ def predict(
     >>> predictions.prediction.tolist()
     [1, -1]
     """
+    path = None if save_to is None else parquet_path(save_to)
     check_noise(sigma)
     check_alpha(alpha)
     check_enough(n, alpha)
@@ -91,5 +95,5 @@ def predict(
         ids=ids, device=device, sigma=sigma, plan=Predict(n0=n), seed=seed, alpha=alpha,
         batch_size=batch_size, precision=precision,
     )  # fmt: skip
-    votes, facts = count_votes(asked, save_to, progress=progress)
+    votes, facts = count_votes(asked, path, progress=progress)
     return Predictions.of_counts(votes.selection[:, 0], asked.ids, asked.labels, facts)

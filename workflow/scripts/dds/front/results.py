@@ -200,7 +200,7 @@ class Certificates:
         write_log(frame, path)
 
     def save(self, path: str | Path) -> None:
-        """Write all that is known, atomically, for `load`; a parquet file of class counts."""
+        """Write all that is known, atomically, for `load`: class counts, in a .parquet file."""
         write_counts(path, self._counts(), self.facts)
 
     @classmethod
@@ -355,7 +355,7 @@ class Predictions:
         return correct / len(self), float(low), float(high)
 
     def save(self, path: str | Path) -> None:
-        """Write all that is known, atomically, for `load`; a parquet file of class counts."""
+        """Write all that is known, atomically, for `load`: class counts, in a .parquet file."""
         labels = None if self.label is None else np.atleast_1d(self.label)
         counts = np.atleast_2d(self.counts)
         ids, name = np.atleast_1d(self.image), self.facts["name"]
@@ -374,9 +374,13 @@ def _read(
     path: str | Path, call: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, dict[str, Any]]:
     """Return class counts, numbers and labels of images, and the facts, of a file of a call."""
-    counts, facts = read_counts(path)
+    cure = f"load a file written by dds.{call} with save_to, or by save"
+    try:
+        counts, facts = read_counts(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {cure}") from error
     if facts.get("call") != call:
-        raise ValueError(f"{path} was not written by dds.{call}")
+        raise ValueError(f"{path} was not written by dds.{call}; {cure}")
     labels = counts["label"].to_numpy(np.int64)
     return (
         stack(counts["selection"]),

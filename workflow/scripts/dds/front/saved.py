@@ -39,7 +39,7 @@ class SavedVotes:
 
     Parameters
     ----------
-    path : str or Path or None
+    path : Path or None
         The file; None keeps nothing.
     facts : mapping
         All that the votes depend on, as JSON can hold it.
@@ -60,14 +60,14 @@ class SavedVotes:
 
     def __init__(
         self,
-        path: str | Path | None,
+        path: Path | None,
         facts: Mapping[str, Any],
         ids: Sequence[int],
         labels: np.ndarray | None,
         sigma: float,
         parts: Sequence[slice],
     ) -> None:
-        self.path = None if path is None else Path(path)
+        self.path = path
         self._facts, self._sigma, self._parts = dict(facts), sigma, parts
         self._ids, self._labels = ids, labels
         self._noted: dict[int, tuple[float, Votes]] = {}
@@ -85,8 +85,6 @@ class SavedVotes:
         votes = Votes.none(len(self._ids), 1, classes)
         if self.path is None or not self.path.exists():
             return votes
-        if self.path.is_dir():
-            raise ValueError(f"{self.path} is a folder; name a file in it, such as votes.parquet")
         counts, found = read_counts(self.path)
         if not stack(counts["selection"]).any():  # of a call that failed before it had a vote
             return votes

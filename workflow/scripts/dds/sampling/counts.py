@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dds.differences import Difference, first_difference
-from dds.files import atomic_path
+from dds.files import atomic_path, parquet_path
+from dds.reasons import first_line
 from dds.statistics.plans import make_plan, plan_name
 
 _METADATA_KEY = b"dds"
@@ -73,6 +75,13 @@ def write_counts(path: str | Path, counts: pd.DataFrame, metadata: Mapping[str, 
         plan, precision, backend, num_classes, models, data, depends (what the votes depend
         on). Values that JSON can hold.
 
+    Raises
+    ------
+    ValueError
+        If the file's name does not end in .parquet, or is that of a folder.
+    OSError
+        If it cannot be written.
+
     Examples
     --------
     >>> import tempfile
@@ -84,18 +93,19 @@ def write_counts(path: str | Path, counts: pd.DataFrame, metadata: Mapping[str, 
     >>> counts["estimation"][0].tolist(), metadata
     ([20, 980], {'seed': 2023})
     """
+    path = parquet_path(path)
     table = pa.Table.from_pandas(counts, schema=_SCHEMA, preserve_index=False)
     table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(metadata).encode()})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
 
 
-def read_counts(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_counts(path: str | Path | BinaryIO) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read class counts and what they share; the inverse of `write_counts`.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or binary file
         The parquet file.
 
     Returns
@@ -109,6 +119,8 @@ def read_counts(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     ------
     ValueError
         If the file is no counts file.
+    OSError
+        If it is not there, or cannot be read.
     """
     table, metadata = _read_table(path)
     return table.to_pandas(), metadata
@@ -281,14 +293,23 @@ def _check_finished(counts: pd.DataFrame, settings: Mapping[str, Any]) -> None:
                 )
 
 
-def _read_table(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
+def _read_table(path: str | Path | BinaryIO) -> tuple[pa.Table, dict[str, Any]]:
+    wrong = f"{path} is not a counts file"
+    with open(path, "rb") if isinstance(path, str | Path) else nullcontext(path) as opened:
+        try:
+            with pq.ParquetFile(opened) as file:  # a fifth of the time of pq.read_table
+                table = file.read()
+        except (pa.ArrowInvalid, OSError) as error:
+            if getattr(error, "errno", None):  # of the disk, not of what lies there
+                raise
+            raise ValueError(f"{wrong}: it is damaged, or of another format") from error
+    metadata = (table.schema.metadata or {}).get(_METADATA_KEY)
+    if metadata is None:
+        raise ValueError(f"{wrong}: it holds other columns than class counts")
     try:
-        with pq.ParquetFile(path) as file:  # a fifth of the time of pq.read_table
-            table = file.read()
-        metadata = json.loads(table.schema.metadata[_METADATA_KEY])
-        return table.cast(_SCHEMA), metadata
-    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a counts file: {error}") from error
+        return table.cast(_SCHEMA), json.loads(metadata)
+    except (pa.ArrowInvalid, ValueError) as error:
+        raise ValueError(f"{wrong}: {first_line(error)}") from error
 
 
 def _check_expected(

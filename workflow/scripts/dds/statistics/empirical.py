@@ -24,7 +24,8 @@ def empirical_accuracy(
     PREDICT abstains, it has not answered the label, and the image does not count. But that
     refutes no certificate: the smoothed classifier may be right where some samples do not show
     it. So it is ``unrefuted``, the share of images on which no other class was answered, that
-    certified accuracy never exceeds, and this accuracy may fall below that.
+    certified accuracy of the same images does not exceed, up to the error probabilities of the
+    certificates and of PREDICT's answers, and this accuracy may fall below that.
 
     Parameters
     ----------
