@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -120,7 +118,7 @@ def convolve_normalise_relu(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) ->
     x : Tensor, shape (batch, channels, height, width)
         Its type is what the convolution is computed in.
     conv : Conv2d
-        Without a bias.
+        Without a bias, its stride and padding the same in both directions.
     norm : BatchNorm2d
         In evaluation mode.
 
@@ -132,12 +130,10 @@ def convolve_normalise_relu(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) ->
     factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
     weight = (conv.weight * factor[:, None, None, None]).to(x.dtype)
     bias = (norm.bias - norm.running_mean * factor).to(x.dtype)
-    return torch.ops.dds.convolve_relu(x, weight, bias, conv.stride, conv.padding)
+    return torch.ops.dds.convolve_relu(x, weight, bias, conv.stride[0], conv.padding[0])
 
 
-def _convolve_relu(
-    x: Tensor, weight: Tensor, bias: Tensor, stride: Sequence[int], padding: Sequence[int]
-) -> Tensor:
+def _convolve_relu(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
     return functional.relu(functional.conv2d(x, weight, bias, stride, padding))
 
 
@@ -151,11 +147,14 @@ def _(x, weight, bias, stride, padding):
 
 @_operator.register_kernel("cuda")
 def _(x, weight, bias, stride, padding):
-    # cuDNN has the one kernel for tensor cores, which take 8 channels at a time.
-    if x.dtype == torch.float32 or any(channels % 8 for channels in weight.shape[:2]):
+    # cuDNN, which AMD's GPUs do not have, has the one kernel, for multiples of 8 channels.
+    aligned = not any(channels % 8 for channels in weight.shape[:2])
+    if torch.version.cuda is None or x.dtype == torch.float32 or not aligned:
         return _convolve_relu(x, weight, bias, stride, padding)
     weight = weight.contiguous(memory_format=torch.channels_last)
-    return torch.cudnn_convolution_relu(x, weight, bias, stride, padding, (1, 1), 1)
+    return torch.cudnn_convolution_relu(
+        x, weight, bias, [stride] * 2, [padding] * 2, dilation=[1, 1], groups=1
+    )
 
 
 @register_flop_formula(torch.ops.dds.convolve_relu)
