@@ -16,11 +16,7 @@ def normalise(
     HAS_BEFORE: tl.constexpr, HAS_SCALE: tl.constexpr, SILU: tl.constexpr,
 ):  # fmt: skip
     """Normalise, and write each channel's mean (without `before`) and 1 / standard deviation."""
-    image = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, COLUMNS)
-    inside = column < GROUPS * SIZE
-    channel = tl.program_id(1) * (GROUPS * SIZE) + column
-    members = (column // SIZE)[None, :] == tl.arange(0, GROUPS_PADDED)[:, None]
+    image, inside, channel, members = _place(SIZE, GROUPS, GROUPS_PADDED, COLUMNS)
     row = tl.arange(0, ROWS)
     of_image = image * channels + channel
     x += image * pixels * channels
@@ -61,9 +57,7 @@ def normalise(
     factor = tl.load(weight + channel, inside, 0.0).to(tl.float32) * inverse
     offset = tl.load(bias + channel, inside, 0.0).to(tl.float32) - mean * factor
     if HAS_SCALE:
-        scaling = 1.0 + tl.load(scale + of_image, inside, 0.0).to(tl.float32)
-        factor *= scaling
-        offset = offset * scaling + tl.load(shift + of_image, inside, 0.0).to(tl.float32)
+        factor, offset = _scaled(factor, offset, scale + of_image, shift + of_image, inside)
     if ONCE:
         tile = _activate(whole.to(tl.float32) * factor[None, :] + offset[None, :], SILU)
         tl.store(y + at, tile.to(y.dtype.element_ty), all_there)
@@ -87,11 +81,7 @@ def differentiate(
     The first two are of the gradient before the activation: alone, and times what is normalised.
     The third is of the gradient of `x`.
     """
-    image = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, COLUMNS)
-    inside = column < GROUPS * SIZE
-    channel = tl.program_id(1) * (GROUPS * SIZE) + column
-    members = (column // SIZE)[None, :] == tl.arange(0, GROUPS_PADDED)[:, None]
+    image, inside, channel, members = _place(SIZE, GROUPS, GROUPS_PADDED, COLUMNS)
     row = tl.arange(0, ROWS)
     x += image * pixels * channels
     dy += image * pixels * channels
@@ -105,9 +95,7 @@ def differentiate(
     factor = tl.load(weight + channel, inside, 0.0).to(tl.float32)
     offset = tl.load(bias + channel, inside, 0.0).to(tl.float32)
     if HAS_SCALE:
-        scaling = 1.0 + tl.load(scale + of_image, inside, 0.0).to(tl.float32)
-        factor *= scaling
-        offset = offset * scaling + tl.load(shift + of_image, inside, 0.0).to(tl.float32)
+        factor, offset = _scaled(factor, offset, scale + of_image, shift + of_image, inside)
 
     gradients = tl.zeros([ROWS, COLUMNS], tl.float32)
     products = tl.zeros([ROWS, COLUMNS], tl.float32)
@@ -138,6 +126,27 @@ def differentiate(
         gradient = factor[None, :] * gradient - common[None, :] - tile * slope[None, :]
         gradient *= inverse[None, :]
         tl.store(dx + start * channels + at, gradient.to(dx.dtype.element_ty), there)
+
+
+@triton.jit
+def _place(
+    SIZE: tl.constexpr, GROUPS: tl.constexpr, GROUPS_PADDED: tl.constexpr, COLUMNS: tl.constexpr
+):  # fmt: skip
+    """Return a program's image, which of its columns there are, their channels and their groups."""
+    image = tl.program_id(0).to(tl.int64)
+    column = tl.arange(0, COLUMNS)
+    inside = column < GROUPS * SIZE
+    channel = tl.program_id(1) * (GROUPS * SIZE) + column
+    members = (column // SIZE)[None, :] == tl.arange(0, GROUPS_PADDED)[:, None]
+    return image, inside, channel, members
+
+
+@triton.jit
+def _scaled(factor, offset, scale, shift, inside):
+    """Return what an image's scale and shift make of a factor and an offset of each channel."""
+    scaling = 1.0 + tl.load(scale, inside, 0.0).to(tl.float32)
+    factor *= scaling
+    return factor, offset * scaling + tl.load(shift, inside, 0.0).to(tl.float32)
 
 
 @triton.jit

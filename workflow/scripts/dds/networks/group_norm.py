@@ -25,6 +25,9 @@ _COLUMNS, _PER_THREAD, _PER_THREAD_BACKWARD = 64, 32, 16
 # Programs that fill a GPU; where there are fewer, because maps are large, each has more threads.
 _MANY = 512
 
+# Triton comes with PyTorch, but not on every system.
+_IS_FUSED = find_spec("triton") is not None
+
 
 def group_norm(
     x: Tensor,
@@ -187,14 +190,14 @@ _group_norm.register_autograd(_differentiate, setup_context=_keep)
 
 @_group_norm.register_kernel("cuda")
 def _(x, *arguments):
-    if find_spec("triton") is None:  # it comes with PyTorch, but not on every system
+    if not _IS_FUSED:
         return _plain(x, *arguments)
     return launch(x.contiguous(memory_format=torch.channels_last), *arguments)
 
 
 @_backward.register_kernel("cuda")
 def _(dy, x, *arguments):
-    if find_spec("triton") is None:
+    if not _IS_FUSED:
         return _plain_backward(dy, x, *arguments)
     dy, x = (each.contiguous(memory_format=torch.channels_last) for each in (dy, x))
     return launch_backward(dy, x, *arguments)
@@ -204,38 +207,37 @@ def _divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
+def _power_of_2(number: int) -> int:
+    """Return the lowest power of 2 that is not below a number: all sizes of Triton's are such."""
+    return 1 << (number - 1).bit_length()
+
+
 def _share(x, groups, least):
     """Return the grid and settings of programs with so many channels of an image, or more."""
-    import triton
-
     size = x.shape[1] // groups
     aligned = (n for n in _divisors(groups) if n * size >= least and n * size % 16 == 0)
     together = next(aligned, groups)
     settings = {
-        "SIZE": size, "GROUPS": together, "GROUPS_PADDED": triton.next_power_of_2(together),
-        "COLUMNS": triton.next_power_of_2(together * size),
+        "SIZE": size, "GROUPS": together, "GROUPS_PADDED": _power_of_2(together),
+        "COLUMNS": _power_of_2(together * size),
     }  # fmt: skip
     return (x.shape[0], groups // together), settings
 
 
 def _tile_by_tile(x, groups, per_thread):
     """Return the grid and settings of programs that read tiles of an image one after another."""
-    import triton
-
     grid, settings = _share(x, groups, _COLUMNS)
     warps = 4 if math.prod(grid) >= _MANY else 16
     rows = max(1, 32 * warps * per_thread // settings["COLUMNS"])
-    pixels = triton.next_power_of_2(x.shape[2] * x.shape[3])
+    pixels = _power_of_2(x.shape[2] * x.shape[3])
     return grid, settings | {"ROWS": min(rows, pixels), "num_warps": warps}
 
 
 def _at_once(x, groups):
     """Return the grid and settings of programs that hold all pixels, or None if they cannot."""
-    import triton
-
     grid, settings = _share(x, groups, _HELD_COLUMNS)
-    pixels = triton.next_power_of_2(x.shape[2] * x.shape[3])
-    warps = triton.cdiv(pixels * settings["COLUMNS"], 32 * _HELD)
+    pixels = _power_of_2(x.shape[2] * x.shape[3])
+    warps = math.ceil(pixels * settings["COLUMNS"] / (32 * _HELD))
     if warps > _MOST_WARPS:
         return None
     return grid, settings | {"ROWS": pixels, "num_warps": max(warps, 4)}
