@@ -129,13 +129,13 @@ class Runner:
             base(images, lambda step: torch.randn_like(images), everyone)
             wait_for(self.device)
 
+        wanted, self.compiled = self.compiled, False  # nothing is yet: samples run as they come
         if self.batch_size == "auto":
-            compiled, self.compiled = self.compiled, False  # sizes are tried on what runs anyhow
             with self.inference():
                 self.batch_size = BLOCK if self.deterministic else fastest_batch_size(run)
-            self.compiled = compiled
             logger.info("batch size %d", self.batch_size)
-        if self.compiled and (networks := self._to_compile(run, samples)):
+        if wanted and (networks := self._to_compile(run, samples)):
+            self.compiled = True
             with self.inference():
                 self.compiled = compile_networks(networks, lambda: run(self.rows), once=self._once)
         self._is_ready = True
@@ -186,11 +186,8 @@ class Runner:
     def _to_compile(self, run: Callable[[int], None], samples: int) -> Sequence[nn.Module]:
         if self._compiles_all:
             return self._networks
-        self.compiled = False  # a single sample stays one
         with inference(self.device, self.precision, compiled=True):
-            chosen = worth_compiling(self._networks, lambda: run(1), samples)
-        self.compiled = bool(chosen)
-        return chosen
+            return worth_compiling(self._networks, lambda: run(1), samples)
 
     @property
     def _is_cuda(self) -> bool:
