@@ -67,15 +67,17 @@ def main() -> None:
     import numpy as np
     import torch
 
-    from bench_measure import build_pair, circumstances, prepare, smoothed
+    from bench_measure import circumstances, prepare, read_entry, smoothed
+    from dds.networks.registry import build_classifier, build_denoiser
     from dds.networks.weights import AwaitingWeights
     from dds.progress import Interrupted
 
     marks = {"imports": time.time()}
     data, settings = DATA[sys.argv[1]], Settings(**json.loads(sys.argv[2]))
     device = prepare(settings)
+    before, after = map(read_entry, data.pair)
     with AwaitingWeights():
-        denoiser, classifier, _, classes = build_pair(data)
+        denoiser, classifier = build_denoiser(before), build_classifier(after)
     marks["networks"] = time.time()
     for parameter in [*denoiser.parameters(), *classifier.parameters()]:
         torch.nn.init.normal_(parameter, std=0.02)
@@ -88,7 +90,7 @@ def main() -> None:
 
     image = np.random.default_rng(0).random((1, *data.shape))
     try:
-        ours.count_votes(image, [None], [0], classes=classes, after_batch=after_batch)
+        ours.count_votes(image, [None], [0], classes=len(after["classes"]), after_batch=after_batch)
     except Interrupted:
         record = {"precision": ours.precision, "batch_size": ours.batch_size,
                   "compiled": ours.runner.compiled, "marks": marks}  # fmt: skip
