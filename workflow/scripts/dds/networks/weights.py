@@ -20,7 +20,7 @@ _WRAPPERS = ("module.", "_orig_mod.")
 _DEEPEST = 4
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip"}
 _AGAIN = "download or copy it again"
-#: What draws the initial values of parameters, by its last step or as a whole.
+#: What draws the initial values of parameters, at once or in steps.
 _DRAWS = {"kaiming_uniform_", "normal_", "trunc_normal_", "erfinv_", "uniform_"}
 _STATE_DICT_ALONE = "save its state_dict() alone, with torch.save or safetensors"
 
