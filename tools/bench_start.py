@@ -43,6 +43,8 @@ def _first_samples(data: str, settings: Settings, cache: Path) -> dict[str, Any]
     """Run this program and return what it says, with the seconds that it took."""
     cache.mkdir(parents=True, exist_ok=True)
     kept = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": str(cache / "triton")}
+    if sys.dont_write_bytecode:  # libraries may then have none, which an installation writes
+        kept |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": f"{cache.parent}/bytecode"}
     started = time.time()
     ran = subprocess.run(
         [sys.executable, __file__, data, json.dumps(dataclasses.asdict(settings))],
@@ -83,6 +85,7 @@ def main() -> None:
         torch.nn.init.normal_(parameter, std=0.02)
     marks["weights"] = time.time()
     ours = smoothed(denoiser, classifier, data, settings, device)
+    ours.runner.programs = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
 
     def after_batch(votes: object) -> None:
         marks["first batch"] = time.time()

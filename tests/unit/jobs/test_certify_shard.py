@@ -69,8 +69,9 @@ def stand_in_for_a_compiler(works):
     def smooth(*args, compiled, **options):
         return make(*args, compiled=True if compiled is None else compiled, **options)
 
-    def compile_networks(networks, run, once):
+    def compile_networks(networks, run, once, programs):
         folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+        assert programs == folder
         with Path("found").open("a") as file:
             file.write(f"{[path.name for path in folder.iterdir()]}\n")
         (folder / "program").touch()
@@ -78,7 +79,6 @@ def stand_in_for_a_compiler(works):
         return works
 
     certify.SmoothedClassifier, runner.compile_networks = smooth, compile_networks
-    runner.Runner._begin_batch = lambda self: None  # it loads torch's compiler, for seconds
 
 
 def run_rule(folder, checkpoint_seconds, shard=SHARD, compiler_works=None, **changes):

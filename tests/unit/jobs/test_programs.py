@@ -24,7 +24,7 @@ def on_its_own(monkeypatch, tmp_path):
 
 def job(top, compiles=(), networks=NETWORKS):
     """Be a job: return the programs that it finds, after compiling others as torch does."""
-    with kept_programs(top, CPU, networks) as save:
+    with kept_programs(top, CPU, networks) as kept:
         folder = Path(os.environ[VARIABLE])
         found = {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()}
         for name in compiles:
@@ -32,7 +32,7 @@ def job(top, compiles=(), networks=NETWORKS):
             path.parent.mkdir(exist_ok=True)
             path.write_text(f"program {name}")
             path.with_suffix(".lock").touch()
-        save()
+        kept.save()
     assert VARIABLE not in os.environ
     assert not folder.exists()
     return found
@@ -59,14 +59,22 @@ def test_a_job_that_compiles_nothing_writes_nothing(tmp_path):
     assert path.stat().st_ino == before
 
 
+def test_a_program_that_is_made_anew_takes_the_place_of_the_old(tmp_path):
+    job(tmp_path, ["a"])
+    with kept_programs(tmp_path, CPU, NETWORKS) as kept:
+        (kept.folder / "fxgraph" / "a").write_text("another a")
+        kept.save()
+    assert job(tmp_path) == {"a": "another a"}
+
+
 def test_jobs_at_once_leave_a_whole_archive(tmp_path):
     top = tmp_path / "kept"
-    with kept_programs(top, CPU, NETWORKS) as save:
+    with kept_programs(top, CPU, NETWORKS) as kept:
         Path(os.environ[VARIABLE], "a").write_text("program a")
         outer = os.environ.pop(VARIABLE)
         assert job(top, ["b"]) == {}
         os.environ[VARIABLE] = outer
-        save()
+        kept.save()
     assert job(top) == {"a": "program a"}
     assert job(top, ["b"]) == {"a": "program a"}
     assert job(top) == {"a": "program a", "b": "program b"}
@@ -104,9 +112,9 @@ def test_another_gpu_or_version_has_another_folder(tmp_path, monkeypatch, packag
     gpu = torch.device("cuda")
 
     def folder():
-        with kept_programs(tmp_path / "kept", gpu, NETWORKS) as save:
+        with kept_programs(tmp_path / "kept", gpu, NETWORKS) as kept:
             Path(os.environ[VARIABLE], "a").write_text("program a")
-            save()
+            kept.save()
         return {path.parent.name for path in (tmp_path / "kept").glob("*/*")}
 
     (first,) = folder()
@@ -140,9 +148,9 @@ def test_where_nothing_can_be_written_jobs_go_on(tmp_path, caplog):
     assert "compiled programs are not kept: " in caplog.text
     caplog.clear()
     programs.tempfile.tempdir = str(tmp_path / "missing")
-    with kept_programs(tmp_path, CPU, NETWORKS) as save:
+    with kept_programs(tmp_path, CPU, NETWORKS) as kept:
         assert VARIABLE not in os.environ
-        save()
+        kept.save()
     assert "compiled programs are not kept: " in caplog.text
 
 
@@ -155,8 +163,8 @@ def test_the_folder_that_torch_names_by_itself_is_not_the_users(tmp_path, monkey
 
 def test_a_folder_that_the_user_has_named_is_theirs(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "mine"))
-    with kept_programs(tmp_path / "kept", CPU, NETWORKS) as save:
+    with kept_programs(tmp_path / "kept", CPU, NETWORKS) as kept:
         assert os.environ[VARIABLE] == str(tmp_path / "mine")
-        save()
+        kept.save()
     assert os.environ[VARIABLE] == str(tmp_path / "mine")
     assert not (tmp_path / "kept").exists()

@@ -77,7 +77,7 @@ def compiled(monkeypatch):
     monkeypatch.setattr(runner.Runner, "_is_cuda", property(lambda self: True))
     monkeypatch.setattr(runner._Running, "queue", classmethod(lambda cls, *args: cls(*args)))
 
-    def compile_networks(networks, run, once):
+    def compile_networks(networks, run, once, programs):
         found.extend(networks)
         run()
         return True

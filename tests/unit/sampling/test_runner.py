@@ -69,7 +69,7 @@ def test_counting_may_lag_behind(plan, options):
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_compiled_networks_see_four_shapes_and_count_the_same(plan, monkeypatch):
-    monkeypatch.setattr(runner, "compile_networks", lambda networks, run, once: True)
+    monkeypatch.setattr(runner, "compile_networks", lambda networks, run, **options: True)
     spies = {"strict": Spy(0.3, 0.7), "lax": Spy(0.45, 0.55)}
     votes = count_votes(smoothed(plan, spies, batch_size=80, compiled=True))
     assert same(votes, count_votes(smoothed(plan)))
@@ -78,7 +78,7 @@ def test_compiled_networks_see_four_shapes_and_count_the_same(plan, monkeypatch)
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_compiled_classifier_that_is_alone_sees_one_shape(plan, monkeypatch):
-    monkeypatch.setattr(runner, "compile_networks", lambda networks, run, once: True)
+    monkeypatch.setattr(runner, "compile_networks", lambda networks, run, **options: True)
     spies = {"lax": Spy(0.45, 0.55)}
     votes = count_votes(smoothed(plan, spies, batch_size=80, compiled=True))
     assert same(votes, count_votes(smoothed(plan, {"lax": CLASSIFIERS["lax"]})))
@@ -95,7 +95,9 @@ def test_a_batch_size_is_looked_for_before_networks_are_compiled(plan, monkeypat
         return 80
 
     monkeypatch.setattr(runner, "fastest_batch_size", search)
-    monkeypatch.setattr(runner, "compile_networks", lambda networks, run, once: len(tried) == 1)
+    monkeypatch.setattr(
+        runner, "compile_networks", lambda networks, run, **options: len(tried) == 1
+    )
     spies = {"lax": Spy(0.45, 0.55)}
     smooth = smoothed(plan, spies, batch_size="auto", compiled=True)
     votes = count_votes(smooth)
@@ -121,7 +123,7 @@ class Unet(nn.Module):
 def test_all_networks_are_compiled_and_tried_on_a_full_batch(steps, once, monkeypatch):
     found = {}
 
-    def compile_networks(networks, run, once):
+    def compile_networks(networks, run, once, programs):
         found.update(networks=networks, once=once)
         run()
         return True

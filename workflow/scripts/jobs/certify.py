@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dds.sampling.forecast import Forecast
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Votes
 from dds.statistics.plans import make_plan
-from jobs.programs import kept_programs
+from jobs.programs import NoPrograms, Programs, kept_programs
 from jobs.shard import ShardJob
 from jobs.work import Work
 from study.paths import PROGRAMS
@@ -238,7 +238,7 @@ class CertifyJob(ShardJob):
         def after_batch(votes: Votes) -> None:
             if progress.done == started:
                 kept.note_compiled(smoothed.runner.compiled)
-                save_programs()
+                programs.save()
             progress.advance(
                 votes.samples - progress.done,
                 total=forecast.samples(votes),
@@ -259,8 +259,9 @@ class CertifyJob(ShardJob):
                 parts_done=kept.images_done,
                 part_unit="images",
             ) as progress,
-            self._kept_programs(smoothed) as save_programs,
+            self._kept_programs(smoothed) as programs,
         ):
+            smoothed.runner.programs = programs.folder
             try:
                 smoothed.count_votes(
                     self._pack.pixels(self._images),
@@ -272,16 +273,16 @@ class CertifyJob(ShardJob):
                 )
             finally:
                 kept.save()
-            save_programs()
+            programs.save()
         found = {} if denoising is None else {"denoising": denoising._asdict()}
         return {"batch_size": smoothed.batch_size} | found
 
     def _kept_programs(
         self, smoothed: SmoothedClassifier
-    ) -> AbstractContextManager[Callable[[], None]]:
-        """Let the networks be compiled from what other jobs kept; gives what keeps more."""
+    ) -> AbstractContextManager[Programs | NoPrograms]:
+        """Let the networks be compiled from what other jobs kept."""
         if not smoothed.runner.compiled:
-            return nullcontext(lambda: None)
+            return nullcontext(NoPrograms())
         models = self._depends["models"]
         networks = {
             "descriptions": [model["description"] for model in models.values()],

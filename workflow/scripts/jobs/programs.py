@@ -1,10 +1,10 @@
 """What torch.compile made of networks, kept for the jobs that run the same networks later.
 
-torch keeps programs in a folder of thousands of small files, under locks, and takes what lies
-there on trust. So a job gets such a folder for itself, on its own host. What is kept for others
-is one file: an archive of that folder, whole or absent, with a hash of its content. Jobs on any
-number of hosts may read and write it at once without locks; the last one wins, and whatever it
-did not know is compiled, and added, by the next that needs it.
+torch keeps kernels in a folder of thousands of small files, under locks, and takes what lies
+there on trust. So a job gets such a folder for itself, on its own host, and puts whole programs
+there, too. What is kept for others is one file: an archive of that folder, whole or absent, with
+a hash of its content. Jobs on any number of hosts may read and write it at once without locks;
+the last one wins, and whatever it did not know is compiled, and added, by the next that needs it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,6 +36,9 @@ LARGEST = 2 * 2**30
 #: The variable by which torch is told where its folder is; whoever sets it keeps programs there.
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
+#: When a file was written, and how many bytes it has.
+_State = tuple[int, int]
+
 _log = logging.getLogger("programs")
 
 
@@ -45,7 +48,7 @@ class Programs:
     Attributes
     ----------
     folder : Path
-        The folder.
+        The folder, of the running job alone.
     """
 
     def __init__(self, folder: Path, archive: Path, identity: Mapping[str, Any]) -> None:
@@ -55,7 +58,8 @@ class Programs:
     def save(self) -> None:
         """Keep what has come to the folder, if anything has; failing is no harm."""
         found = self._files()
-        if not found.keys() - self._kept:
+        states = _states(found)
+        if states.items() <= self._kept.items():
             return
         try:
             save_checkpoint(self._archive, _packed(found), self._identity, {})
@@ -63,14 +67,14 @@ class Programs:
         except OSError as error:
             _log.warning("compiled programs are not kept: %s", error)
             return
-        self._kept = set(found)
+        self._kept = states
         size = self._archive.stat().st_size / 1e6
         _log.info("compiled programs are kept in %s, %.1f MB", self._archive, size)
 
-    def _unpack(self) -> set[str]:
+    def _unpack(self) -> dict[str, _State]:
         try:
             if (found := load_checkpoint(self._archive, self._identity)) is None:
-                return set()
+                return {}
             with tarfile.open(fileobj=io.BytesIO(found[0])) as archive:
                 archive.extractall(self.folder, filter="data")
             os.utime(self._archive)  # used, so not the first to be pruned
@@ -79,7 +83,7 @@ class Programs:
             _log.warning("%s; networks are compiled anew", reason)
         kept = self._files()
         _log.info("%d files of compiled programs from %s", len(kept), self._archive)
-        return set(kept)
+        return _states(kept)
 
     def _files(self) -> dict[str, Path]:
         """Return the files of the folder, without locks and what is being written."""
@@ -90,10 +94,19 @@ class Programs:
         }
 
 
+class NoPrograms:
+    """Stands for `Programs` where none are kept."""
+
+    folder = None
+
+    def save(self) -> None:
+        """Do nothing."""
+
+
 @contextmanager
 def kept_programs(
     top: Path, device: torch.device, networks: Mapping[str, Any]
-) -> Iterator[Callable[[], None]]:
+) -> Iterator[Programs | NoPrograms]:
     """Let networks be compiled from what earlier jobs have kept, for the length of the block.
 
     Parameters
@@ -105,17 +118,18 @@ def kept_programs(
         compiles with, have other archives.
     networks : mapping
         What tells which networks are compiled and how, as JSON can hold it. It decides what is
-        found together, and nothing else: torch itself compares all that a program depends on.
+        found together, and nothing else: torch itself compares all that a kernel depends on, and
+        `dds.networks.programs` all that a program does.
 
     Yields
     ------
-    callable
-        To be called when there may be something to keep. It does nothing where whoever started
-        the job has set `VARIABLE` to a folder of their own, or where there is no room for a folder.
+    Programs or NoPrograms
+        The latter where whoever started the job has set `VARIABLE` to a folder of their own, or
+        where there is no room for a folder.
     """
     before = os.environ.get(VARIABLE)
     if before is not None and before != _default_folder():
-        yield lambda: None
+        yield NoPrograms()
         return
     environment = describe_environment(device)
     name = " ".join(f"{key} {value}" if key != "device" else value
@@ -125,13 +139,13 @@ def kept_programs(
         temporary = tempfile.TemporaryDirectory(prefix="dds-programs-", ignore_cleanup_errors=True)
     except OSError as error:
         _log.warning("compiled programs are not kept: %s", error)
-        yield lambda: None
+        yield NoPrograms()
         return
     with temporary as folder:
         programs = Programs(Path(folder), archive, {**environment, "networks": networks})
         os.environ[VARIABLE] = folder
         try:
-            yield programs.save
+            yield programs
         finally:
             del os.environ[VARIABLE]
             if before is not None:
@@ -175,6 +189,15 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _states(files: Mapping[str, Path]) -> dict[str, _State]:
+    states = {}
+    for name, path in files.items():
+        with suppress(FileNotFoundError):  # moved to its place meanwhile
+            about = path.stat()
+            states[name] = (about.st_mtime_ns, about.st_size)
+    return states
 
 
 def _packed(files: Mapping[str, Path]) -> bytes:

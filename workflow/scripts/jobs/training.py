@@ -21,7 +21,7 @@ from dds.networks.weights import save_weights
 from dds.seeds import stream_seed
 from jobs.device import device_name, prepare_device
 from jobs.job import defer_signals
-from jobs.programs import kept_programs
+from jobs.programs import NoPrograms, Programs, kept_programs
 from jobs.provenance import Provenance
 from jobs.work import Work, resume
 from study.paths import PROGRAMS
@@ -91,10 +91,10 @@ class TrainingJob:
         images, labels = self.validation.images, self.validation.labels
         return accuracy(classifier, images, labels, corruption=corruption, device=self.device)
 
-    def kept_programs(self) -> AbstractContextManager[Callable[[], None]]:
-        """Let the network be compiled from what other jobs kept; gives what keeps more."""
+    def kept_programs(self) -> AbstractContextManager[Programs | NoPrograms]:
+        """Let the network be compiled from what other jobs kept."""
         if self.device.type != "cuda":
-            return nullcontext(lambda: None)
+            return nullcontext(NoPrograms())
         return kept_programs(PROGRAMS, self.device, {"trained": self.depends})
 
     def finish(self, network: torch.nn.Module, **facts: Any) -> None:
@@ -137,9 +137,9 @@ def training(snakemake: Any) -> Iterator[TrainingJob | None]:
             yield None
         else:
             job = TrainingJob(snakemake, work, identity, stop)
-            with job.kept_programs() as save:
+            with job.kept_programs() as programs:
                 yield job
-                save()
+                programs.save()
 
 
 def _is_right(output: Any, identity: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """Networks made into one program each by torch.compile, where that pays.
 
-Where programs are kept from one process to the next is torch's business and its caller's
-(``TORCHINDUCTOR_CACHE_DIR``); nothing here writes to a disk.
+Where kernels are kept from one process to the next is torch's business and its caller's
+(``TORCHINDUCTOR_CACHE_DIR``). Whole programs are kept where the caller says.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from dds.networks.programs import Program
 from dds.progress import preparing
 from dds.reasons import first_line
 
@@ -75,7 +77,13 @@ def flops_of(networks: Sequence[nn.Module], run: Callable[[], None]) -> list[int
     return flops
 
 
-def compile_networks(networks: Sequence[nn.Module], run: Callable[[], None], *, once: bool) -> bool:
+def compile_networks(
+    networks: Sequence[nn.Module],
+    run: Callable[[], None],
+    *,
+    once: bool,
+    programs: Path | None = None,
+) -> bool:
     """Compile networks, in place, for batches of few shapes; tell whether that worked.
 
     Parameters
@@ -86,13 +94,23 @@ def compile_networks(networks: Sequence[nn.Module], run: Callable[[], None], *, 
         Runs them all on the largest batch.
     once : bool
         Whether each runs once a batch, so that CUDA graphs can hold the whole batch.
+    programs : Path, optional
+        The folder of whole programs, see `dds.networks.programs.Program`. Without one networks
+        are traced in every process.
     """
     # All instances of a class share one limit on how many shapes are compiled.
     torch._dynamo.config.recompile_limit = max(
         torch._dynamo.config.recompile_limit, 8 * len(networks)
     )
+    mode, pool = "reduce-overhead" if once else "default", _graph_pool()
+    kept = []
     for network in networks:
-        network.compile(dynamic=False, mode="reduce-overhead" if once else "default")
+        as_usual = partial(network.compile, dynamic=False, mode=mode)
+        if programs is None:
+            as_usual()
+        else:
+            kept.append(Program(network, programs, as_usual, pool))
+            network._compiled_call_impl = kept[-1]
     what = "1 network" if len(networks) == 1 else f"{len(networks)} networks"
     logger.info("compiling %s", what)
     started = time.monotonic()
@@ -106,10 +124,24 @@ def compile_networks(networks: Sequence[nn.Module], run: Callable[[], None], *, 
         for network in networks:
             undo_compilation(network)
         return False
-    logger.info("compiled %s in %.1f s", what, time.monotonic() - started)
+    verb = "found" if kept and all(program.found for program in kept) else "compiled"
+    logger.info("%s %s in %.1f s", verb, what, time.monotonic() - started)
     return True
 
 
 def undo_compilation(network: nn.Module) -> None:
     """Let a network run as it comes again."""
     network._compiled_call_impl = None
+
+
+def free_programs(networks: Sequence[nn.Module]) -> None:
+    """Free the memory that compiled networks hold; they are compiled again when they next run."""
+    torch.compiler.reset()
+    pool = _graph_pool()
+    for network in networks:
+        if isinstance(network._compiled_call_impl, Program):
+            network._compiled_call_impl.forget(pool)
+
+
+def _graph_pool() -> tuple[int, int] | None:
+    return torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None

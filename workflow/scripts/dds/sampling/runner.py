@@ -6,18 +6,20 @@ Nothing here chooses which samples are drawn or what is computed of them.
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from dds.networks.compiling import compile_networks, worth_compiling
+from dds.networks.compiling import compile_networks, free_programs, worth_compiling
 from dds.networks.denoisers import Denoiser, Normal
 from dds.sampling.kernels import choose_precision, fastest_batch_size, inference, wait_for
 from dds.sampling.noise import NoiseSource, pad
@@ -63,6 +65,9 @@ class Runner:
 
     Attributes
     ----------
+    programs : Path or None
+        The folder where compiled networks are found and kept as whole programs, see
+        `dds.networks.programs.Program`. None, which it is unless somebody sets it, keeps none.
     ahead : int
         How many batches are queued on the device while the votes of an older one are
         awaited: 1 on a GPU, which would idle meanwhile, else 0.
@@ -87,6 +92,7 @@ class Runner:
         self._compiles_all = self.compiled is not None
         if self.compiled is None:
             self.compiled = self._is_cuda and not self.deterministic
+        self.programs: Path | None = None
         self.ahead = 1 if self._is_cuda else 0
         self._is_ready = False
         self._networks = [*self.classifiers, *self.denoiser.networks]
@@ -137,7 +143,9 @@ class Runner:
         if wanted and (networks := self._to_compile(run, samples)):
             self.compiled = True
             with self.inference():
-                self.compiled = compile_networks(networks, lambda: run(self.rows), once=self._once)
+                self.compiled = compile_networks(
+                    networks, lambda: run(self.rows), once=self._once, programs=self.programs
+                )
         self._is_ready = True
 
     def run(
@@ -194,7 +202,8 @@ class Runner:
         return self.device.type == "cuda"
 
     def _begin_batch(self) -> None:
-        if self.compiled:
+        # Asking for it loads all of torch's compiler. Where that is not loaded, no graph is its.
+        if self.compiled and "torch._inductor.cudagraph_trees" in sys.modules:
             torch.compiler.cudagraph_mark_step_begin()
 
     def _start(self, batch: list[Segment], base: Base, source: NoiseSource) -> list[_Running]:
@@ -218,7 +227,7 @@ class Runner:
         self.batch_size = size // 2
         logger.warning("out of memory at batch size %d; going on with %d", size, size // 2)
         if self._is_cuda:
-            torch.compiler.reset()  # programs for the old size hold memory
+            free_programs(self._networks)  # those for the old size hold memory
             torch.cuda.empty_cache()
 
     def _run(self, batch: list[Segment], base: Base, source: NoiseSource) -> _Running:

@@ -1,0 +1,299 @@
+"""Networks kept as whole programs: found again by what they were made from, and by nothing else."""
+
+import importlib
+import logging
+import re
+import sys
+from dataclasses import dataclass
+from functools import partial
+from types import MethodType, SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from dds.networks import compiling
+from dds.networks.compiling import compile_networks, free_programs
+from dds.networks.programs import Program, structure
+
+CODE = """
+import torch
+
+class Scale(torch.nn.Module):
+    def __init__(self, factor=2.0):
+        super().__init__()
+        self.factor, self.weights = factor, torch.nn.Linear(4, 3)
+
+    def forward(self, images):
+        return self.weights(images) * self.factor
+"""
+
+IMAGES = torch.linspace(0, 1, 8).reshape(2, 4)
+
+
+@pytest.fixture(autouse=True)
+def on_its_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))
+
+
+@pytest.fixture
+def scales(monkeypatch, tmp_path):
+    """A module with a network, that can be given other code."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def load(code=CODE):
+        (tmp_path / "scales.py").write_text(code)
+        sys.modules.pop("scales", None)
+        importlib.invalidate_caches()
+        return importlib.import_module("scales")
+
+    yield load
+    sys.modules.pop("scales", None)
+
+
+@pytest.fixture
+def use(tmp_path):
+    """Run a network as its program; tell whether that was found."""
+
+    def run(network, images=IMAGES, folder=tmp_path / "programs"):
+        program = Program(network.eval(), folder, lambda: None, None)
+        network._compiled_call_impl = program
+        with torch.inference_mode():
+            answer = network(images)
+            network._compiled_call_impl = None
+            torch.testing.assert_close(answer, network(images))
+        return program.found
+
+    return run
+
+
+def test_a_program_is_found_by_whoever_comes_later(scales, use, monkeypatch):
+    network = scales().Scale()
+    assert not use(network)
+    monkeypatch.setattr(torch, "compile", lambda *args, **options: pytest.fail("it is compiled"))
+    assert use(network)
+    assert use(scales().Scale())  # of other weights
+
+
+@pytest.mark.parametrize("change", [
+    lambda run, scales: run(scales().Scale(3.0)),
+    lambda run, scales: run(scales().Scale(), IMAGES[:1]),
+    lambda run, scales: run(scales().Scale().double(), IMAGES.double()),
+])  # fmt: skip
+def test_what_a_program_was_not_made_for_has_another(scales, use, change):
+    assert not use(scales().Scale())
+    assert not change(use, scales)
+    assert use(scales().Scale())
+
+
+def test_a_program_of_other_code_is_made_anew(scales, use):
+    other = CODE.replace("* self", "+ self")
+    assert not use(scales().Scale())
+    assert not use(scales(other).Scale())
+    assert use(scales(other).Scale())
+
+
+def test_precisions_have_programs_of_their_own(scales, use):
+    network = scales().Scale()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not use(network)
+    assert not use(network)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert use(network)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda content: b"", lambda content: content[:-100], lambda content: b"0" + content[1:],
+])  # fmt: skip
+def test_a_damaged_program_is_one_line_and_is_replaced(scales, use, tmp_path, caplog, damage):
+    use(scales().Scale())
+    (path,) = (tmp_path / "programs").iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    assert not use(scales().Scale())
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert line.startswith(f"{path} is not used: ")
+    assert "\n" not in line
+    assert use(scales().Scale())
+
+
+def test_where_nothing_can_be_written_networks_are_compiled_all_the_same(
+    scales, use, tmp_path, caplog
+):
+    (tmp_path / "programs").write_text("a file where the folder belongs")
+    assert not use(scales().Scale())
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert re.fullmatch(r".*\.program is not kept: .+", line)
+
+
+class Untraceable(nn.Module):
+    """What it does follows from the values of its images."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.Linear(4, 4)
+
+    def forward(self, images):
+        if images.sum().item() > 0:
+            images = images + 1
+        return self.weights(images)
+
+
+@dataclass
+class Logits:
+    logits: torch.Tensor
+
+
+@dataclass
+class Sample:
+    sample: torch.Tensor
+
+
+class Answers(nn.Module):
+    """Answers as transformers and diffusers do."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.weights = kind, nn.Linear(4, 4)
+
+    def forward(self, images):
+        return self.kind(self.weights(images))
+
+
+def test_what_is_not_one_program_is_compiled_as_usual(tmp_path, caplog):
+    network = Untraceable().eval()
+    expected = network(IMAGES)
+    with torch.inference_mode(), caplog.at_level(logging.INFO):
+        run = partial(network, IMAGES)
+        assert compile_networks([network], run, once=True, programs=tmp_path / "programs")
+        torch.testing.assert_close(network(IMAGES), expected)
+    assert "Untraceable is not one program: " in caplog.text
+    assert not isinstance(network._compiled_call_impl, Program)
+    assert not (tmp_path / "programs").exists()
+    assert caplog.messages[-1].startswith("compiled 1 network in ")
+
+
+@pytest.mark.parametrize("kind", [Logits, Sample])
+def test_the_tensor_stands_for_what_holds_it(tmp_path, kind):
+    network = Answers(kind).eval()
+    program = Program(network, tmp_path, lambda: None, None)
+    with torch.inference_mode():
+        torch.testing.assert_close(program(IMAGES), network.weights(IMAGES))
+
+
+def test_out_of_memory_is_not_a_reason_to_compile_otherwise(tmp_path, monkeypatch):
+    def compile(*args, **options):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch, "compile", compile)
+    program = Program(nn.Linear(4, 4), tmp_path, lambda: pytest.fail("compiled as usual"), None)
+    with pytest.raises(torch.OutOfMemoryError):
+        program(IMAGES)
+
+
+def test_it_is_said_whether_programs_were_found(scales, tmp_path, caplog):
+    for verb in ("compiled", "found"):
+        network = scales().Scale().eval()
+        with torch.inference_mode(), caplog.at_level(logging.INFO):
+            run = partial(network, IMAGES)
+            compile_networks([network], run, once=True, programs=tmp_path / "programs")
+        assert caplog.messages[-1].startswith(f"{verb} 1 network in ")
+
+
+def test_programs_compute_what_torch_compile_computes(tmp_path):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.SiLU(), nn.Flatten()).eval()
+    images = torch.rand(4, 3, 8, 8)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found = Program(network, tmp_path, lambda: None, None)(images)
+        network.compile(dynamic=False)
+        assert torch.equal(found, network(images))
+
+
+def test_freed_programs_are_found_again(scales, tmp_path, monkeypatch):
+    network = scales().Scale().eval()
+    with torch.inference_mode():
+        compile_networks([network], partial(network, IMAGES), once=True, programs=tmp_path)
+        expected = network(IMAGES)
+        free_programs([network])
+        monkeypatch.setattr(torch, "compile", lambda *args, **options: pytest.fail("compiled"))
+        assert torch.equal(network(IMAGES), expected)
+
+
+def part(attribute):
+    network = nn.ReLU()
+    network.attribute = attribute
+    return network
+
+
+def add(number, images, *, more=0):
+    return images + number + more
+
+
+def closure(number):
+    return lambda images: images + number
+
+
+class Opaque:
+    """Holds something that nothing tells."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    (1, 2), (1, "1"), (1, 1.5), (1, None), (True, False), ([1, 2], [2, 1]), ((1,), (2,)),
+    ({"a": 1}, {"a": 2}), ({1, 2}, {1, 3}), (SimpleNamespace(a=[1]), SimpleNamespace(a=[2])),
+    (torch.float32, torch.float64), (torch.zeros(2), torch.zeros(3)),
+    (torch.zeros(2, 3), torch.zeros(3, 2).T), (nn.Dropout(0.1), nn.Dropout(0.2)),
+    (partial(add, 1), partial(add, 2)), (partial(add, more=1), partial(add, more=2)),
+    (closure(1), closure(2)), (MethodType(add, 1), MethodType(add, 2)),
+    (torch.relu, torch.sigmoid), (nn.ReLU, nn.SiLU), (compiling, logging),
+    (slice(1), slice(2)), ([nn, 7], [nn, logging]), (nn.Sequential(nn.ReLU()), nn.Sequential(nn.ReLU(), nn.ReLU())),
+])  # fmt: skip
+def test_networks_that_hold_something_else_are_described_otherwise(one, other):
+    assert structure(part(one)) == structure(part(one))
+    assert structure(part(one)) != structure(part(other))
+
+
+def test_two_of_a_kind_are_not_one_twice():
+    one = nn.Linear(2, 2)
+    assert structure(nn.Sequential(one, one)) != structure(nn.Sequential(one, nn.Linear(2, 2)))
+
+
+def test_tied_weights_are_not_two():
+    tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    tied[1].weight = tied[0].weight
+    assert structure(tied) != structure(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+
+
+def test_networks_may_hold_themselves():
+    network = nn.ReLU()
+    object.__setattr__(network, "owner", SimpleNamespace(network=network))
+    assert structure(network) == structure(network)
+
+
+def test_what_shows_nothing_of_what_it_holds_is_not_described(tmp_path):
+    with pytest.raises(TypeError, match="no telling what .*Opaque object"):
+        structure(part(Opaque()))
+    network, usual = part(Opaque()), []
+    Program(network, tmp_path, lambda: usual.append(True), None)(IMAGES)
+    assert usual
+
+
+def test_weights_are_no_part_of_the_description():
+    assert structure(nn.Linear(2, 2)) == structure(nn.Linear(2, 2))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_answers_outlive_the_next_batch_and_new_weights_count(tmp_path):
+    network = nn.Linear(4, 3).cuda().eval()
+    batches = [torch.rand(2, 4, device="cuda") for _ in range(3)]
+    with torch.inference_mode():
+        expected = [network(batch) for batch in batches]
+        run = partial(network, batches[0])
+        assert compile_networks([network], run, once=False, programs=tmp_path)
+        answers = [network(batch) for batch in batches]
+        for answer, each in zip(answers, expected, strict=True):
+            torch.testing.assert_close(answer, each)
+        network.weight.mul_(2)
+        network._compiled_call_impl, program = None, network._compiled_call_impl
+        torch.testing.assert_close(program(batches[0]), network(batches[0]))
