@@ -205,10 +205,19 @@ def _parts(value: Any, seen: dict[int, tuple[int, Any]]) -> list[Any]:
     elif isinstance(value, set | frozenset):
         parts += sorted(map(repr, value))
     elif not attributes:
-        parts.append(repr(value))
-        if " at 0x" in parts[-1]:
-            raise TypeError(f"no telling what {parts[-1]} holds")
+        parts.append(_shown(value))
     return parts
+
+
+def _shown(value: Any) -> str:
+    """Return what a value without attributes shows of itself."""
+    shown = repr(value)
+    if " at 0x" not in shown:
+        return shown
+    # What pickling would keep is the same for all objects that hold nothing.
+    if type(value).__reduce__ is object.__reduce__ and value.__reduce_ex__(2)[2] is None:
+        return ""
+    raise TypeError(f"no telling what {shown} holds")
 
 
 def _name(value: Any) -> str:
