@@ -73,7 +73,9 @@ def main() -> None:
     from dds.networks.registry import build_classifier, build_denoiser
     from dds.networks.weights import AwaitingWeights
     from dds.progress import Interrupted
+    from jobs.job import collect_seldom
 
+    collect_seldom()
     marks = {"imports": time.time()}
     data, settings = DATA[sys.argv[1]], Settings(**json.loads(sys.argv[2]))
     device = prepare(settings)

@@ -255,7 +255,8 @@ class Empty:
     (partial(add, 1), partial(add, 2)), (partial(add, more=1), partial(add, more=2)),
     (closure(1), closure(2)), (MethodType(add, 1), MethodType(add, 2)),
     (torch.relu, torch.sigmoid), (nn.ReLU, nn.SiLU), (compiling, logging),
-    (slice(1), slice(2)), ([nn, 7], [nn, logging]), (nn.Sequential(nn.ReLU()), nn.Sequential(nn.ReLU(), nn.ReLU())),
+    (slice(1), slice(2)), ([nn, 7], [nn, logging]),
+    (nn.Sequential(nn.ReLU()), nn.Sequential(nn.ReLU(), nn.ReLU())),
 ])  # fmt: skip
 def test_networks_that_hold_something_else_are_described_otherwise(one, other):
     assert structure(part(one)) == structure(part(one))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import platform
@@ -48,6 +49,7 @@ def job(namespace: dict[str, Any], *, trusting: bool = False) -> Iterator[Any]:
     object
         What Snakemake gave the script; when it is run alone, a stand-in (`jobs.alone`).
     """
+    collect_seldom()
     if "snakemake" not in namespace:
         logging.basicConfig(force=True, level=logging.INFO, format="%(message)s")
         yield stand_in(sys.argv[0])  # whoever runs a script alone wants its exceptions
@@ -83,6 +85,15 @@ def job(namespace: dict[str, Any], *, trusting: bool = False) -> Iterator[Any]:
             _log.error("%s", line)
         _log.error("failed: %s", reason)
         _end(snakemake, reason, 1)
+
+
+def collect_seldom() -> None:
+    """Look for garbage seldom: modules are a million objects that stay.
+
+    To look among them each time that a few hundred more have come takes a sixth of the time in
+    which a job imports libraries and builds networks.
+    """
+    gc.set_threshold(100_000)
 
 
 def whereabouts() -> str:
