@@ -5,10 +5,14 @@ import logging
 import re
 import sys
 import threading
+from collections import OrderedDict, deque
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
+from math import nan
 from types import MethodType, SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -234,13 +238,26 @@ def closure(number):
     return lambda images: images + number
 
 
-class Opaque:
+class Slotted:
     """Holds what is not among its attributes."""
 
     __slots__ = ("value",)
 
-    def __init__(self):
-        self.value = 1
+    def __init__(self, value):
+        self.value = value
+
+
+class Sizes(list):
+    """Holds both."""
+
+    def __init__(self, sizes, unit):
+        super().__init__(sizes)
+        self.unit = unit
+
+
+class Color(Enum):
+    RED = 1
+    GREEN = 2
 
 
 class Empty:
@@ -255,7 +272,13 @@ class Empty:
     (partial(add, 1), partial(add, 2)), (partial(add, more=1), partial(add, more=2)),
     (closure(1), closure(2)), (MethodType(add, 1), MethodType(add, 2)),
     (torch.relu, torch.sigmoid), (nn.ReLU, nn.SiLU), (compiling, logging),
-    (slice(1), slice(2)), ([nn, 7], [nn, logging]),
+    (slice(1), slice(2)), ([nn, 7], [nn, logging]), (Slotted(1), Slotted(2)), (nan, 1.0),
+    (Sizes([1], "cm"), Sizes([2], "cm")), (Sizes([1], "cm"), Sizes([1], "m")),
+    (np.arange(9999), np.where(np.arange(9999) == 5000, 0, np.arange(9999))),
+    (np.float32(1), np.float32(2)), (deque([1]), deque([2])), (OrderedDict(a=1), OrderedDict(a=2)),
+    (torch.Size([1]), torch.Size([2])), (re.compile("a"), re.compile("b")), (b"a", b"b"),
+    (lambda x: x * 2, lambda x: x * 3), (lambda x: x + x, lambda x: x * x),
+    (Color.RED, Color.GREEN), (torch.device("cpu"), torch.device("meta")),
     (nn.Sequential(nn.ReLU()), nn.Sequential(nn.ReLU(), nn.ReLU())),
 ])  # fmt: skip
 def test_networks_that_hold_something_else_are_described_otherwise(one, other):
@@ -281,10 +304,9 @@ def test_networks_may_hold_themselves():
 
 
 def test_what_shows_nothing_of_what_it_holds_is_not_described(tmp_path):
-    for value in (Opaque(), threading.Lock(), torch.Generator()):
-        with pytest.raises(TypeError):
-            structure(part(value))
-    network, usual = part(Opaque()), []
+    with pytest.raises(TypeError):
+        structure(part(threading.Lock()))
+    network, usual = part(threading.Lock()), []
     Program(network, tmp_path, lambda: usual.append(True), None)(IMAGES)
     assert usual
 

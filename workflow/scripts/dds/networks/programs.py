@@ -6,15 +6,16 @@ again, and that takes longer than all else that a process does before its first 
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import importlib
 import inspect
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -158,7 +159,7 @@ def structure(network: nn.Module) -> Any:
     Raises
     ------
     TypeError
-        If the network holds something that does not show its state.
+        If the network holds something that does not show its state, such as a lock.
 
     Examples
     --------
@@ -174,55 +175,48 @@ def _describe(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
     """Describe a value; `seen` numbers what has been, by its id."""
     if value is None or isinstance(value, bool | int | str):
         return value
+    if isinstance(value, float | complex | bytes):
+        return [type(value).__name__, repr(value)]
     if id(value) in seen:  # what is shared, such as tied weights, or holds itself
         return ["again", seen[id(value)][0]]
     seen[id(value)] = (len(seen), value)  # held, lest another object gets its id
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    return [kind, *(_describe(part, seen) for part in _parts(value))]
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """Return what an object is made of."""
     if isinstance(value, Tensor):
         return _layout(value)
-    return [f"{type(value).__module__}.{type(value).__qualname__}", *_parts(value, seen)]
-
-
-def _parts(value: Any, seen: dict[int, tuple[int, Any]]) -> list[Any]:
+    if isinstance(value, nn.Module):  # not as pickled: some leave out what they make again
+        return [part for part in vars(value).items() if part[0] != "_compiled_call_impl"]
+    if type(value) is dict:
+        return value.items()
+    if type(value) in (list, tuple):
+        return value
+    if type(value) in (set, frozenset):
+        return sorted(value)
     if isinstance(value, FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        return [_name(value), _describe([value.__defaults__, value.__kwdefaults__, cells], seen)]
+        defaults = (value.__defaults__, value.__kwdefaults__)
+        return value.__module__, value.__qualname__, *_of_code(value.__code__), cells, *defaults
     if isinstance(value, MethodType):
-        return [_describe(value.__func__, seen), _describe(value.__self__, seen)]
-    if isinstance(value, partial):
-        return [_describe([value.func, value.args, value.keywords], seen)]
-    if inspect.isroutine(value) or inspect.isclass(value) or inspect.ismodule(value):
-        return [_name(value)]
-    attributes = {
-        name: each
-        for name, each in getattr(value, "__dict__", {}).items()
-        if name != "_compiled_call_impl"
-    }
-    parts = [_describe([name, each], seen) for name, each in attributes.items()]
-    if isinstance(value, Mapping):
-        parts += [_describe([key, each], seen) for key, each in value.items()]
-    elif isinstance(value, list | tuple):
-        parts += [_describe(each, seen) for each in value]
-    elif isinstance(value, set | frozenset):
-        parts += sorted(map(repr, value))
-    elif not attributes:
-        parts.append(_shown(value))
-    return parts
+        return value.__func__, value.__self__
+    if inspect.isclass(value) or inspect.ismodule(value) or inspect.isroutine(value):
+        return getattr(value, "__module__", ""), getattr(value, "__qualname__", value.__name__)
+    # Whatever else it is: what pickle would make it of.
+    reduce = copyreg.dispatch_table.get(type(value))
+    reduced = reduce(value) if reduce else value.__reduce_ex__(4)
+    if isinstance(reduced, str):
+        return [reduced]
+    make, arguments, *state = reduced
+    return make, arguments, *(list(part) if isinstance(part, Iterator) else part for part in state)
 
 
-def _shown(value: Any) -> str:
-    """Return what a value without attributes shows of itself."""
-    shown = repr(value)
-    if " at 0x" not in shown:
-        return shown
-    # What pickling would keep is the same for all objects that hold nothing.
-    if type(value).__reduce__ is object.__reduce__ and value.__reduce_ex__(2)[2] is None:
-        return ""
-    raise TypeError(f"no telling what {shown} holds")
-
-
-def _name(value: Any) -> str:
-    """Return the full name of a function, class or module."""
-    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}"
+def _of_code(code: CodeType) -> tuple[Any, ...]:
+    """Return what tells functions of one name apart, as lambdas on one line are."""
+    constants = [each for each in code.co_consts if not isinstance(each, CodeType)]
+    return code.co_firstlineno, code.co_code, code.co_names, constants
 
 
 def _layout(tensor: Tensor) -> tuple[Any, ...]:
