@@ -2,7 +2,9 @@
 
 import importlib
 import logging
+import os
 import re
+import subprocess
 import sys
 import threading
 from collections import OrderedDict, deque
@@ -284,6 +286,42 @@ class Empty:
 def test_networks_that_hold_something_else_are_described_otherwise(one, other):
     assert structure(part(one)) == structure(part(one))
     assert structure(part(one)) != structure(part(other))
+
+
+DESCRIBE = """
+import hashlib
+import json
+
+from dds.networks.programs import structure
+from dds.networks.registry import build_classifier, build_denoiser
+from entries import BEIT, RESNET, UNET, VIT
+
+BLOCKS = {"block_out_channels": [4], "layers_per_block": 1, "norm_num_groups": 2, "sample_size": 8,
+          "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"],
+          "attention_head_dim": 4}
+HUB_UNET = {"network": "diffusers", "arguments": BLOCKS, "schedule": {"name": "sigma"},
+            "predicts": "edm", "input": {"channels": 3, "size": 8}}
+
+for network in (*(build_denoiser(entry).networks[0] for entry in (UNET, HUB_UNET)),
+                *(build_classifier(entry) for entry in (BEIT, RESNET, VIT))):
+    print(hashlib.sha256(json.dumps(structure(network)).encode()).hexdigest())
+"""
+
+
+def test_a_network_is_described_alike_in_every_process():
+    pytest.importorskip("diffusers")
+    described = [
+        subprocess.run(
+            [sys.executable, "-c", DESCRIBE],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+        for seed in "12"
+    ]
+    assert described[0] == described[1]
+    assert len(set(described[0])) == 5
 
 
 def test_two_of_a_kind_are_not_one_twice():
