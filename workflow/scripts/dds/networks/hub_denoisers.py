@@ -118,8 +118,9 @@ def build_network(class_name: str, options: Mapping[str, Any]) -> nn.Module:
     except Exception as error:  # diffusers and its many networks raise whatever they like
         reason = _one_line(error)
         raise ValueError(f"diffusers cannot build {class_name}: {reason}") from error
-    # It comes out of a set, in another order in every process.
-    network.register_to_config(_use_default_values=sorted(network.config._use_default_values))
+    if defaults := network.config.get("_use_default_values"):
+        # They come out of a set, in another order in every process.
+        network.register_to_config(_use_default_values=sorted(defaults))
     return _told_alone(network)
 
 
