@@ -171,6 +171,7 @@ WRONG = [
     ("seed", 1.5, "seed must be a whole number, not 1.5"),
     ("seed", True, "seed must be a whole number, not True"),
     ("batch_size", 1.5, "batch_size must be auto or at least 1, not 1.5"),
+    ("batch_size", True, "batch_size must be auto or at least 1, not True"),
     ("progress", "no", "progress must be True or False, not 'no'"),
     ("device", 3, "device must be such as cuda, cuda:1 or cpu, not 3"),
     ("device", ["cpu", 3], "device must be such as cuda, cuda:1 or cpu, not 3"),

@@ -83,9 +83,8 @@ class Runner:
     compiled: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size != "auto" and not (
-            isinstance(self.batch_size, int) and self.batch_size >= 1
-        ):
+        # True is a whole number to Python.
+        if self.batch_size != "auto" and not (type(self.batch_size) is int and self.batch_size > 0):
             raise ValueError(f"batch_size must be auto or at least 1, not {self.batch_size!r}")
         self.device = torch.device(self.device)
         self.precision = choose_precision(self.precision, self.device)
