@@ -202,13 +202,14 @@ def _parts(value: Any) -> Iterable[Any]:
         return value.__module__, value.__qualname__, *_of_code(value.__code__), cells, *defaults
     if isinstance(value, MethodType):
         return value.__func__, value.__self__
-    if inspect.isclass(value) or inspect.ismodule(value) or inspect.isroutine(value):
+    is_free = inspect.isroutine(value) and not hasattr(value, "__self__")
+    if is_free or inspect.isclass(value) or inspect.ismodule(value):
         return getattr(value, "__module__", ""), getattr(value, "__qualname__", value.__name__)
     # Whatever else it is: what pickle would make it of.
     reduce = copyreg.dispatch_table.get(type(value))
     reduced = reduce(value) if reduce else value.__reduce_ex__(4)
     if isinstance(reduced, str):
-        return [reduced]
+        return getattr(value, "__module__", ""), reduced
     make, arguments, *state = reduced
     return make, arguments, *(list(part) if isinstance(part, Iterator) else part for part in state)
 
