@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
@@ -24,6 +25,7 @@ from pydantic_core import PydanticCustomError
 from dds.seeds import MOST_SAMPLES
 
 Item = TypeVar("Item")
+Found = TypeVar("Found", bound=BaseModel)
 
 
 class Keys(BaseModel):
@@ -75,6 +77,45 @@ def refuse(reason: str) -> PydanticCustomError:
     ``FILE: experiments.mine.steps: must be 2 or more``.
     """
     return PydanticCustomError("refused", "{reason}", {"reason": reason})
+
+
+def checked(kind: type[Found], values: Any, where: str, *, whole: bool = True) -> Found:
+    """Return values as a `Keys`, or raise one line of what is wrong with the first that is.
+
+    Parameters
+    ----------
+    kind : type
+        A class of `Keys`.
+    values : object
+        A mapping, if anybody is to be pleased.
+    where : str
+        What they are called, as ``network unet: arguments``.
+    whole : bool, optional
+        Whether a key without a default must be there.
+
+    Raises
+    ------
+    ValueError
+        As ``WHERE.KEY: must be ...``.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    wrong = [each for each in errors if whole or each["type"] != "missing"]
+    if not wrong:
+        return kind.model_construct(**values)
+    # Between keys pydantic names which of the types that are allowed it tried.
+    path = [part for part in wrong[0]["loc"] if "[" not in str(part)]
+    reason = wrong[0]["msg"].replace("Input should", "must", 1)
+    if wrong[0]["type"] == "missing":
+        reason = "is missing"
+    elif wrong[0]["type"] == "extra_forbidden":
+        parent: Any = kind
+        for name in path[:-1]:
+            parent = parent.model_fields[str(name)].annotation
+        reason = f"is unknown; allowed: {', '.join(parent.model_fields) or 'none'}"
+    raise ValueError(f"{'.'.join(map(str, (where, *path)))}: {reason}")
 
 
 def _whole(value: Any) -> Any:

@@ -18,10 +18,9 @@ from dds.front.counting import count_votes
 from dds.front.images import ImagesLike
 from dds.front.results import Certificates
 from dds.networks.denoisers import Denoiser
-from dds.reasons import first_line
 from dds.statistics.bounds import check_alpha, clopper_pearson_lower
 from dds.statistics.certificates import ABSTAIN
-from dds.statistics.plans import PLANS, make_plan, plan_name
+from dds.statistics.plans import PLANS, check_settings, make_plan, plan_name
 from dds.statistics.reach import down, largest_radius, samples_needed
 
 #: Share of images that a small n0 may cost before it is said.
@@ -152,10 +151,7 @@ def certify(
     check_noise(sigma)
     wanted = None if radii is None else _as_radii(radii)
     settings = _settings(plan, n0, n, alpha, wanted)
-    try:
-        drawn_by = make_plan(settings, sigma)
-    except TypeError as error:  # such as text among the settings of a plan
-        raise ValueError(f"plan {shown(plan)} cannot be made: {first_line(error)}") from error
+    drawn_by = make_plan(settings, sigma)
     _check_reach(settings, sigma, wanted or ())
     asked = Asked.of(
         "certify", images, classifier, denoiser, labels=labels, layout=layout, processor=processor,
@@ -180,9 +176,17 @@ def _settings(
     if not isinstance(own.get("plan"), str):
         keys = ", ".join(map(str, own)) or "none"
         raise ValueError(f"plan has the keys {keys}; it must have plan, a name")
+    own = {key: _as_in_a_file(value) for key, value in own.items()}
+    check_settings(own)
     if radii is not None:
         own.setdefault("radii", radii)
     return {"n0": n0, "n": n, "alpha": alpha} | own
+
+
+def _as_in_a_file(value: Any) -> Any:
+    """Return arrays and tuples as the lists that they would be in a study's file."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _as_radii(radii: ArrayLike) -> list[float]:

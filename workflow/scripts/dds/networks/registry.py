@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
 from torch import nn
 
 from dds.extras import needed
-from dds.keys import Keys
+from dds.keys import checked
 from dds.kinds import is_file, load_file
 from dds.networks.classifiers import Classifier
 from dds.networks.denoisers import DiffusionDenoiser
@@ -193,7 +192,7 @@ def _described(kind: type[Described], entry: Any, role: str) -> Described:
         return entry
     if isinstance(entry, Mapping):
         entry = {key: entry[key] for key in kind.model_fields if key in entry}
-    return _checked(kind, entry, role)
+    return checked(kind, entry, role)
 
 
 def _own_function(network: str) -> Callable[..., nn.Module] | None:
@@ -212,7 +211,7 @@ def _build(entry: NetworkKeys, role: str, *, classes: int | None, channels: int)
     family = _family(entry.network, role)
     arguments = entry.arguments
     if not isinstance(arguments, family.Keys):
-        arguments = _checked(family.Keys, arguments, f"network {entry.network}: arguments")
+        arguments = checked(family.Keys, arguments, f"network {entry.network}: arguments")
     with needed():
         return family.build(arguments, classes=classes, channels=channels)
 
@@ -235,20 +234,3 @@ def _family(name: str, role: str) -> ModuleType:
 def _allowed(role: str) -> str:
     names = [name for name in FAMILIES.names if role == FAMILIES[name].ROLE]
     return f"allowed for a {role}: {', '.join(names)}, FILE.py:FUNCTION, or FILE.py"
-
-
-def _checked(kind: type[Keys], values: Any, where: str) -> Any:
-    """Return values as a `Keys`, or raise one line of what is wrong with the first that is."""
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-    path, reason = first["loc"], first["msg"].replace("Input should", "must", 1)
-    if first["type"] == "missing":
-        reason = "is missing"
-    elif first["type"] == "extra_forbidden":
-        for parent in path[:-1]:
-            kind = cast(type[Keys], kind.model_fields[str(parent)].annotation)
-        reason = f"is unknown; allowed: {', '.join(kind.model_fields)}"
-    place = ".".join(map(str, (where, *path)))
-    raise ValueError(f"{place}: {reason}")

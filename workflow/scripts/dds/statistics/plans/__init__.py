@@ -27,6 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from dds.keys import checked
 from dds.kinds import Kinds
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 #: The kinds of plans, by name.
 PLANS = Kinds(__name__)
+
+#: Keys that are no plan's own; curtail is of counts of earlier versions.
+_OF_EVERY_PLAN = {"plan", "n0", "n", "alpha", "curtail"}
 
 #: Keys that make a sequential plan one of kind union_sequential.
 UNION_KEYS = {"looks", "last_share", "futility"}
@@ -281,6 +285,23 @@ def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
     return kind.make(
         keys, n0=settings["n0"], n=settings["n"], alpha=settings.get("alpha"), sigma=sigma
     )
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse what no plan of the kind has, which `make_plan` ignores.
+
+    Parameters
+    ----------
+    settings : mapping
+        As of `make_plan`; keys may be missing.
+
+    Raises
+    ------
+    ValueError
+        If the plan is unknown, a key is unknown to it, or a value is none that the key may have.
+    """
+    own = {key: value for key, value in settings.items() if key not in _OF_EVERY_PLAN}
+    checked(_kind(plan_name(settings)).Keys, own, "plan", whole=False)
 
 
 def plan_name(settings: Mapping[str, Any]) -> str:
