@@ -87,16 +87,20 @@ def checked(kind: type[Found], values: Any, where: str, *, whole: bool = True) -
     kind : type
         A class of `Keys`.
     values : object
-        A mapping, if anybody is to be pleased.
+        What is to be a mapping with those keys.
     where : str
         What they are called, as ``network unet: arguments``.
     whole : bool, optional
         Whether a key without a default must be there.
 
+    Returns
+    -------
+    Keys
+
     Raises
     ------
     ValueError
-        As ``WHERE.KEY: must be ...``.
+        Its message is ``WHERE.KEY: must be ...``.
     """
     try:
         return kind.model_validate(values)
