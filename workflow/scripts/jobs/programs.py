@@ -17,7 +17,7 @@ import re
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -58,16 +58,15 @@ class Programs:
     def save(self) -> None:
         """Keep what has come to the folder, if anything has; failing is no harm."""
         found = self._files()
-        states = _states(found)
-        if states.items() <= self._kept.items():
+        if found.items() <= self._kept.items():
             return
         try:
-            save_checkpoint(self._archive, _packed(found), self._identity, {})
+            save_checkpoint(self._archive, _packed(self.folder, found), self._identity, {})
             _prune(self._archive)
         except OSError as error:
             _log.warning("compiled programs are not kept: %s", error)
             return
-        self._kept = states
+        self._kept = found
         size = self._archive.stat().st_size / 1e6
         _log.info("compiled programs are kept in %s, %.1f MB", self._archive, size)
 
@@ -83,15 +82,18 @@ class Programs:
             _log.warning("%s; networks are compiled anew", reason)
         kept = self._files()
         _log.info("%d files of compiled programs from %s", len(kept), self._archive)
-        return _states(kept)
+        return kept
 
-    def _files(self) -> dict[str, Path]:
+    def _files(self) -> dict[str, _State]:
         """Return the files of the folder, without locks and what is being written."""
-        return {
-            path.relative_to(self.folder).as_posix(): path
-            for path in self.folder.rglob("*")
-            if path.is_file() and path.suffix not in (".lock", ".tmp")
-        }
+        found = {}
+        for path in self.folder.rglob("*"):
+            if path.is_file() and path.suffix not in (".lock", ".tmp"):
+                with suppress(FileNotFoundError):  # moved to its place meanwhile
+                    state = path.stat()
+                    name = path.relative_to(self.folder).as_posix()
+                    found[name] = (state.st_mtime_ns, state.st_size)
+        return found
 
 
 class NoPrograms:
@@ -191,21 +193,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _states(files: Mapping[str, Path]) -> dict[str, _State]:
-    states = {}
-    for name, path in files.items():
-        with suppress(FileNotFoundError):  # moved to its place meanwhile
-            about = path.stat()
-            states[name] = (about.st_mtime_ns, about.st_size)
-    return states
-
-
-def _packed(files: Mapping[str, Path]) -> bytes:
+def _packed(folder: Path, names: Iterable[str]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
-        for name, path in sorted(files.items()):
+        for name in sorted(names):
             with suppress(FileNotFoundError):  # moved to its place meanwhile
-                archive.add(path, name)
+                archive.add(folder / name, name)
     return buffer.getvalue()
 
 
