@@ -201,9 +201,12 @@ def test_out_of_memory_is_not_a_reason_to_compile_otherwise(tmp_path, monkeypatc
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(torch, "compile", compile)
-    program = Program(nn.Linear(4, 4), tmp_path, lambda: pytest.fail("compiled as usual"), None)
+    network = nn.Linear(4, 4)
+    program = Program(network, tmp_path, lambda: pytest.fail("compiled as usual"), None)
+    network._compiled_call_impl = program
     with pytest.raises(torch.OutOfMemoryError):
-        program(IMAGES)
+        network(IMAGES)
+    assert network._compiled_call_impl is program  # it is tried again with less
 
 
 def test_it_is_said_whether_programs_were_found(scales, tmp_path, caplog):

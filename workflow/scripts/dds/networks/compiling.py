@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dds.networks.programs import Program
+from dds.networks.programs import Pool, Program
 from dds.progress import preparing
 from dds.reasons import first_line
 
@@ -143,5 +143,5 @@ def free_programs(networks: Sequence[nn.Module]) -> None:
             network._compiled_call_impl.forget(pool)
 
 
-def _graph_pool() -> tuple[int, int] | None:
+def _graph_pool() -> Pool | None:
     return torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None

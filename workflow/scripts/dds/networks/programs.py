@@ -86,7 +86,6 @@ class Program:
         self._pool = pool
 
     def _get_ready(self, inputs: tuple[Tensor, ...]) -> Compiled:
-        self._network._compiled_call_impl = None  # what is traced is the network as it comes
         try:
             program = partial(self._find(inputs), self._network)
         except torch.OutOfMemoryError:
@@ -97,7 +96,6 @@ class Program:
             self._instead()
             self.found = False
             return self._network
-        self._network._compiled_call_impl = self
         return _Graph(program, inputs, self._pool) if inputs[0].is_cuda else program
 
     def _find(self, inputs: tuple[Tensor, ...]) -> Compiled:
@@ -242,7 +240,7 @@ def _circumstances(device: torch.device) -> list[Any]:
 
 
 def _answer(network: nn.Module, *inputs: Tensor) -> Tensor:
-    answer = network(*inputs)
+    answer = network._call_impl(*inputs)  # as it comes, whatever it is called as
     return getattr(answer, "logits", getattr(answer, "sample", answer))
 
 
