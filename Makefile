@@ -44,7 +44,7 @@ $(READY): envs/requirements.lock
 	@echo "installing into $(VENV)/, once:" $(if $(TORCH_INDEX),"2.3 GB on disk", \
 	    $(if $(filter none,$(TORCH)),"1.3 GB on disk", \
 	    "6.7 GB on disk, 4.1 of it CUDA libraries (README says how to do without)"))
-	@$(PYTHON) -m venv "$(VENV)"
+	@$(PYTHON) -m venv "$$(readlink -f $(VENV))"  # venv itself refuses a link
 ifdef TORCH_INDEX
 	@awk '/^[^ ]/ { unwanted = /$(CUDA)/ } !unwanted' $< > $(VENV)/requirements.lock
 	@$(INSTALL) --index-url $(TORCH_INDEX) --no-deps $$(grep -oE '^torch(vision)?==[0-9.]+' $<)
