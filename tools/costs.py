@@ -84,7 +84,7 @@ def beside(
     for study, estimates in of_studies:
         of_sampling = sum(one.expected[one.chosen] for one in estimates)
         of_starts = sum(one.start_hours for one in estimates)
-        of_attacks, of_training = attack_hours(study, gpu, rates), training_hours(study, gpu)
+        of_attacks, of_training = attack_hours(study, gpu, rates), training_hours(study, gpu, rates)
         plans, precisions = (
             ", ".join(dict.fromkeys(getattr(e, key) for e in study.experiments.values()))
             for key in ("plan", "precision")
@@ -165,7 +165,7 @@ the radii of the experiment. A shard takes {START_SECONDS:g} s to start, which h
     others = [(other, estimate(other, gpu, rates)) for other in relatives(study)]
     print(f"\n{beside([(study, estimates), *others], gpu, rates)}\n")
     print("starts: of all shards; attacks: at most, if every image withstands them; training: of")
-    print("the study's own models, at assumed rates.")
+    print("the study's own models.")
     counts, software = sum(one.disk_bytes for one in estimates), environment_bytes()
     print(f"disk: {counts / 1e9:.2g} GB of counts, beside {software / 1e9:.2g} GB of software")
     total = sum(one.hours for one in estimates)

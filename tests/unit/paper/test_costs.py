@@ -320,9 +320,7 @@ def test_a_wrong_rate_is_refused(tmp_path, row, reason):
         read_rates(path)
 
 
-def test_training_takes_three_passes_an_image_and_tuning_those_of_the_denoiser_for_each_sigma(
-    study,
-):
+def test_training_takes_passes_of_an_image_and_tuning_those_of_the_denoiser_for_each_sigma(study):
     recipe = {"dataset": "digits", "iterations": 10, "batch_size": 4, "precision": "bfloat16"}
 
     def model(entry, origin=None, **more):
@@ -338,14 +336,23 @@ def test_training_takes_three_passes_an_image_and_tuning_those_of_the_denoiser_f
     some.users = {"two": ["main"], "noisy": ["main", "other"]}.get
     some.models = {"unet": model(UNET), "one": model(WRN, "train")}
     classifier, unet = classifier_flops(WRN, (1, 8, 8)), denoiser_flops(UNET, (1, 8, 8))
-    trained = 40 * 3 * classifier / 4e12 / 3600
+    trained = 40 * 4.4 * classifier / 4e12 / 3600
     assert training_hours(some, GPU) == pytest.approx(trained)
     some.models["two"] = model(WRN, "finetune", denoiser="unet")
-    tuned = 2 * 40 * (3 * classifier + unet) / 4e12 / 3600
+    tuned = 2 * 40 * (4.4 * classifier + unet) / 4e12 / 3600
     assert training_hours(some, GPU) == pytest.approx(trained + tuned)
     some.models["noisy"] = model(WRN, "finetune", denoiser=None)
     noisy = 4 * trained  # at the noise levels of both, each once; no denoiser runs
     assert training_hours(some, GPU) == pytest.approx(trained + tuned + noisy)
+
+
+def test_training_follows_what_was_measured(study):
+    recipe = SimpleNamespace(dataset="digits", iterations=10, batch_size=4, precision="float32")
+    weights = SimpleNamespace(recipe=recipe)
+    one = SimpleNamespace(**dict(WRN), kind="classifier", weights=weights, is_per_sigma=False)
+    some = study()
+    some.models = {"one": one}
+    assert training_hours(some, GPU, rates(one=88)) == pytest.approx(40 * 4.4 / 88 / 3600)
 
 
 def test_an_attack_goes_forward_and_backward_and_is_judged_at_every_radius_and_at_none(study):
