@@ -109,6 +109,160 @@ def test_a_program_of_other_code_is_made_anew(scales, use):
     assert use(scales(other).Scale())
 
 
+def closure(number):
+    return lambda images: images + number
+
+
+USE = """
+from pathlib import Path
+
+import torch
+from constants import FACTOR, scaled
+from dds.networks.programs import Program
+
+class Multiplies(torch.nn.Linear):
+    def forward(self, images):
+        return super().forward(images) * FACTOR
+
+class Calls(torch.nn.Linear):
+    def forward(self, images):
+        return scaled(super().forward(images))
+
+with torch.inference_mode():
+    for network in (Multiplies(4, 3).eval(), Calls(4, 3).eval()):
+        program, images = Program(network, Path("programs"), None, None), torch.ones(2, 4)
+        torch.testing.assert_close(program(images), network(images))
+        print(program.found)
+"""
+CONSTANTS = """
+import torch
+
+FACTOR = 2.0
+
+@torch.compiler.allow_in_graph
+def scaled(images):
+    return images * FACTOR
+"""
+
+
+def test_what_other_modules_hold_has_a_program_of_its_own(tmp_path):
+    found = []
+    for factor in ("2.0", "3.0", "3.0"):
+        (tmp_path / "constants.py").write_text(CONSTANTS.replace("2.0", factor))
+        (tmp_path / "networks.py").write_text(USE)
+        run = subprocess.run(
+            [sys.executable, "-B", "-c", "import networks"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        found.append(run.stdout.split())
+    assert found == [["False"] * 2, ["False"] * 2, ["True"] * 2]
+
+
+def test_what_is_changed_at_run_time_has_a_program_of_its_own(scales, use, monkeypatch):
+    kind = scales(CODE.replace("* self.factor", "* type(self).shared")).Scale
+    kind.shared = 2.0
+    assert not use(kind())
+    assert use(kind())
+    kind.shared = 3.0
+    assert not use(kind())
+    monkeypatch.setattr(nn.functional, "linear", lambda x, weight, bias: x @ weight.T)
+    assert not use(kind())
+
+
+def test_code_that_changes_while_a_process_runs_it_is_not_taken_for_its_program(
+    scales, use, tmp_path
+):
+    network, other = scales().Scale(), CODE.replace("* self", "+ self")
+    (tmp_path / "scales.py").write_text(other)
+    assert not use(network)
+    assert not use(scales(other).Scale())
+    assert use(scales(other).Scale())
+
+
+FACTORIES = """
+from functools import cache
+
+import torch
+from torch import nn
+
+def local(factor):
+    class Local(nn.Linear):
+        def forward(self, images):
+            return super().forward(images) * factor
+    return Local(4, 3)
+
+class Marked(nn.Linear):
+    def forward(self, images):
+        return super().forward(images) * self.weight.factor
+
+def marked(factor):
+    network = Marked(4, 3)
+    network.weight.factor = factor
+    return network
+
+class Calls(nn.Linear):
+    def forward(self, images):
+        return self.function(super().forward(images))
+
+def cached(factor):
+    network = Calls(4, 3)
+    network.function = cache(lambda images: images * factor)
+    return network
+
+def attributed(factor):
+    network = Calls(4, 3)
+    network.function = lambda images: images * network.function.factor
+    network.function.factor = factor
+    return network
+
+class Trained(nn.Linear):
+    def forward(self, images):
+        return super().forward(images) * (2 if self.weight.requires_grad else 3)
+
+def trained(factor):
+    return Trained(4, 3).requires_grad_(factor == 2)
+
+class Viewed(nn.Linear):
+    def forward(self, images):
+        self.written.add_(1)
+        answer = super().forward(images) + self.read
+        self.written.sub_(1)
+        return answer
+
+def viewed(factor):
+    network = Viewed(4, 3)
+    network.register_buffer("written", torch.zeros(3))
+    network.register_buffer("read", network.written[:] if factor == 2 else torch.zeros(3))
+    return network
+"""
+
+
+@pytest.mark.parametrize("name", ["local", "marked", "cached", "attributed", "trained", "viewed"])
+def test_networks_that_compute_something_else_share_no_program(scales, use, name):
+    build = getattr(scales(FACTORIES), name)
+    assert not use(build(3))
+    assert use(build(3))
+    assert not use(build(2))
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("torch.backends.cpu.get_cpu_capability", lambda: "another"),
+    ("torch.get_default_device", lambda: torch.device("meta")),
+    ("torch.backends.cuda.flash_sdp_enabled", lambda: False),
+    ("torch._inductor.config.emulate_precision_casts", True),
+])  # fmt: skip
+def test_other_circumstances_have_programs_of_their_own(scales, use, monkeypatch, name, value):
+    assert not use(scales().Scale())
+    with monkeypatch.context() as patch:
+        patch.setattr(name, value)
+        assert not use(scales().Scale())
+    assert use(scales().Scale())
+
+
 def test_precisions_have_programs_of_their_own(scales, use):
     network = scales().Scale()
     with torch.autocast("cpu", torch.bfloat16):
@@ -248,10 +402,6 @@ def add(number, images, *, more=0):
     return images + number + more
 
 
-def closure(number):
-    return lambda images: images + number
-
-
 class Slotted:
     """Holds what is not among its attributes."""
 
@@ -291,6 +441,7 @@ class Empty:
     (np.arange(9999), np.where(np.arange(9999) == 5000, 0, np.arange(9999))),
     (np.float32(1), np.float32(2)), (deque([1]), deque([2])), (OrderedDict(a=1), OrderedDict(a=2)),
     (torch.Size([1]), torch.Size([2])), (re.compile("a"), re.compile("b")), (b"a", b"b"),
+    (lambda x: lambda: x * 2, lambda x: lambda: x * 3),
     (lambda x: x * 2, lambda x: x * 3), (lambda x: x + x, lambda x: x * x),
     ([1].count, [2].count), (math.sin, math.cos), (torch.Tensor.relu, torch.Tensor.exp),
     (Color.RED, Color.GREEN), (torch.device("cpu"), torch.device("meta")),

@@ -12,10 +12,12 @@ import importlib
 import inspect
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from functools import cache, partial
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType, NoneType
 from typing import Any
 
 import torch
@@ -32,13 +34,20 @@ Pool = tuple[int, int]
 #: Called with a network and its inputs; what `torch.compiler.load_compiled_function` returns.
 Compiled = Callable[..., Tensor]
 
+#: What is told apart by its value, where tracing reads it.
+_PLAIN = (
+    NoneType, bool, int, float, complex, str, bytes, range, slice, Enum,
+    torch.dtype, torch.device, torch.layout, torch.memory_format,
+)  # fmt: skip
+
 
 class Program:
     """A network's forward pass as one compiled program for each shape of its inputs.
 
-    A program is looked for in a folder and put there, under a name that holds all that it was
-    made from: see `structure` and `_circumstances`. One that went through code that has changed
-    since is made anew. On a GPU a program runs as a CUDA graph.
+    A program is looked for in a folder and put there, under a name that holds what it was made
+    from: see `structure` and `_circumstances`. With it is kept what tracing read beside that, such
+    as constants of modules: where any of it, or code, has changed since, the program is made anew.
+    On a GPU a program runs as a CUDA graph.
 
     Parameters
     ----------
@@ -59,7 +68,7 @@ class Program:
 
     Notes
     -----
-    Values of modules' global variables are held to be what the source says.
+    What tracing does not go through is not compared: what lies behind an operator of a library.
     """
 
     def __init__(
@@ -102,20 +111,20 @@ class Program:
         """Return the program for inputs, from the folder or made and put there."""
         layouts = [_layout(tensor) for tensor in inputs]
         about = [structure(self._network), layouts, _circumstances(inputs[0].device)]
-        name = hashlib.sha256(json.dumps(about).encode()).hexdigest()
-        path = self._folder / f"{name[:32]}.program"
-        program = _load(path)
+        path = self._folder / f"{_hash(json.dumps(about))}.program"
+        given = {"network": self._network, "inputs": inputs}
+        program = _load(path, given)
         if program is None:
             self.found = False
+            guards: list[Any] = []
             whole = torch.compile(
                 _answer,
                 fullgraph=True,
                 dynamic=False,
-                # What guards would look at in every call is what the name holds.
-                options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe},
+                options={"guard_filter_fn": partial(_take_all, guards)},
             )
             program = whole.aot_compile(((self._network, *inputs), {}))
-            _save(program, path)
+            _save(program, _read(guards, program, given), path)
         program.disable_guard_check()
         return program
 
@@ -178,14 +187,22 @@ def _describe(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
     if id(value) in seen:  # what is shared, such as tied weights, or holds itself
         return ["again", seen[id(value)][0]]
     seen[id(value)] = (len(seen), value)  # held, lest another object gets its id
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    return [kind, *(_describe(part, seen) for part in _parts(value))]
+    return [_kind(value), *(_describe(part, seen) for part in _parts(value))]
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _parts(value: Any) -> Iterable[Any]:
     """Return what an object is made of."""
     if isinstance(value, Tensor):
-        return _layout(value)
+        memory = value.untyped_storage(), value.storage_offset()
+        # Compiling leaves notes on tensors.
+        own = [part for part in vars(value).items() if not part[0].startswith("_dynamo")]
+        return *_layout(value), value.requires_grad, *memory, *own
+    if isinstance(value, torch.UntypedStorage):
+        return ()
     if isinstance(value, nn.Module):  # not as pickled: some leave out what they make again
         return [part for part in vars(value).items() if part[0] != "_compiled_call_impl"]
     if type(value) is dict:
@@ -214,7 +231,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 def _of_code(code: CodeType) -> tuple[Any, ...]:
     """Return what tells functions of one name apart, as lambdas on one line are."""
-    constants = [each for each in code.co_consts if not isinstance(each, CodeType)]
+    constants = [_of_code(e) if isinstance(e, CodeType) else e for e in code.co_consts]
     return code.co_firstlineno, code.co_code, code.co_names, constants
 
 
@@ -224,7 +241,17 @@ def _layout(tensor: Tensor) -> tuple[Any, ...]:
 
 def _circumstances(device: torch.device) -> list[Any]:
     """Return what decides how torch computes, beside the network."""
+    from torch._inductor import config  # not at the top: most processes compile nothing
+
+    sdp = torch.backends.cuda
     return [
+        torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
+        _describe(config.save_config_portable(), {}),
+        str(torch.get_default_device()),
+        sdp.flash_sdp_enabled(),
+        sdp.mem_efficient_sdp_enabled(),
+        sdp.math_sdp_enabled(),
+        sdp.cudnn_sdp_enabled(),
         torch.__version__,
         torch.is_autocast_enabled(device.type),
         str(torch.get_autocast_dtype(device.type)),
@@ -244,15 +271,92 @@ def _answer(network: nn.Module, *inputs: Tensor) -> Tensor:
     return getattr(answer, "logits", getattr(answer, "sample", answer))
 
 
-def _load(path: Path) -> Any | None:
+def _take_all(taken: list[Any], guards: Sequence[Any]) -> list[bool]:
+    """Take guards from torch, which would look at them in every call."""
+    taken += guards
+    return [False] * len(guards)
+
+
+def _read(guards: Iterable[Any], program: Any, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return what tracing read: for each expression, as guards have them, what its value was."""
+    wanted = sorted({guard.orig_guard.name for guard in guards if guard.has_value})
+    found = {expression: _look(expression, program, given) for expression in wanted}
+    return {expression: value for expression, value in found.items() if value is not None}
+
+
+def _look(expression: str, program: Any, given: Mapping[str, Any]) -> str | None:
+    """Return a hash of an expression's value today, or None where it has none."""
+    # What else a program has of global variables, no later process has.
+    modules = {
+        name: value
+        for name, value in program.fn.__globals__.items()
+        if name.startswith("__import_")
+    }
+    try:
+        value = eval(expression, {"G": modules, "L": given})
+    except Exception:  # such as KeyError, for Python's own functions
+        return None
+    return _hash(json.dumps(_glance(value)))
+
+
+def _glance(value: Any) -> Any:
+    """Describe a value, but not what is in objects: what is read of them has its own expression."""
+    if inspect.ismodule(value):
+        return value.__name__, _source(value)
+    if inspect.isroutine(value) or inspect.isclass(value):
+        home, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
+        code = getattr(value, "__code__", None)
+        return home, name, _source(sys.modules.get(home)), code and _describe(_of_code(code), {})
+    if isinstance(value, dict | set | frozenset):
+        return _kind(value), sorted(json.dumps(_glance(key)) for key in value)
+    if isinstance(value, list | tuple):
+        return _kind(value), [_glance(part) for part in value]
+    return _describe(value, {}) if isinstance(value, _PLAIN) else _kind(value)
+
+
+@cache
+def _source(module: ModuleType | None) -> str | None:
+    """Return a hash of a module's source; None for other modules, and where that has changed."""
+    try:
+        text = inspect.getsource(module)
+        compiled = compile(text, module.__file__, "exec", dont_inherit=True)
+    except (TypeError, OSError, SyntaxError):
+        return None
+    there = set(_nested(compiled))
+    loaded = (each for holder in _holders(module) for each in vars(holder).values())
+    functions = (inspect.unwrap(each) for each in loaded if inspect.isfunction(each))
+    codes = (each.__code__ for each in functions if inspect.isfunction(each))
+    is_loaded = all(code in there for code in codes if code.co_filename == module.__file__)
+    return _hash(text) if is_loaded else None
+
+
+def _holders(module: ModuleType) -> Iterator[Any]:
+    yield module
+    yield from (each for each in vars(module).values() if inspect.isclass(each))
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _nested(each)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _load(path: Path, given: Mapping[str, Any]) -> Any | None:
     """Return the program that a file holds, or None where there is none for today's code."""
     from torch._inductor import config  # not at the top: most processes compile nothing
 
     try:
         # torch would start processes to compile in, and wait for them in the end.
         with path.open("rb") as file, config.patch(compile_threads=1):
+            read = json.loads(file.readline())
             program = torch.compiler.load_compiled_function(file)
-        return program if _is_current(program) else None
+        is_alike = all(_look(each, program, given) == value for each, value in read.items())
+        return program if is_alike and _is_current(program) else None
     except OSError:
         return None
     except Exception as error:  # damaged, or of another torch: whatever it is, it can be remade
@@ -264,14 +368,19 @@ def _is_current(program: Any) -> bool:
     """Tell whether all modules that tracing went through are what they were."""
     modules = {source.module: source.content for source in program.source_info().inlined_sources}
     return all(
-        inspect.getsource(importlib.import_module(name)) == content
+        _source(importlib.import_module(name)) == _hash(content)
         for name, content in modules.items()
     )
 
 
-def _save(program: Any, path: Path) -> None:
+def _save(program: Any, read: Mapping[str, str], path: Path) -> None:
+    if not _is_current(program):
+        logger.info("%s is not kept: code has changed since it was loaded", path)
+        return
     try:
         with atomic_path(path) as temporary:
             program.save_compiled_function(str(temporary))
+            content = temporary.read_bytes()
+            temporary.write_bytes(json.dumps(read).encode() + b"\n" + content)
     except Exception as error:  # a full disk, or a program that holds what cannot be written
         logger.warning("%s is not kept: %s", path, first_line(error))
