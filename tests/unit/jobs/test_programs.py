@@ -168,3 +168,26 @@ def test_a_folder_that_the_user_has_named_is_theirs(tmp_path, monkeypatch):
         kept.save()
     assert os.environ[VARIABLE] == str(tmp_path / "mine")
     assert not (tmp_path / "kept").exists()
+
+
+def test_what_a_full_disk_has_cut_is_not_used_or_kept(tmp_path, small_disk, monkeypatch, caplog):
+    with kept_programs(tmp_path / "kept", CPU, NETWORKS) as kept:
+        (kept.folder / "kernel").write_bytes(os.urandom(400_000))
+        kept.save()
+    with monkeypatch.context() as patch:
+        patch.setattr(programs.tempfile, "tempdir", str(small_disk))
+        assert job(tmp_path / "kept", ["a"]) == {}
+    assert "No space left on device; networks are compiled anew" in caplog.text
+    assert job(tmp_path / "kept") == {"a": "program a"}
+
+
+def test_another_users_archive_is_used(tmp_path, monkeypatch, caplog):
+    def utime(path, times=None):
+        if path == archive:
+            raise PermissionError(f"not permitted: {path}")
+
+    job(tmp_path, ["a"])
+    (archive,) = archives(tmp_path)
+    monkeypatch.setattr(os, "utime", utime)
+    assert job(tmp_path) == {"a": "program a"}
+    assert "compiled anew" not in caplog.text

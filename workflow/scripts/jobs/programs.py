@@ -14,6 +14,7 @@ import logging
 import os
 import platform
 import re
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -76,10 +77,13 @@ class Programs:
                 return {}
             with tarfile.open(fileobj=io.BytesIO(found[0])) as archive:
                 archive.extractall(self.folder, filter="data")
-            os.utime(self._archive)  # used, so not the first to be pruned
         except (UnusableCheckpoint, OSError, tarfile.TarError) as error:
+            _empty(self.folder)  # of what a full disk has cut
             reason = str(error).replace("checkpoint ", "")
             _log.warning("%s; networks are compiled anew", reason)
+            return {}
+        with suppress(OSError):  # it may be another user's
+            os.utime(self._archive)  # used, so not the first to be pruned
         kept = self._files()
         _log.info("%d files of compiled programs from %s", len(kept), self._archive)
         return kept
@@ -200,6 +204,14 @@ def _packed(folder: Path, names: Iterable[str]) -> bytes:
             with suppress(FileNotFoundError):  # moved to its place meanwhile
                 archive.add(folder / name, name)
     return buffer.getvalue()
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _prune(newest: Path) -> None:
