@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from types import MethodType, SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._inductor import config
 
 from dds.networks import compiling, programs
 from dds.networks.compiling import compile_networks, free_programs
@@ -162,14 +164,12 @@ def test_what_other_modules_hold_has_a_program_of_its_own(tmp_path):
     assert found == [["False"] * 2, ["False"] * 2, ["True"] * 2]
 
 
-def test_what_is_changed_at_run_time_has_a_program_of_its_own(scales, use, monkeypatch):
+def test_what_is_changed_at_run_time_has_a_program_of_its_own(scales, use):
     kind = scales(CODE.replace("* self.factor", "* type(self).shared")).Scale
     kind.shared = 2.0
     assert not use(kind())
     assert use(kind())
     kind.shared = 3.0
-    assert not use(kind())
-    monkeypatch.setattr(nn.functional, "linear", lambda x, weight, bias: x @ weight.T)
     assert not use(kind())
 
 
@@ -249,16 +249,15 @@ def test_networks_that_compute_something_else_share_no_program(scales, use, name
     assert not use(build(2))
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("torch.backends.cpu.get_cpu_capability", lambda: "another"),
-    ("torch.get_default_device", lambda: torch.device("meta")),
-    ("torch.backends.cuda.flash_sdp_enabled", lambda: False),
-    ("torch._inductor.config.emulate_precision_casts", True),
+@pytest.mark.parametrize("changed", [
+    lambda: patch("torch.backends.cpu.get_cpu_capability", lambda: "another"),
+    lambda: patch("torch.get_default_device", lambda: torch.device("meta")),
+    lambda: patch("torch.backends.cuda.flash_sdp_enabled", lambda: False),
+    lambda: config.patch(emulate_precision_casts=True),
 ])  # fmt: skip
-def test_other_circumstances_have_programs_of_their_own(scales, use, monkeypatch, name, value):
+def test_other_circumstances_have_programs_of_their_own(scales, use, changed):
     assert not use(scales().Scale())
-    with monkeypatch.context() as patch:
-        patch.setattr(name, value)
+    with changed():
         assert not use(scales().Scale())
     assert use(scales().Scale())
 
@@ -511,6 +510,14 @@ def test_what_shows_nothing_of_what_it_holds_is_not_described(tmp_path):
     network, usual = part(threading.Lock()), []
     Program(network, tmp_path, lambda: usual.append(True), None)(IMAGES)
     assert usual
+
+
+def test_what_a_notebook_defines_is_compiled_as_usual(tmp_path):
+    cell, usual = {"__name__": "__main__"}, []
+    exec(compile(CODE, "cell 1", "exec"), cell)
+    Program(cell["Scale"](), tmp_path, lambda: usual.append(True), None)(IMAGES)
+    assert usual
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_holds_nothing_is_described():

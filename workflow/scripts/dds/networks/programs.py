@@ -166,7 +166,8 @@ def structure(network: nn.Module) -> Any:
     Raises
     ------
     TypeError
-        If the network holds something that does not show its state, such as a lock.
+        If the network holds something that does not show its state, such as a lock, or a module
+        whose code is of no file.
 
     Examples
     --------
@@ -204,6 +205,8 @@ def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, torch.UntypedStorage):
         return ()
     if isinstance(value, nn.Module):  # not as pickled: some leave out what they make again
+        if inspect.getmodule(inspect.unwrap(type(value).forward).__code__) is None:
+            raise TypeError(f"{_kind(value)} is of no module, such as what a notebook defines")
         return [part for part in vars(value).items() if part[0] != "_compiled_call_impl"]
     if type(value) is dict:
         return value.items()
