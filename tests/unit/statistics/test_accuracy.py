@@ -21,9 +21,8 @@ from dds.statistics.accuracy import (
 
 
 def certificates(radii, correct, sigma=0.5, classifier="c", **columns):
-    return pd.DataFrame(
-        {"sigma": sigma, "classifier": classifier, "radius": radii, "correct": correct} | columns
-    )
+    always = {"sigma": sigma, "classifier": classifier, "label": 0}
+    return pd.DataFrame(always | {"radius": radii, "correct": correct} | columns)
 
 
 @given(
@@ -144,6 +143,27 @@ def test_the_favourite_class_is_the_most_frequent_one_wherever_it_appears():
 def test_a_classifier_that_answers_half_and_half_is_not_nearly_constant():
     shares = most_frequent_share(certificates(1.0, True, selected=[0, 0, 1, 1]))
     assert shares["most_frequent_share"].tolist() == [0.5]
+    assert shares["nearly_constant"].tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    ("answers", "nearly_constant"),
+    [
+        ([1, 1, 1, 1, 1, 0, 0, 0], False),  # right on all, and most are of class 1
+        ([1, 1, 1, 1, 1, 1, 0, 0], False),
+        ([1, 1, 1, 1, 1, 1, 1, 0], True),
+        ([1, 1, 1, 1, 1, -1, -1, -1], True),  # answers no image of another class
+    ],
+)
+def test_where_most_images_are_of_one_class_the_others_tell(answers, nearly_constant):
+    labels = [1, 1, 1, 1, 1, 0, 0, 0]
+    shares = most_frequent_share(certificates(1.0, True, label=labels, prediction=answers))
+    assert shares["most_frequent_share"].item() > 0.5
+    assert shares["nearly_constant"].item() is nearly_constant
+
+
+def test_images_of_one_class_alone_say_nothing_of_others():
+    shares = most_frequent_share(certificates(1.0, True, label=1, prediction=[1, 1]))
     assert shares["nearly_constant"].tolist() == [False]
 
 

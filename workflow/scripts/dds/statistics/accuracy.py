@@ -193,12 +193,13 @@ def most_frequent_share(certificates: pd.DataFrame) -> pd.DataFrame:
     """Return how often each smoothed classifier answers its favourite class.
 
     A classifier that answers one class for everything is certified at every radius on
-    the images of that class; this share unmasks it.
+    the images of that class; this share unmasks it. Where most images are of one class, a
+    good classifier answers it as often: what it answers on the others tells them apart.
 
     Parameters
     ----------
     certificates : DataFrame
-        ``sigma``, ``classifier`` and the answered class: ``selected``, or ``prediction``
+        ``sigma``, ``classifier``, ``label`` and the answered class: ``selected``, or ``prediction``
         where that is missing. Abstentions are left out: where ``prediction`` is ABSTAIN,
         but for images that ``computed`` says the sampling plan stopped early.
 
@@ -206,24 +207,28 @@ def most_frequent_share(certificates: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``classifier``, ``sigma``, ``most_frequent_share`` in [0, 1], NaN where it only
-        abstains, and ``nearly_constant``: whether it is above `NEARLY_CONSTANT`.
+        abstains, and ``nearly_constant``: whether it is above `NEARLY_CONSTANT`, and on images
+        of other classes other answers are no more frequent than that one.
 
     Examples
     --------
     >>> answers = pd.DataFrame({"classifier": "f", "sigma": 1.0, "prediction": [3, 3, 3, 8, -1]})
-    >>> most_frequent_share(answers).iloc[0].to_dict()
+    >>> most_frequent_share(answers.assign(label=[3, 4, 5, 8, 8])).iloc[0].to_dict()
     {'classifier': 'f', 'sigma': 1.0, 'most_frequent_share': 0.75, 'nearly_constant': True}
     """
     answer = "selected" if "selected" in certificates else "prediction"
     abstains = certificates.get("prediction", certificates[answer]) == ABSTAIN
     abstains &= certificates.get("computed", True)
-    answers = certificates[answer].where(~abstains)
-    by = [certificates["classifier"], certificates["sigma"]]
-    share = answers.groupby(by, dropna=False).agg(
-        lambda column: column.value_counts(normalize=True).max()
-    )
-    shares = share.rename("most_frequent_share").reset_index()
-    return shares.assign(nearly_constant=shares["most_frequent_share"] > NEARLY_CONSTANT)
+    frame = certificates.assign(answer=certificates[answer].where(~abstains))
+    rows = []
+    for (classifier, sigma), group in frame.groupby(["classifier", "sigma"], dropna=False):
+        shares = group["answer"].value_counts(normalize=True)
+        share, favourite = (shares.iloc[0], shares.index[0]) if len(shares) else (np.nan, np.nan)
+        others = group.loc[group["label"] != favourite, "answer"]
+        varies = others.empty or others.dropna().ne(favourite).sum() > others.eq(favourite).sum()
+        rows.append((classifier, sigma, share, bool(share > NEARLY_CONSTANT and not varies)))
+    columns = ["classifier", "sigma", "most_frequent_share", "nearly_constant"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def difference_interval(

@@ -30,7 +30,7 @@ _BOLD = (
 )
 
 _NOTES = {
-    CONSTANT: "† answers one class for more than half of the images, whatever they show.",
+    CONSTANT: "† answers one class for more than half of the images, whatever class they are of.",
     OUTSIDE: (
         "‡ differs from the published value: the 95% interval of the difference, by the images "
         "of both, leaves out 0."
