@@ -39,7 +39,7 @@ def test_images_keep_their_numbers_whichever_are_chosen(pets):
     assert some.names == [NAMES[number] for number in some.numbers]
     assert some.all_folders == ["cat", "dog", "emu"]  # also of those that were not chosen
     assert {tuple(read_pictures(pets, images=2, seed=s).numbers) for s in range(8)} != {(0, 1)}
-    with pytest.raises(ValueError, match="asks for 5 images, .* has 4"):
+    with pytest.raises(ValueError, match="has 4 images, fewer than the 5 asked for"):
         read_pictures(pets, images=5)
 
 

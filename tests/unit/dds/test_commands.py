@@ -162,7 +162,7 @@ def test_results_are_read_by_all_that_read_certificates(here, capsys):
         (f"{CERTIFY} --classes absent.txt", "absent.txt: No such file or directory"),
         (CERTIFY.replace("photos", "absent"), "there is no absent"),
         (CERTIFY.replace("photos", "mixed"), "make them alike with size"),
-        (f"{CERTIFY} --images 9", "asks for 9 images, photos has 3"),
+        (f"{CERTIFY} --images 9", "error: photos has 3 images, fewer than the 9 asked for"),
         (f"{CERTIFY} --images 1 --every 2", "either by images or by every"),
         (f"{CERTIFY} --classes classes.txt --save-to v.csv", "v.csv must end in .parquet"),
         ("import-logs logs v.csv", "v.csv must end in .parquet, .*; take v.parquet"),

@@ -141,6 +141,8 @@ def read_pictures(
     with _opened(Path(path)) as archive:
         folder_of = _folders(archive, plain_name(inside) if inside else "", labelled)
         names = sorted(folder_of, key=lambda name: (folder_of[name] or "", name))
+        if images is not None and images > len(names):
+            raise ValueError(f"{path} has {len(names)} images, fewer than the {images} asked for")
         rule = Choice(images=images, every=every)
         chosen = np.sort(choose(len(names), {"images": rule}, seed=seed, path=path)["images"])
         wanted = [names[number] for number in chosen]

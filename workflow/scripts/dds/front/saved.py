@@ -169,8 +169,8 @@ class SavedVotes:
         if other := first_difference(first, second) or first_difference(found, wanted):
             said = f": {other.first}, not {other.second}" if other.place not in _HASHES else ""
             raise ValueError(
-                f"{self.path} holds votes with other {other.place}{said}; name another file in "
-                "save_to, or remove this one"
+                f"{self.path} holds votes with other {other.place}{said}; name another file to "
+                "save to, or remove this one"
             )
 
 
