@@ -77,10 +77,11 @@ def beside(
     of_studies: Iterable[tuple[Study, list[Estimate]]], gpu: Gpu, rates: Sequence[Rate]
 ) -> str:
     """Lay studies out beside each other, with their estimates, a study a line."""
-    lines = [
-        f"{'study':<24}{'plan':<24}{'precision':<11}{'samples':>10}{'shards':>8}"
-        f"{'GPU-hours':>11}{'starts':>8}{'attacks':>9}{'training':>10}{'all':>10}"
-    ]
+    heads = (
+        f"{'samples':>8}{'shards':>8}{'GPU-hours':>11}{'starts':>8}"
+        f"{'attacks':>9}{'training':>10}{'all':>10}"
+    )
+    rows = [("study", "plan", "precision", heads)]
     for study, estimates in of_studies:
         of_sampling = sum(one.expected[one.chosen] for one in estimates)
         of_starts = sum(one.start_hours for one in estimates)
@@ -89,14 +90,18 @@ def beside(
             ", ".join(dict.fromkeys(getattr(e, key) for e in study.experiments.values()))
             for key in ("plan", "precision")
         )
-        lines.append(
-            f"{study.name:<24}{plans:<24}{precisions:<11}"
-            f"{metric(sum(one.expected_samples[one.chosen] for one in estimates)):>10}"
+        numbers = (
+            f"{metric(sum(one.expected_samples[one.chosen] for one in estimates)):>8}"
             f"{sum(one.shards for one in estimates):>8,}{of_sampling:>11,.4g}{of_starts:>8,.2g}"
             f"{of_attacks:>9,.2g}{of_training:>10,.2g}"
             f"{of_sampling + of_starts + of_attacks + of_training:>10,.4g}"
         )
-    return "\n".join(lines)
+        rows.append((study.name, plans, precisions, numbers))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        for row in rows
+    )
 
 
 def sampled_part(study: Study) -> Study:

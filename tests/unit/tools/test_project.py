@@ -100,3 +100,9 @@ def test_what_a_deposit_holds_costs_nothing(monkeypatch):
     assert study.attacks["denoised"].experiment not in part.experiments
     assert costs.beside([(part, [])], costs.GPUS["h100"], []).count("\n") == 1
     assert part.models.keys() < study.models.keys()
+
+
+def test_columns_of_studies_stand_below_their_heads():
+    digits = project.open_study("digits")  # has more plans than fit a short column
+    heads, row = costs.beside([(digits, [])], costs.GPUS["h100"], []).splitlines()
+    assert row[heads.index("precision") :].startswith("float32 ")
