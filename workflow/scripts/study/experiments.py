@@ -100,9 +100,9 @@ class Experiment(Kinded):
     )
     precision: Literal["float32", "bfloat16", "auto"] = key(
         "Number format of the networks' matrix products and convolutions. It is part of what is "
-        "certified, and kept with the counts. `auto` times a matrix product in both where the "
-        "job runs and takes bfloat16 where it is at least 1.5 times as fast: for clusters of one "
-        "kind of GPU, because counts of different precisions do not merge.",
+        "certified, and kept with the counts. `auto` takes bfloat16 on GPUs with tensor cores "
+        "for it, and on CPUs where a matrix product in it is at least 1.5 times as fast: for "
+        "clusters of one kind of GPU, because counts of different precisions do not merge.",
         "float32",
     )
     deterministic: bool = key(
