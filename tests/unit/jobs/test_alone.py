@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.records import fault
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -67,3 +69,14 @@ def test_what_is_missing_is_said_in_one_line(tmp_path, script, arguments, proble
     done = run(tmp_path, script, *arguments)
     assert done.returncode == 2
     assert problem in done.stderr.splitlines()[-1]
+
+
+def test_what_a_script_makes_alone_is_what_its_rule_wrote(tmp_path, monkeypatch):
+    script = ROOT / "workflow/scripts/prepare_data.py"
+    command = [sys.executable, script, "--rule", "prepare_data_digits"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.chdir(tmp_path)
+    pack = Path("results/digits/data/digits/test.npz")
+    assert fault(pack) is None
+    pack.write_bytes(pack.read_bytes() + b"more")
+    assert "is not what rule prepare_data_digits wrote" in fault(pack)

@@ -3,8 +3,9 @@
     python workflow/scripts/render_table.py table=table_4
     python workflow/scripts/train_classifier.py weights=digits_cnn --config study=my.yaml
 
-The script gets what Snakemake would give it for these wildcards: its inputs must be there, and
-its outputs are written where they belong.
+The script gets what Snakemake would give it for these wildcards: its inputs must be there,
+made for this study, and its outputs are written where they belong, with their records
+(`jobs.records`).
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ def job(namespace: dict[str, Any], *, trusting: bool = False) -> Iterator[Any]:
     collect_seldom()
     if "snakemake" not in namespace:
         logging.basicConfig(force=True, level=logging.INFO, format="%(message)s")
-        yield stand_in(sys.argv[0])  # whoever runs a script alone wants its exceptions
+        # Whoever runs a script alone wants its exceptions.
+        with _on_record(stand_in(sys.argv[0]), trusting) as snakemake:
+            yield snakemake
         return
     snakemake = namespace["snakemake"]
     log_file = snakemake.log[0]
@@ -71,11 +73,8 @@ def job(namespace: dict[str, Any], *, trusting: bool = False) -> Iterator[Any]:
     logging.captureWarnings(True)
     _log.info("%s on %s", snakemake.rule, whereabouts())
     try:
-        with recorded(snakemake.rule, log_file):
-            if not trusting:
-                check_inputs(snakemake)
+        with recorded(snakemake.rule, log_file), _on_record(snakemake, trusting):
             yield snakemake
-            write_records(snakemake)
     except Interrupted as interruption:
         _log.info("interrupted: %s", interruption)
         _end(snakemake, str(interruption), INTERRUPTED)
@@ -85,6 +84,15 @@ def job(namespace: dict[str, Any], *, trusting: bool = False) -> Iterator[Any]:
             _log.error("%s", line)
         _log.error("failed: %s", reason)
         _end(snakemake, reason, 1)
+
+
+@contextmanager
+def _on_record(snakemake: Any, trusting: bool) -> Iterator[Any]:
+    """Look at what a job reads before it works, and leave the records of what it has made."""
+    if not trusting:
+        check_inputs(snakemake)
+    yield snakemake
+    write_records(snakemake)
 
 
 def collect_seldom() -> None:
