@@ -214,10 +214,10 @@ def test_what_does_not_fit_is_refused(changes, reason):
 FIXED = {"plan": "fixed", "n0": 10, "n": 1000}
 
 
-def certificates(plan=FIXED, images=12):
+def certificates(plan=FIXED, images=12, sigmas=(0.25, 0.5)):
     generator = np.random.default_rng(1)
     counts = pd.DataFrame(
-        [(i, i % 3, s, c) for c in ("cnn", "vit") for s in (0.25, 0.5) for i in range(images)],
+        [(i, i % 3, s, c) for c in ("cnn", "vit") for s in sigmas for i in range(images)],
         columns=["image", "label", "sigma", "classifier"],
     )
     p = generator.dirichlet([0.3] * 3, len(counts))
@@ -240,6 +240,12 @@ def test_the_cascade_of_certificates_is_that_of_their_counts():
             np.testing.assert_array_equal(part.sort_values("image")[column], values)
     assert (found["prediction"] != ABSTAIN).any()
     assert found["correct"].equals(found["prediction"] == found["label"])
+
+
+def test_a_table_of_one_noise_level_is_its_own_cascade():
+    rows = certificates(sigmas=[0.25])[1]
+    own = ["image", "label", "classifier", "prediction", "radius", "correct"]
+    pd.testing.assert_frame_equal(compute_cascade(rows)[own], rows[own])
 
 
 def test_accuracies_of_a_cascade_are_those_of_one_classifier():

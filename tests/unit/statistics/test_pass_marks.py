@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from dds.statistics.bounds import certified_radius, probability_needed
+from dds.statistics.bounds import certified_radius, largest_radius, probability_needed
 from dds.statistics.certificates import ABSTAIN, certify_counts
 from dds.statistics.pass_marks import pass_marks
+from dds.statistics.plans import simulate
 from dds.statistics.plans.sequential import Sequential
 from dds.statistics.plans.union_sequential import UnionSequential
 
@@ -181,6 +182,16 @@ def test_a_radius_out_of_reach_is_given_up_and_costs_the_others_nothing():
     assert far.goal(1, selection, np.array([0, 400])) == 400
     hopeless = plan_of(500, [1.0], 0.25, 0.001)
     assert hopeless.goal(1, selection, np.array([0, 100])) == 100
+
+
+@given(n=st.integers(100, 2_000), share=st.floats(0.9, 1), frugal=st.booleans())
+@settings(max_examples=30)
+def test_an_image_of_hits_alone_gets_what_the_last_look_certifies(n, share, frugal):
+    """It is not given up, not even where the last look needs every sample to be a hit."""
+    alpha, sigma = 0.001, 0.25
+    plan = plan_of(n, [share * float(largest_radius(n, alpha, sigma))], sigma, alpha, frugal)
+    drawn = simulate(plan, 0, 1.0, np.random.default_rng(0))
+    assert certified(plan, drawn)[-1, 0] == certified(plan, n)[-1, 0]
 
 
 def test_another_alpha_has_marks_of_its_own():

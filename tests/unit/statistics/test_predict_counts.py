@@ -8,6 +8,7 @@ from dds.seeds import MOST_SAMPLES
 from dds.statistics.certificates import ABSTAIN
 from dds.statistics.plans._predict import Predict
 from dds.statistics.predictions import predict_counts
+from dds.statistics.reach import check_enough
 
 
 def test_p_values_are_those_of_an_independent_binomial_test():
@@ -29,6 +30,14 @@ def test_the_wrong_class_is_named_with_probability_alpha_at_most(p, alpha):
     # Where two classes are equal the smoothed classifier's answer may be taken to be either.
     wrong = (prediction != ABSTAIN) & (prediction != 0)
     assert binomtest(int(wrong.sum()), len(wrong), alpha, "greater").pvalue > 1e-4
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.25, 0.1, 0.001, 2.0**-20])
+def test_so_many_samples_as_are_let_pass_can_name_a_class_and_fewer_cannot(alpha):
+    enough = next(n for n in range(1, 99) if predict_counts([[n, 0]], alpha)[0] != ABSTAIN)
+    check_enough(enough, alpha)
+    with pytest.raises(ValueError, match=f"take n = {enough} or more"):
+        check_enough(enough - 1, alpha)
 
 
 def test_a_clear_leader_is_named():
