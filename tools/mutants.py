@@ -41,9 +41,10 @@ LIBRARY = Path("workflow/scripts/dds")
 
 #: What is mutated, in this order; a folder stands for its modules.
 MODULES = (
-    "statistics/bounds", "statistics/plans", "statistics/certificates", "statistics/accuracy",
-    "networks/denoisers", "sampling/votes", "networks/schedules", "sampling/noise",
-    "sampling/smoothing", "sampling/runner", "sampling/counts", "networks/training",
+    "statistics/bounds", "statistics/pass_marks", "statistics/plans", "statistics/certificates",
+    "statistics/cascade", "statistics/predictions", "statistics/accuracy", "networks/denoisers",
+    "sampling/votes", "networks/schedules", "sampling/noise", "sampling/smoothing",
+    "sampling/runner", "sampling/counts", "networks/training",
 )  # fmt: skip
 
 #: One replacement an operator of the language: eleven for each `+` say little more.
