@@ -12,6 +12,7 @@ from scipy.stats import binom
 
 from dds.statistics.bounds import certified_radius, clopper_pearson_lower
 from dds.statistics.certificates import ABSTAIN, certify_counts
+from dds.statistics.plans import simulate
 from dds.statistics.plans.radius import Radius, _spending
 
 SELECTION = np.array([0, 100])
@@ -138,6 +139,17 @@ def test_a_radius_is_nearly_that_of_n_samples(n, within):
         drawn.append(look)
     assert sum(short) <= binom.isf(1e-4, len(short), 0.05)
     assert np.mean(drawn) < 0.8 * n
+
+
+@pytest.mark.parametrize(
+    ("n", "within", "p", "samples"),
+    [(10_000, 0.1, 0.9, 2_200), (10_000, 0.05, 0.9, 4_700), (100_000, 0.05, 0.99, 14_900)],
+)
+def test_it_draws_as_few_samples_as_documented(n, within, p, samples):
+    """In docs/measurements.md, by simulation; these agree with an exact recursion within 1%."""
+    plan, random = plan_of(n, 0.001, within), np.random.default_rng(0)
+    drawn = np.mean([simulate(plan, 0, p, random) for _ in range(60)])
+    assert drawn == pytest.approx(samples, rel=0.1)
 
 
 def test_wider_is_cheaper():
