@@ -105,7 +105,8 @@ def run_pytest(module: Path) -> None:
     os.dup2(nowhere, sys.stdout.fileno())
     os.dup2(nowhere, sys.stderr.fileno())
     options = ["-x", "-m", "not slow and not conda", "-p", "no:cacheprovider",
-               "--hypothesis-profile=mutants"]  # fmt: skip
+               "--hypothesis-profile=mutants", "--doctest-modules",
+               "-o", "doctest_optionflags=ELLIPSIS"]  # fmt: skip
     room, name, *_ = names(module)
     tests = Path("tests/unit") / room
     own = tests / f"test_{name}.py"

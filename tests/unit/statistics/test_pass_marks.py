@@ -250,7 +250,7 @@ def test_it_draws_fewer_samples_than_by_a_union_bound(frugal):
 
 
 @pytest.mark.parametrize("frugal", [False, True])
-def test_giving_up_loses_no_more_than_agreed(frugal):
+def test_giving_up_loses_about_what_was_agreed_and_no_more(frugal):
     """Of images that have just the rate that the last look needs, and so the most of any."""
     plan = plan_of(2_000, [0.25], 0.25, 0.001, frugal)
     needed = np.flatnonzero(certified(plan, plan.n)[:, 0])[0]
@@ -258,4 +258,5 @@ def test_giving_up_loses_no_more_than_agreed(frugal):
     lost = sum(
         one[~certified(plan, look)[:, 0]].sum() for look, one in found.items() if look < plan.n
     )
-    assert 0.01 < lost <= (0.3 if frugal else 0.1)
+    agreed = 0.3 if frugal else 0.1
+    assert 0.8 * agreed < lost <= agreed  # and hardly less, which would take more samples
