@@ -185,6 +185,7 @@ def test_code_that_changes_while_a_process_runs_it_is_not_taken_for_its_program(
 
 FACTORIES = """
 from functools import cache
+from types import FunctionType
 
 import torch
 from torch import nn
@@ -219,6 +220,18 @@ def attributed(factor):
     network.function.factor = factor
     return network
 
+class Asks(nn.Linear):
+    def forward(self, images):
+        return super().forward(images) * (2 if isinstance(self.given, FunctionType) else 3)
+
+def asked(factor):
+    network = Asks(4, 3)
+    network.given = closed if factor == 2 else factor
+    return network
+
+def closed(images):
+    return images
+
 class Trained(nn.Linear):
     def forward(self, images):
         return super().forward(images) * (2 if self.weight.requires_grad else 3)
@@ -241,7 +254,9 @@ def viewed(factor):
 """
 
 
-@pytest.mark.parametrize("name", ["local", "marked", "cached", "attributed", "trained", "viewed"])
+@pytest.mark.parametrize("name", [
+    "local", "marked", "cached", "attributed", "asked", "trained", "viewed",
+])  # fmt: skip
 def test_networks_that_compute_something_else_share_no_program(scales, use, name):
     build = getattr(scales(FACTORIES), name)
     assert not use(build(3))

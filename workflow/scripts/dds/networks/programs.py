@@ -308,8 +308,9 @@ def _glance(value: Any) -> Any:
         return value.__name__, _source(value)
     if inspect.isroutine(value) or inspect.isclass(value):
         home, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
-        code = getattr(value, "__code__", None)
-        return home, name, _source(sys.modules.get(home)), code and _describe(_of_code(code), {})
+        code = getattr(value, "__code__", None)  # of a class of functions no code
+        code = _describe(_of_code(code), {}) if isinstance(code, CodeType) else None
+        return home, name, _source(sys.modules.get(home)), code
     if isinstance(value, dict | set | frozenset):
         return _kind(value), sorted(json.dumps(_glance(key)) for key in value)
     if isinstance(value, list | tuple):
