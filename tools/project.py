@@ -9,6 +9,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
+from study.checks import check_deposits_exist  # noqa: E402
 from study.errors import StudyError  # noqa: E402
 from study.load import load_config, load_study  # noqa: E402
 from study.study import Study  # noqa: E402
@@ -31,9 +32,11 @@ def open_study(name: str | None = None, deposit: str | None = None) -> Study:
         config = read_yaml(ROOT / "config" / "config.yaml", "config/config.yaml")
         given = {"study": name, "deposit": deposit}
         instead = {key: value for key, value in given.items() if value}
-        return load_study(load_config(config, **instead), ROOT)
+        study = load_study(load_config(config, **instead), ROOT)
+        check_deposits_exist(study)
     except StudyError as error:
         sys.exit(f"error: {error}")
+    return study
 
 
 def written_out(name: str) -> dict[str, Any]:

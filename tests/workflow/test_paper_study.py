@@ -117,6 +117,21 @@ def test_missing_files_of_ones_own_end_a_run_before_it_starts(clone, study, targ
     assert "\nrule " not in result.stdout + result.stderr
 
 
+def refused(project, *arguments, **config):
+    """Return the line that a dry run ends with, instead of a plan."""
+    result = project.snakemake("--dry-run", *arguments, study="digits", check=False, **config)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    assert "\nrule " not in result.stdout + result.stderr
+    return result.stderr.rstrip().splitlines()[-1]
+
+
+def test_a_deposit_that_is_not_there_is_not_planned_with(clone):
+    line = refused(clone, "all", deposit="nope.tar.gz")
+    assert line.startswith("error: study digits: experiments.")
+    assert line.endswith(".votes.file: there is no nope.tar.gz")
+
+
 def test_every_published_number_of_ours_stands_beside_a_result():
     """No row or panel is left out, and all of the right name."""
     today = {"table_today_cifar10": ("3", "cifar10"), "table_today_imagenet": ("1", "imagenet")}

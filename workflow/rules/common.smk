@@ -78,6 +78,8 @@ SETTINGS = find_settings(ROOT)
 try:
     CONFIG = load_config(config)
     STUDY = load_study(CONFIG, SETTINGS, ROOT)
+    if workflow.is_main_process:
+        check_deposits_exist(STUDY)
     PUBLISHED_LOGS = find_published_logs(CONFIG, SETTINGS)
     if workflow.deployment_settings:
         methods = workflow.deployment_settings.deployment_method
@@ -103,8 +105,6 @@ onstart:
                 check_files_exist(dataset, STUDY)
             for model in job.params.get("models", ()):
                 check_weights_exist(model, STUDY)
-            if job.params.get("wanted"):
-                check_deposits_exist(STUDY)
     except StudyError as error:
         sys.exit(f"error: {error}")
     if workflow.local_exec and CONFIG.device != "cpu":

@@ -81,6 +81,7 @@ def test_a_study_that_is_rebuilt_from_a_deposit_is_shown_as_that(tmp_path, monke
     counts = tmp_path / "results/digits/counts"
     counts.mkdir(parents=True)
     (counts / "denoised.json").write_text("{}")
+    (tmp_path / "digits.tar.gz").touch()
     shown = told(status, monkeypatch, capsys, "digits", "--deposit", "digits.tar.gz")
     assert "votes from deposits:\n" in shown
     assert "  denoised: taken\n" in shown
@@ -89,6 +90,14 @@ def test_a_study_that_is_rebuilt_from_a_deposit_is_shown_as_that(tmp_path, monke
     shown = told(costs, monkeypatch, capsys, "--study", "digits", "--deposit", "digits.tar.gz")
     assert shown.startswith("votes from deposits, without a GPU: ")
     assert shown.endswith("costs: digits takes minutes of a CPU, for none of its votes is drawn\n")
+
+
+@pytest.mark.parametrize("tool", [status, costs, archive], ids=lambda tool: tool.__name__)
+def test_a_deposit_that_is_not_there_is_one_line(tool, monkeypatch, capsys):
+    study = ["--study"] * (tool is costs) + ["digits"]
+    line = r"^error: study digits: experiments\.\w+\.votes\.file: there is no nope.tar.gz$"
+    with pytest.raises(SystemExit, match=line):
+        told(tool, monkeypatch, capsys, *study, "--deposit", "nope.tar.gz")
 
 
 def test_what_a_deposit_holds_costs_nothing(monkeypatch):

@@ -140,6 +140,8 @@ def _absent(what: str, obtain: str | None, at: Place) -> StudyError:
 def check_deposits_exist(study: Study) -> None:
     """Check that the deposits of the user's own that votes are taken from are there.
 
+    Apart from `check_study`, for whoever plans by a study or tells how far it is.
+
     Raises
     ------
     StudyError

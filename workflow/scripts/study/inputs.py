@@ -126,7 +126,7 @@ class Inputs:
         return list(dict.fromkeys(paths))
 
     def deposit(self, deposit: DataFile) -> list[str]:
-        """Return a deposit, which is no input where it is a folder, or missing; see `dataset`."""
+        """Return a deposit, which is no input where it is a folder; see `dataset`."""
         path = self._paths.deposit(deposit)
         return [path] if deposit.url or Path(path).is_file() else []
 
