@@ -132,6 +132,20 @@ def test_a_deposit_that_is_not_there_is_not_planned_with(clone):
     assert line.endswith(".votes.file: there is no nope.tar.gz")
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["config.yaml", "--configfile"])
+def test_a_key_that_comes_twice_is_refused_in_every_file_of_the_configuration(clone, given):
+    usual = clone.folder / "config/config.yaml"
+    file = clone.folder / "mine.yaml" if given else usual
+    kept = usual.read_text()
+    file.write_text("device: cpu\ndevice: auto\n")
+    try:
+        line = refused(clone, "all", *(["--configfile", str(file)] if given else []))
+    finally:
+        usual.write_text(kept)
+    said = file if given else "config/config.yaml"
+    assert line == f"error: {said}: line 2: key device comes twice"
+
+
 def test_every_published_number_of_ours_stands_beside_a_result():
     """No row or panel is left out, and all of the right name."""
     today = {"table_today_cifar10": ("3", "cifar10"), "table_today_imagenet": ("1", "imagenet")}

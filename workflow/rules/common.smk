@@ -72,10 +72,15 @@ from study.inputs import Inputs, find_published_logs
 from study.load import load_config, load_study
 from study.paths import Paths, find_settings
 from study.printed import Printed
+from study.yaml_files import read_yaml
 
 SETTINGS = find_settings(ROOT)
 
 try:
+    # A module is handed its configuration by a workflow whose files say more than that.
+    if workflow.is_main_process and not workflow.modifier.skip_configfile:
+        for file in map(Path, workflow.configfiles):
+            read_yaml(file, str(file))  # which refuses what Snakemake lets pass
     CONFIG = load_config(config)
     STUDY = load_study(CONFIG, SETTINGS, ROOT)
     if workflow.is_main_process:
