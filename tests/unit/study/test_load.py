@@ -675,6 +675,7 @@ def test_a_wrong_key_or_value_is_refused(load, keys):
             {"n0": 26_214_401},
             "n0: 26214401 is out of range; must be at least 1 and at most 26,214,",
         ),
+        ({"denoiser": None}, "denoiser: nothing is no denoiser; must be its name, or none for no "),
         ({"denoiser": "none", "steps": 10}, "steps: 10 is for experiments with a denoiser alone"),
         ({"steps": "every"}, "steps: every must be a whole number from 2 to 8,192, or all"),
         ({"steps": -1}, "steps: -1 must be a whole number from 2 to 8,192, or all"),

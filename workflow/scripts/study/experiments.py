@@ -23,6 +23,7 @@ Steps = Annotated[
 BatchSize = Annotated[
     Count | Literal["auto"], or_else("must be a whole number from 1 to 100,000, or auto")
 ]
+DenoiserName = Annotated[str, or_else("is no denoiser; must be its name, or none for no denoiser")]
 TimestepRule = Literal["nearest", "exact", "authors"]
 
 
@@ -45,7 +46,7 @@ class Experiment(Kinded):
         paper="4",
         allowed="a split of the dataset",
     )
-    denoiser: str = key(
+    denoiser: DenoiserName = key(
         "The diffusion model in front of the classifiers; `none` certifies them without one.",
         paper="3",
         allowed="a model of kind `denoiser`, or `none`",
