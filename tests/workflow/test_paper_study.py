@@ -132,6 +132,12 @@ def test_a_deposit_that_is_not_there_is_not_planned_with(clone):
     assert line.endswith(".votes.file: there is no nope.tar.gz")
 
 
+def test_a_result_that_the_study_does_not_name_is_made_by_no_rule(clone):
+    path = "results/digits/tables/table_nope.csv"
+    result = clone.snakemake("--dry-run", path, study="digits", check=False)
+    assert f"\nMissingRuleException:\nNo rule to produce {path} " in result.stdout + result.stderr
+
+
 @pytest.mark.parametrize("given", [False, True], ids=["config.yaml", "--configfile"])
 def test_a_key_that_comes_twice_is_refused_in_every_file_of_the_configuration(clone, given):
     usual = clone.folder / "config/config.yaml"

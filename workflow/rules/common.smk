@@ -183,6 +183,8 @@ def taking(result, deposit):
 wildcard_constraints:
     experiment=one_of(STUDY.experiments),
     attack=one_of(STUDY.attacks),
+    table=one_of(STUDY.tables),
+    figure=one_of(STUDY.figures),
     sigma=r"[0-9.e+-]+",
     shard=r"images_\d+-\d+",
     dataset=one_of(STUDY.datasets),

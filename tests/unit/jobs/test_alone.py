@@ -61,6 +61,21 @@ def test_captions_of_the_report_find_what_they_name(tmp_path, script, wildcards,
     ("script", "arguments", "problem"),
     [
         ("render_table.py", [], "rule render_table needs table=..."),
+        (
+            "render_table.py",
+            ["tabel=table_4"],
+            "rule render_table has no tabel; did you mean table? allowed: table",
+        ),
+        (
+            "render_table.py",
+            ["table=table_nope"],
+            "rule render_table makes nothing for table=table_nope; it must match table_1|table_2|",
+        ),
+        (
+            "certify_shard.py",
+            ["experiment=denoised", "sigma=x", "shard=images_00000-00099"],
+            "rule certify_shard makes nothing for sigma=x; it must match [0-9.e+-]+",
+        ),
         ("render_nothing.py", [], "there is no rule render_nothing; allowed with --rule: measure"),
         ("render_table.py", ["table=table_4", "--config", "study"], "study must be written NAME="),
     ],

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from study.errors import suggestion
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -76,8 +78,18 @@ def _rule(name: str, config: dict[str, str]) -> Any:
 def _expand(rule: Any, values: dict[str, str]) -> SimpleNamespace:
     from snakemake.iocontainers import Wildcards
 
+    if unknown := sorted(values.keys() - rule.wildcard_names):
+        allowed = suggestion(unknown[0], sorted(rule.wildcard_names))
+        raise ValueError(f"rule {rule.name} has no {unknown[0]}; {allowed}")
     if missing := sorted(rule.wildcard_names - values.keys()):
         raise ValueError(f"rule {rule.name} needs {', '.join(f'{name}=...' for name in missing)}")
+    for path in rule.output:
+        for name, pattern in path.wildcard_constraints().items():
+            if not pattern.fullmatch(values[name]):
+                raise ValueError(
+                    f"rule {rule.name} makes nothing for {name}={values[name]}; it must match "
+                    f"{pattern.pattern}"
+                )
     wildcards = Wildcards(fromdict=values)
     inputs, output = rule.expand_input(wildcards)[0], rule.expand_output(wildcards)[0]
     job = SimpleNamespace(resources=SimpleNamespace(_cores=1))
