@@ -1,7 +1,10 @@
 """Compiled networks are kept for other jobs, and whatever happens to them does no harm."""
 
+import json
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,10 @@ import torch
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from jobs import programs
+from jobs.processes import this_process
 from jobs.programs import VARIABLE, describe_environment, kept_programs
+
+SCRIPTS = Path(programs.__file__).parents[1]
 
 CPU = torch.device("cpu")
 NETWORKS = {"descriptions": [{"network": "unet"}], "precision": "bfloat16", "batch_size": 1000}
@@ -152,6 +158,42 @@ def test_where_nothing_can_be_written_jobs_go_on(tmp_path, caplog):
         assert VARIABLE not in os.environ
         kept.save()
     assert "compiled programs are not kept: " in caplog.text
+
+
+def test_what_killed_jobs_have_left_is_removed_by_the_next(tmp_path):
+    program = (
+        "import os, signal, torch\n"
+        "from pathlib import Path\n"
+        "from jobs.programs import kept_programs\n"
+        "with kept_programs(Path('kept'), torch.device('cpu'), {}) as kept:\n"
+        "    (kept.folder / 'kernel').touch()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    host = tmp_path / "host"
+    settings = os.environ | {"TMPDIR": str(host), "PYTHONPATH": str(SCRIPTS)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=settings, check=False)
+    (left,) = host.rglob("kernel")
+    with kept_programs(tmp_path, CPU, NETWORKS) as kept:
+        assert not left.exists()
+        (kept.folder / "kernel").touch()
+        del os.environ[VARIABLE]
+        job(tmp_path)
+        assert (kept.folder / "kernel").exists()  # of a job that lives
+        os.environ[VARIABLE] = str(kept.folder)
+    assert not list(host.iterdir())
+
+
+@pytest.mark.parametrize(("other", "stays"), [
+    ({}, False), ({"pid": os.getpid()}, True), ({"host": "another"}, True),
+    ({"pid_namespace": "pid:[1]"}, True), ({"pid": "unreadable"}, True),
+])  # fmt: skip
+def test_what_may_be_a_living_jobs_stays(tmp_path, other, stays):
+    (ended := subprocess.Popen(["true"])).wait()
+    left = tmp_path / "host" / f"{programs.PREFIX}left"
+    left.mkdir()
+    (left / programs.OWNER).write_text(json.dumps(this_process() | {"pid": ended.pid} | other))
+    job(tmp_path)
+    assert left.exists() == stays
 
 
 def test_the_folder_that_torch_names_by_itself_is_not_the_users(tmp_path, monkeypatch):

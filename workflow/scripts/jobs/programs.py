@@ -10,6 +10,7 @@ the last one wins, and whatever it did not know is compiled, and added, by the n
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import platform
@@ -19,7 +20,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ import torch
 from dds.differences import fingerprint
 from jobs.checkpoints import UnusableCheckpoint, load_checkpoint, save_checkpoint
 from jobs.device import device_name
+from jobs.processes import is_alive, names_a_process, this_process
 from jobs.provenance import processor
 
 #: Bytes that all archives together may take; the least recently used go first.
@@ -36,6 +38,9 @@ LARGEST = 2 * 2**30
 
 #: The variable by which torch is told where its folder is; whoever sets it keeps programs there.
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+#: How the names of jobs' folders begin, and the file in one that says which process's it is.
+PREFIX, OWNER = "dds-programs-", "owner.json"
 
 #: When a file was written, and how many bytes it has.
 _State = tuple[int, int]
@@ -141,21 +146,37 @@ def kept_programs(
     name = " ".join(f"{key} {value}" if key != "device" else value
                     for key, value in environment.items())  # fmt: skip
     archive = top / re.sub(r"[^\w.+-]+", "_", name) / f"{fingerprint(networks)}.programs"
-    try:
-        temporary = tempfile.TemporaryDirectory(prefix="dds-programs-", ignore_cleanup_errors=True)
-    except OSError as error:
-        _log.warning("compiled programs are not kept: %s", error)
-        yield NoPrograms()
-        return
-    with temporary as folder:
-        programs = Programs(Path(folder), archive, {**environment, "networks": networks})
-        os.environ[VARIABLE] = folder
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(_own_folder())
+        except OSError as error:
+            _log.warning("compiled programs are not kept: %s", error)
+            yield NoPrograms()
+            return
+        programs = Programs(folder, archive, {**environment, "networks": networks})
+        os.environ[VARIABLE] = str(folder)
         try:
             yield programs
         finally:
             del os.environ[VARIABLE]
             if before is not None:
                 os.environ[VARIABLE] = before
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Make a folder for this process, after removing what killed ones of this user have left."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError, ValueError):  # removed meanwhile, or only just made
+            if left.lstat().st_uid == os.getuid():
+                owner = json.loads((left / OWNER).read_text())
+                if names_a_process(owner) and is_alive(owner) is False:
+                    shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as top:
+        Path(top, OWNER).write_text(json.dumps(this_process()))
+        folder = Path(top, "programs")
+        folder.mkdir()
+        yield folder
 
 
 def describe_environment(device: torch.device) -> dict[str, str]:
