@@ -78,7 +78,7 @@ ROOMS = {
     "literature": ("paper.literature", "ground accuracy logs links", NUMBERS),
     "paper": (
         "paper paper.*",
-        "ground bounds plans certificates cascade accuracy data description networks counts "
+        "ground bounds reach plans certificates cascade accuracy data description networks counts "
         "literature",
         NUMBERS | {"matplotlib", "seaborn", "pydantic", "torch"},
     ),

@@ -18,6 +18,7 @@ from PIL import Image
 import dds
 from dds.commands import commands, main
 from dds.commands.models import find_classifier, find_denoiser
+from dds.sampling.counts import write_counts
 from dds.statistics.bounds import largest_radius, successes_needed
 from reference import with_help
 
@@ -131,6 +132,48 @@ def test_predictions_name_classes(here, capsys):
     assert out == ["green/c.png\tgreen", "red/a.png\tred", "red/b.png\tabstains"]
 
 
+def test_radii_that_the_samples_cannot_reach_are_marked(here, capsys):
+    certified(capsys, "--sigma 0.1 --n 100")
+    for file in ("certificates.parquet", "of_the_workflow.parquet"):
+        status, out, err = run(capsys, f"accuracy {file} --radii 0 0.1 0.2")
+        assert (status, err) == (0, [])
+        assert out[2].split()[-1] == "n/a"  # 100 samples reach 0.150
+        assert out[2].count("[") == 2
+        assert out[3].startswith("n/a: n is too small")
+        frame = dds.Certificates.load("certificates.parquet").to_frame()
+        frame.to_parquet("of_the_workflow.parquet")
+    # Earlier versions did not write how far samples reach, nor do logs.
+    frame.drop(columns="largest_radius").to_parquet("earlier.parquet")
+    _, out, _ = run(capsys, "accuracy earlier.parquet --radii 0.2")
+    assert "0.0 [0.0, " in out[-1]
+
+
+def test_votes_that_are_no_certificates_are_refused_in_words_of_the_shell(here, capsys):
+    counts = pd.DataFrame(
+        {"image": [0], "label": [1], "sigma": 0.25, "classifier": "f", "selection": [[0, 9]],
+         "estimation": [[0, 99]]},
+    )  # fmt: skip
+    write_counts("counts.parquet", counts, {"plan": {"plan": "fixed", "n0": 9, "n": 99}})
+    for command in ("accuracy counts.parquet", "export-log counts.parquet logs"):
+        assert run(capsys, command) == (2, [], [
+            "error: counts.parquet holds votes and no certificates; take a file that certify "
+            "saved, or certificates of the workflow"
+        ])  # fmt: skip
+
+
+def test_one_log_is_called_one(here, capsys):
+    certified(capsys)
+    assert run(capsys, "export-log certificates.parquet logs")[0] == 0
+    _, out, _ = run(capsys, "import-logs logs again.parquet")
+    assert out == ["again.parquet: 3 certificates from 1 log"]
+    Path("logs/damaged.tsv").write_text("idx\n")
+    _, _, err = run(capsys, "import-logs logs again.parquet")
+    assert err[-1] == "error: 1 damaged log is left out"
+    Path("logs/also.tsv").write_text("idx\n")
+    _, _, err = run(capsys, "import-logs logs again.parquet")
+    assert err[-1] == "error: 2 damaged logs are left out"
+
+
 def test_results_are_read_by_all_that_read_certificates(here, capsys):
     certified(capsys)
     certified(capsys, "--seed 1 --save-to other.parquet")
@@ -141,7 +184,7 @@ def test_results_are_read_by_all_that_read_certificates(here, capsys):
         round(100 * share, 1) for share in expected["accuracy"]
     ]
     status, out, _ = run(capsys, "accuracy certificates.parquet other.parquet")
-    assert [line.split(")")[0].split("(")[-1] for line in out[-2:]] == [
+    assert [line.split(")")[0].split("(")[-1] for line in out[-3:-1]] == [
         "certificates.parquet", "other.parquet",
     ]  # fmt: skip
     assert run(capsys, "export-log certificates.parquet logs")[0] == 0

@@ -106,7 +106,7 @@ SEQUENTIAL = {"plan": "sequential", "n0": 10, "n": 1000, "alpha": 0.01, "radii":
 COLUMNS = ["image", "label", "sigma", "classifier", "n0", "n", "prediction", "successes",
            "p_lower", "radius", "correct", "selected", "label_successes", "top", "top_successes",
            "runner_up_successes", "computed", "alpha", "lowest_radius",
-           "decided_radii"]  # fmt: skip
+           "decided_radii", "largest_radius"]  # fmt: skip
 
 
 def frame(images, sigma=0.5, successes=90):
@@ -148,6 +148,16 @@ def test_certificates_say_at_which_radii_they_are_decided(plan, lowest, only):
     certificates = compute_certificates(rows, plan, 0.01)
     assert certificates["lowest_radius"].tolist() == [lowest]
     assert certificates["decided_radii"].tolist() == [only]
+
+
+def test_certificates_say_how_far_all_samples_of_the_plan_reach():
+    rows = frame([0]).assign(estimation=[[9, 0, 0]])  # given up early
+    plan = CURTAILED | {"n0": 10}
+    certificates = compute_certificates(rows, plan, 0.01)
+    assert certificates["computed"].tolist() == [False]
+    np.testing.assert_allclose(certificates["largest_radius"], 0.5 * norm.ppf(0.01 ** (1 / 1000)))
+    few = compute_certificates(frame([0]).assign(estimation=[[0, 6, 0]]), FIXED | {"n": 6}, 0.01)
+    assert few["largest_radius"].tolist() == [0]
 
 
 def test_every_noise_level_has_certificates_of_its_own_in_one_table():

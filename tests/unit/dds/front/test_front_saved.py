@@ -56,7 +56,7 @@ def test_an_interrupted_call_goes_on_and_counts_the_same(path, monkeypatch, plan
     drawn = int(wanted.selection.sum() + wanted.estimation.sum())
     with pytest.raises(KeyboardInterrupt):
         certify(IMAGES, Interruptible(batches=4), None, **CALL, plan=plan, save_to=path)
-    with pytest.raises(ValueError, match="is not finished: . of 3 images are; dds.certify with"):
+    with pytest.raises(ValueError, match="not finished: . of 3 images are; the same call"):
         Certificates.load(path)
 
     rest = Interruptible()

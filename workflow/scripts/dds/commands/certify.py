@@ -24,6 +24,7 @@ from dds.commands.running import (
     Command,
     added,
     channels_option,
+    how_many,
     radii_option,
     size_option,
     to_parquet,
@@ -161,7 +162,8 @@ def certify(
     reached = largest_radius(n, options["alpha"], options["sigma"]) or 0.0
     steps = range(floor(reached / found.sigma) + 1)
     print_accuracy(found.to_frame(), radii or [step * found.sigma for step in steps])
-    click.echo(f"{save_to}: results of {len(found)} images, for accuracy, plot and export-log")
+    images = how_many(len(found), "image")
+    click.echo(f"{save_to}: results of {images}, for accuracy, plot and export-log")
 
 
 @click.command(cls=Command, example=_EXAMPLE.format(command="predict"))

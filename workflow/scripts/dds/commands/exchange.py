@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dds.commands.running import PATH, Command, left_out, log_sigma_option, to_parquet
+from dds.commands.running import PATH, Command, how_many, left_out, log_sigma_option, to_parquet
 
 
 @click.command("import-logs", cls=Command, example="import-logs logs certificates.parquet")
@@ -25,7 +25,8 @@ def import_logs(folder: Path, output: Path, sigma: float | None) -> int:
     certificates, refused = read_folder(folder, sigma)
     write_certificates(certificates, output)
     logs = certificates.groupby(["classifier", "sigma"], dropna=False).ngroups
-    click.echo(f"{output}: {len(certificates)} certificates from {logs} logs")
+    read = how_many(len(certificates), "certificate")
+    click.echo(f"{output}: {read} from {how_many(logs, 'log')}")
     return left_out(refused)
 
 

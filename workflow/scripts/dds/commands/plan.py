@@ -22,6 +22,7 @@ from dds.commands.running import (
     PATH,
     Command,
     channels_option,
+    how_many,
     print_table,
     radii_option,
     size_option,
@@ -201,7 +202,7 @@ def _print_samples(
         rows.append([name, *(f"{samples:,.0f}" for samples in drawn)])
         if rate is not None:
             total = (images * samples / rate for samples in drawn)
-            rows.append([f"  {images:,} images", *map(_duration, total)])
+            rows.append([f"  {how_many(images, 'image')}", *map(_duration, total)])
     print_table(["samples of an image", *columns], rows)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import isnan
+from collections.abc import Mapping, Sequence
+from math import isnan, nan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,7 @@ from dds.commands.running import (
     radii_option,
     refuse,
 )
+from dds.statistics.reach import can_reach
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _PARQUET = b"PAR1"
 #: Endings of pictures that matplotlib can write without a display.
 _PICTURES = (".pdf", ".png", ".svg")
+#: What stands for accuracies at radii that no image can have, in tables of the workflow, too.
+_UNREACHABLE = "n/a"
 
 
 @click.command(cls=Command, example="accuracy certificates.parquet --radii 0 0.25 0.5")
@@ -89,15 +92,30 @@ def print_accuracy(certificates: pd.DataFrame, radii: Sequence[float]) -> None:
     from dds.statistics.accuracy import certified_accuracy
 
     rows, what = counted(certificates)
-    accuracy = certified_accuracy(rows, radii)
-    percent = 100 * accuracy[["accuracy", "low", "high"]]
-    accuracy["cell"] = [
-        "not computed" if isnan(value) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
-        for value, low, high in percent.itertuples(index=False)
-    ]
-    table = accuracy.pivot(index=["classifier", "sigma", "images"], columns="radius", values="cell")
+    key = ["classifier", "sigma"]
+    # Which logs do not say, nor certificates of earlier versions.
+    rows = rows.assign(largest_radius=rows.get("largest_radius", nan))
+    largest = rows.groupby(key, dropna=False, as_index=False)["largest_radius"].max()
+    accuracy = certified_accuracy(rows, radii).merge(largest, on=key)
+    accuracy["cell"] = [_cell(row) for row in accuracy.to_dict("records")]
+    table = accuracy.pivot(index=[*key, "images"], columns="radius", values="cell")
     click.echo(f"{what.capitalize()} (%) and its 95% interval, by radius")
     click.echo(table.reset_index().to_string(index=False, na_rep="-"))
+    if accuracy["cell"].eq(_UNREACHABLE).any():
+        click.echo(
+            f"{_UNREACHABLE}: n is too small; not even n samples that all agree certify so large "
+            "a radius"
+        )
+
+
+def _cell(number: Mapping[str, Any]) -> str:
+    """Return an accuracy in percent with its interval, or why there is none."""
+    if isnan(number["accuracy"]):
+        return "not computed"
+    if not can_reach(number["radius"], number["largest_radius"]):
+        return _UNREACHABLE
+    value, low, high = (100 * number[name] for name in ("accuracy", "low", "high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def read_results(
@@ -170,12 +188,19 @@ def read_any_certificates(path: Path) -> pd.DataFrame:
 
     from dds.front.results import Certificates
     from dds.logs import read_certificates
+    from dds.sampling.counts import read_counts
 
     with open(path, "rb") as file:  # whose errors name the file
         try:
             columns = parquet.read_schema(file).names
         except pa.ArrowInvalid:  # which reading it as certificates explains
             columns = []
-    return (
-        Certificates.load(path).to_frame() if "estimation" in columns else read_certificates(path)
-    )
+    if "estimation" not in columns:
+        return read_certificates(path)
+    _, facts = read_counts(path)
+    if facts.get("call") != "certify":
+        raise ValueError(
+            f"{path} holds votes and no certificates; take a file that certify saved, or "
+            "certificates of the workflow"
+        )
+    return Certificates.load(path).to_frame()

@@ -123,10 +123,16 @@ def refuse(problem: str) -> int:
     return 2
 
 
+def how_many(number: int, what: str) -> str:
+    """Return a number of things in words, such as ``1 log`` and ``2 logs``."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def left_out(problems: Sequence[str]) -> int:
     """Return the exit status of a command that left damaged logs out, after saying how many."""
     if problems:
-        click.echo(f"error: {len(problems)} damaged logs are left out", err=True)
+        are = "is" if len(problems) == 1 else "are"
+        refuse(f"{how_many(len(problems), 'damaged log')} {are} left out")
     return 1 if problems else 0
 
 

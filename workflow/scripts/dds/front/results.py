@@ -406,7 +406,7 @@ def _check_finished(path: str | Path, finished: ArrayLike, call: str) -> None:
     if not finished.all():
         raise ValueError(
             f"{path} is not finished: {finished.sum()} of {len(finished)} images are; "
-            f"dds.{call} with save_to goes on with it"
+            f"the same call of {call} goes on with it"
         )
 
 

@@ -124,6 +124,33 @@ def certify_counts(
     }
 
 
+def largest_radius_of(plan: Plan, sigma: float, alpha: float) -> float:
+    """Return the radius that all samples of a plan certify where they agree: no image gets more.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan that samples are drawn by.
+    sigma : float
+        Noise level in [0,1] pixel units.
+    alpha : float
+        Error probability of each certificate, 0 < alpha < 1.
+
+    Returns
+    -------
+    float
+        In [0,1] pixel units; 0 where they certify nothing.
+
+    Examples
+    --------
+    >>> from dds.statistics.plans.fixed import Fixed
+    >>> round(largest_radius_of(Fixed(n0=100, n=100), 0.25, alpha=0.001), 3)
+    0.375
+    """
+    n = np.array([plan.n])
+    return float(certified_radius(lower_bound(plan, n, n, alpha), sigma)[0])
+
+
 def leading_classes(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return which class has most votes, how many, and how many the one behind it has.
 
@@ -171,8 +198,9 @@ def compute_certificates(
         ``radius``, ``correct``, ``selected``, ``label_successes``, ``top``,
         ``top_successes``, ``runner_up_successes``, ``computed`` (see
         `certify_counts`); ``alpha``; ``lowest_radius``, below which the plan leaves
-        certificates undecided; and ``decided_radii``, the only radii that it decides, in
-        [0,1] pixel units with spaces between them: empty for all from ``lowest_radius`` on.
+        certificates undecided; ``decided_radii``, the only radii that it decides, in
+        [0,1] pixel units with spaces between them: empty for all from ``lowest_radius`` on; and
+        ``largest_radius``, that of `largest_radius_of`.
 
     Raises
     ------
@@ -186,7 +214,12 @@ def compute_certificates(
         labels = rows["label"].to_numpy()
         columns = certify_counts(selection, estimation, sigma, labels, drawn_by, alpha)
         only = " ".join(map(repr, getattr(drawn_by, "decided_radii", ())))
-        reach = {"alpha": alpha, "lowest_radius": drawn_by.lowest_radius, "decided_radii": only}
+        reach = {
+            "alpha": alpha,
+            "lowest_radius": drawn_by.lowest_radius,
+            "decided_radii": only,
+            "largest_radius": largest_radius_of(drawn_by, sigma, alpha),
+        }
         parts.append(rows[["image", "classifier"]].assign(**columns, **reach))
     certificates = pd.concat(parts, ignore_index=True)
     first = ["image", "label", "sigma", "classifier"]

@@ -43,6 +43,25 @@ def largest_radius(n: int, alpha: float, sigma: float) -> float | None:
     return sigma * NormalDist().inv_cdf(p_lower)
 
 
+def can_reach(radius: float, largest: float) -> bool:
+    """Tell whether samples that all agree certify a radius.
+
+    Parameters
+    ----------
+    radius : float
+        In [0,1] pixel units.
+    largest : float
+        The largest radius that they certify: 0 where they certify nothing, and then not even
+        radius 0 can be reached; NaN where that is not known.
+
+    Examples
+    --------
+    >>> can_reach(0.5, 0.456), can_reach(0.0, 0.0), can_reach(0.5, math.nan)
+    (False, False, True)
+    """
+    return not (radius > largest or radius >= largest == 0)
+
+
 def down(radius: SupportsFloat) -> str:
     """Return a radius in three decimals that promise no more than it does.
 

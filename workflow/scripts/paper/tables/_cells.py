@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from dds.statistics.reach import can_reach
 from paper.quantities import decimal
 from paper.sheets import Cell, Sheet
 
@@ -104,12 +105,8 @@ def interval(low: float, high: float) -> str:
 
 
 def is_reachable(number: Mapping[str, Any]) -> bool:
-    """Tell whether n samples that all agree certify the radius of a number.
-
-    Where they certify nothing at all, not even radius 0 can be reached.
-    """
-    radius, largest = number["radius"], number.get("largest_radius", math.inf)
-    return not (radius > largest or radius >= largest == 0)
+    """Tell whether n samples that all agree certify the radius of a number."""
+    return can_reach(number["radius"], number.get("largest_radius", math.inf))
 
 
 def accuracy_cell(number: Mapping[str, Any]) -> Cell:

@@ -60,16 +60,16 @@ def largest_radius(settings: Mapping[str, Any], sigma: float) -> float:
     """
     import numpy as np
 
-    from dds.statistics.bounds import certified_radius, largest_radius
-    from dds.statistics.plans import lower_bound, make_plan
+    from dds.statistics.bounds import largest_radius
+    from dds.statistics.certificates import largest_radius_of
+    from dds.statistics.plans import make_plan
 
-    if not settings.get("alpha"):
+    alpha = settings.get("alpha")
+    if not alpha:
         return np.nan
-    n, alpha = np.array([settings["n"]]), settings["alpha"]
     if not settings.get("plan"):
-        return float(largest_radius(n, alpha, sigma)[0])
-    p_lower = lower_bound(make_plan(settings, sigma), n, n, alpha)
-    return float(certified_radius(p_lower, sigma)[0])
+        return float(largest_radius(settings["n"], alpha, sigma))
+    return largest_radius_of(make_plan(settings, sigma), sigma, alpha)
 
 
 def largest_radii(
