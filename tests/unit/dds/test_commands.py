@@ -414,6 +414,48 @@ def test_a_denoiser_of_the_registry_comes_with_its_weights(here):
         find_classifier("unet", models=Path("models.yaml"))
 
 
+UNET = {
+    "kind": "denoiser", "network": "guided_diffusion_unet", "input": {"channels": 3, "size": 8},
+    "arguments": {"image_size": 8, "in_channels": 3, "out_channels": 3, "model_channels": 32,
+                  "num_res_blocks": 1, "attention_resolutions": [], "channel_mult": [1]},
+    "schedule": {"name": "cosine", "steps": 4000}, "weights": {"file": "unet.pt"},
+}  # fmt: skip
+GREY = {
+    "classifier": {**ENTRY, "input": {"channels": 1, "size": 8}, "weights": {"file": "c.pt"}},
+    "denoiser": {**UNET, "input": {"channels": 1, "size": 8},
+                 "arguments": UNET["arguments"] | {"in_channels": 1, "out_channels": 1}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ["classifier", "denoiser"])
+def test_images_of_other_channels_than_an_entry_takes_are_refused(here, capsys, role):
+    network = dds.build_classifier({**GREY["classifier"], "classes": ["red", "green"]}).network
+    dds.save_weights(network, "c.pt")
+    dds.save_weights(dds.build_denoiser(GREY["denoiser"]).network, "unet.pt")
+    Path("models.yaml").write_text(yaml.safe_dump({"grey": GREY[role]}))
+    line = f"{CERTIFY} --size 8 --classes classes.txt --models models.yaml --{role} grey"
+    wrong = "error: grey takes images of 1 channel, and --channels is 3; give --channels 1"
+    assert run(capsys, line) == (2, [], [wrong])
+    assert run(capsys, line.replace("certify", "predict").replace(" --n0 20", ""))[2] == [wrong]
+    plan = f"plan --sigma 1 --classifier model.py:classifier --{role} grey --models models.yaml"
+    assert run(capsys, f"{plan} --size 8")[2] == [wrong]
+    if role == "classifier":
+        assert run(capsys, f"{line} --channels 1")[0] == 0
+
+
+def test_images_of_another_size_than_a_denoiser_was_trained_on_are_told(here, capsys, monkeypatch):
+    monkeypatch.setattr("dds.front.counting.check_denoising", lambda *given: None)
+    dds.save_weights(dds.build_denoiser(UNET).network, "unet.pt")
+    Path("models.yaml").write_text(yaml.safe_dump({"unet": UNET}))
+    line = f"{CERTIFY} --classes classes.txt --models models.yaml --denoiser unet --n 20"
+    status, _, err = run(capsys, f"{line} --size 16")
+    assert (status, err) == (0, [
+        "warning: the denoiser was trained on images of 8 x 8 pixels, and gets 16 x 16, which it "
+        "may denoise worse; resize them to 8 x 8, unless it is known to do well"
+    ])  # fmt: skip
+    assert run(capsys, f"{line} --size 8 --save-to fits.parquet")[::2] == (0, [])
+
+
 STUDIES = {
     "config/models.yaml": {"base": {**ENTRY, "weights": {"file": "weights.pt"}}},
     "config/studies/whole.yaml": {

@@ -93,6 +93,7 @@ def test_betas_that_were_tuned_are_a_schedule_written_out(unet):
 def test_a_folder_is_a_denoiser_that_estimates_what_its_pipeline_does(folder):
     pipeline = diffusers.DDIMPipeline.from_pretrained(folder)
     denoiser = hub_denoiser(folder)
+    assert denoiser.size == 8
     images, noise = torch.rand(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
     t, _, noise_sigma = denoiser.schedule.timestep(0.5, "authors")
     denoiser.timestep = "authors"

@@ -327,6 +327,18 @@ def test_images_that_are_squeezed_are_told():
         certify(np.full((1, 6, 6), 0.5), classifier, None, SIGMA, n=100)
 
 
+def test_images_of_another_size_than_the_denoiser_was_trained_on_are_told():
+    network, images = nn.Conv2d(3, 3, 1), np.full((3, 6, 4), 0.5)
+    network.forward = lambda noisy, time: noisy
+    denoiser = DiffusionDenoiser(network, cosine_schedule(1000), predicts="x0", size=4)
+    with pytest.warns(UserWarning, match="trained on images of 4 x 4 .*, and gets 4 x 6") as told:
+        predict(images, Brightness(), denoiser, SIGMA, n=100)
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predict(images[:, :4], Brightness(), denoiser, SIGMA, n=100)
+
+
 def test_a_bar_is_drawn_where_it_is_asked_for(capsys):
     certify(IMAGES, Brightness(), None, SIGMA, n0=10, n=100, progress=True)
     assert "certify at sigma 0.5:   0%|" in capsys.readouterr().err

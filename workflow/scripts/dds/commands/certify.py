@@ -194,17 +194,20 @@ def _read(
     denoiser_weights: Path | None,
     models: Path | None,
     device: Sequence[str],
+    channels: int,
     **options: Any,
 ) -> tuple[Pictures, dict[str, Any]]:
     """Return the images, and what `dds.certify` and `dds.predict` take."""
     from dds.data.pictures import read_pictures
 
-    network = find_classifier(classifier, classifier_weights, models, sigma=options["sigma"])
-    before = find_denoiser(denoiser, denoiser_weights, models)
+    network = find_classifier(
+        classifier, classifier_weights, models, sigma=options["sigma"], channels=channels
+    )
+    before = find_denoiser(denoiser, denoiser_weights, models, channels=channels)
     of_pictures = ("size", "resize", "inside", "every", "images", "labelled")
     pictures = read_pictures(
         path,
-        channels=int(options.pop("channels")),
+        channels=channels,
         seed=options["seed"],
         **{name: options.pop(name) for name in of_pictures},
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dds.commands.running import PATH, added
+from dds.commands.running import PATH, added, how_many
 from dds.differences import patched
 from dds.kinds import is_file, load_file
 
@@ -106,6 +106,7 @@ def find_classifier(
     models: Path | None = None,
     *,
     sigma: float | None = None,
+    channels: int | None = None,
 ) -> nn.Module:
     """Return the classifier that a user means.
 
@@ -120,6 +121,8 @@ def find_classifier(
         The file of models; ``config/models.yaml`` by default.
     sigma : float, optional
         Noise level, of which some entries have weights of their own.
+    channels : int, optional
+        Those of the images that it is for; an entry says which it takes.
 
     Returns
     -------
@@ -130,7 +133,8 @@ def find_classifier(
     Raises
     ------
     ValueError
-        If there is no such model, it is no classifier, or its weights do not fit.
+        If there is no such model, it is no classifier, its weights do not fit, or it takes images
+        of other channels.
     """
     from torch import nn
 
@@ -154,11 +158,16 @@ def find_classifier(
     path, place = _weights(name, entry, "classifier", weights, sigma)
     classifier = load_classifier({**entry, "classes": names}, path, **place)
     classifier.classes = tuple(names)
+    _check_channels(name, entry, channels)
     return classifier
 
 
 def find_denoiser(
-    name: str | None, weights: Path | None = None, models: Path | None = None
+    name: str | None,
+    weights: Path | None = None,
+    models: Path | None = None,
+    *,
+    channels: int | None = None,
 ) -> Denoiser | None:
     """Return the denoiser that a user means; None for none.
 
@@ -167,7 +176,7 @@ def find_denoiser(
     name : str or None
         ``hf:OWNER/NAME``, a folder in diffusers' format, an entry of the file of models, or
         ``FILE.py:FUNCTION``.
-    weights, models
+    weights, models, channels
         As in `find_classifier`.
 
     Returns
@@ -177,7 +186,8 @@ def find_denoiser(
     Raises
     ------
     ValueError
-        If there is no such model, it is no denoiser, or its weights do not fit.
+        If there is no such model, it is no denoiser, its weights do not fit, or it takes images
+        of other channels.
     """
     if name is None:
         return None
@@ -201,7 +211,9 @@ def find_denoiser(
     from dds.networks.registry import load_denoiser
 
     path, place = _weights(name, entry, "denoiser", weights)
-    return load_denoiser(entry, path, **place)
+    denoiser = load_denoiser(entry, path, **place)
+    _check_channels(name, entry, channels)
+    return denoiser
 
 
 def _returned(name: str) -> tuple[Any] | None:
@@ -218,6 +230,16 @@ def _returned(name: str) -> tuple[Any] | None:
         return (make(),)
     except Exception as error:  # whatever a user's function may raise
         raise ValueError(f"{name} failed: {type(error).__name__}: {error}") from error
+
+
+def _check_channels(name: str, entry: Mapping[str, Any], channels: int | None) -> None:
+    """Refuse images of other channels than an entry takes, as a study does of its datasets."""
+    wanted = entry["input"]["channels"]
+    if channels not in (None, wanted):
+        raise ValueError(
+            f"{name} takes images of {how_many(wanted, 'channel')}, and --channels is {channels}; "
+            f"give --channels {wanted}"
+        )
 
 
 def _check_no_weights(name: str, weights: Path | None) -> None:

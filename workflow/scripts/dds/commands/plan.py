@@ -114,7 +114,7 @@ def _measure(
     denoiser_weights: Path | None,
     models: Path | None,
     size: int | None,
-    channels: str,
+    channels: int,
     batch_size: int,
     precision: str,
     device: Sequence[str],
@@ -131,9 +131,11 @@ def _measure(
         raise ValueError(
             "--classifier is for measuring the rate, which needs --size, or give --rate"
         )
-    network = find_classifier(classifier, classifier_weights, models, sigma=sigma)
-    before = find_denoiser(denoiser, denoiser_weights, models) or NoDenoiser()
-    image = np.full((1, int(channels), size, size), 0.5, np.float32)
+    network = find_classifier(
+        classifier, classifier_weights, models, sigma=sigma, channels=channels
+    )
+    before = find_denoiser(denoiser, denoiser_weights, models, channels=channels) or NoDenoiser()
+    image = np.full((1, channels, size, size), 0.5, np.float32)
     classes = count_classes(network, image, "cpu")
     on = (list(device) or [default_device()])[0]
     smoothed = SmoothedClassifier(

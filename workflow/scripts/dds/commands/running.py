@@ -102,6 +102,7 @@ size_option = click.option(
 channels_option = click.option(
     "--channels",
     type=click.Choice(["3", "1"]),
+    callback=lambda context, parameter, channels: int(channels),
     default="3",
     show_default=True,
     help="3 for colour, 1 for grey.",

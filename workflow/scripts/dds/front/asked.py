@@ -18,7 +18,7 @@ from dds.differences import fingerprint
 from dds.front.arguments import shown, whole_number
 from dds.front.images import Images, ImagesLike, as_images
 from dds.networks.classifiers import Classifier, logits_of
-from dds.networks.denoisers import Denoiser, NoDenoiser, missing_parts
+from dds.networks.denoisers import Denoiser, DiffusionDenoiser, NoDenoiser, missing_parts
 from dds.networks.hub_classifiers import as_classifier
 from dds.networks.identity import network_digest
 from dds.networks.lending import lent
@@ -112,6 +112,7 @@ class Asked:
         names = getattr(ready, "classes", None)
         _check_classes(given, count, names)
         _warn_of_squeezing(ready, *given.pixels.shape[2:])
+        _warn_of_other_size(denoiser, *given.pixels.shape[2:])
         return cls(
             call,
             given,
@@ -280,6 +281,21 @@ def _warn_of_squeezing(classifier: nn.Module, height: int, width: int) -> None:
         warnings.warn(
             f"images of {width} x {height} pixels are squeezed to the {size} x {size} that the "
             "classifier wants; crop them to squares where it was trained on crops",
+            stacklevel=5,
+        )
+
+
+def _warn_of_other_size(denoiser: Denoiser, height: int, width: int) -> None:
+    """Say that images are not those that the denoiser was trained on; it may be meant.
+
+    The paper denoises images of 224 pixels by a network that was trained on 256.
+    """
+    size = denoiser.size if isinstance(denoiser, DiffusionDenoiser) else None
+    if size is not None and (height, width) != (size, size):
+        warnings.warn(
+            f"the denoiser was trained on images of {size} x {size} pixels, and gets {width} x "
+            f"{height}, which it may denoise worse; resize them to {size} x {size}, unless it is "
+            "known to do well",
             stacklevel=5,
         )
 

@@ -139,6 +139,9 @@ class DiffusionDenoiser(nn.Module):
         0 takes every timestep, where there are some. A noise level has no more steps than
         timesteps, `Schedule.most_steps`. A consistency function's steps add fresh noise to its
         estimate; those of all others draw from the posterior.
+    size : int, optional
+        Height and width of the images that the network was trained on, where they are known. It
+        denoises others, too, if the network can.
 
     Raises
     ------
@@ -179,6 +182,7 @@ class DiffusionDenoiser(nn.Module):
         predicts: str = "noise",
         timestep: str = "nearest",
         steps: int = 1,
+        size: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= steps <= MOST_STEPS or steps != int(steps):
@@ -193,6 +197,12 @@ class DiffusionDenoiser(nn.Module):
         self.predicts = predicts
         self.timestep = timestep
         self.steps = int(steps)
+        self._size = size  # not public, as what is computed does not depend on it: see identity
+
+    @property
+    def size(self) -> int | None:
+        """Height and width of the images that the network was trained on, where they are known."""
+        return self._size
 
     @property
     def networks(self) -> tuple[nn.Module]:

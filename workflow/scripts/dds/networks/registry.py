@@ -117,6 +117,7 @@ def build_denoiser(
         predicts=entry.predicts,
         timestep=timestep,
         steps=steps,
+        size=entry.input.size,
     )
 
 
