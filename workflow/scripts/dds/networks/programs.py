@@ -306,8 +306,8 @@ def _glance(value: Any) -> Any:
     """Describe a value, but not what is in objects: what is read of them has its own expression."""
     if inspect.ismodule(value):
         return value.__name__, _source(value)
-    if inspect.isroutine(value) or inspect.isclass(value):
-        home, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
+    if hasattr(value, "__qualname__"):  # a function, a class, or made of one, as by Triton
+        home, name = getattr(value, "__module__", ""), value.__qualname__
         code = getattr(value, "__code__", None)  # of a class of functions no code
         code = _describe(_of_code(code), {}) if isinstance(code, CodeType) else None
         return home, name, _source(sys.modules.get(home)), code
