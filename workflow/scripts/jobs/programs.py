@@ -83,7 +83,8 @@ class Programs:
             with tarfile.open(fileobj=io.BytesIO(found[0])) as archive:
                 archive.extractall(self.folder, filter="data")
         except (UnusableCheckpoint, OSError, tarfile.TarError) as error:
-            _empty(self.folder)  # of what a full disk has cut
+            shutil.rmtree(self.folder)  # what a full disk has cut
+            self.folder.mkdir()
             reason = str(error).replace("checkpoint ", "")
             _log.warning("%s; networks are compiled anew", reason)
             return {}
@@ -225,14 +226,6 @@ def _packed(folder: Path, names: Iterable[str]) -> bytes:
             with suppress(FileNotFoundError):  # moved to its place meanwhile
                 archive.add(folder / name, name)
     return buffer.getvalue()
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _prune(newest: Path) -> None:

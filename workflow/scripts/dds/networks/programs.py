@@ -124,7 +124,7 @@ class Program:
                 options={"guard_filter_fn": partial(_take_all, guards)},
             )
             program = whole.aot_compile(((self._network, *inputs), {}))
-            _save(program, _read(guards, program, given), path)
+            _save(program, _read(guards, _names(program, given)), path)
         program.disable_guard_check()
         return program
 
@@ -246,15 +246,14 @@ def _circumstances(device: torch.device) -> list[Any]:
     """Return what decides how torch computes, beside the network."""
     from torch._inductor import config  # not at the top: most processes compile nothing
 
-    sdp = torch.backends.cuda
     return [
         torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
         _describe(config.save_config_portable(), {}),
         str(torch.get_default_device()),
-        sdp.flash_sdp_enabled(),
-        sdp.mem_efficient_sdp_enabled(),
-        sdp.math_sdp_enabled(),
-        sdp.cudnn_sdp_enabled(),
+        torch.backends.cuda.flash_sdp_enabled(),
+        torch.backends.cuda.mem_efficient_sdp_enabled(),
+        torch.backends.cuda.math_sdp_enabled(),
+        torch.backends.cuda.cudnn_sdp_enabled(),
         torch.__version__,
         torch.is_autocast_enabled(device.type),
         str(torch.get_autocast_dtype(device.type)),
@@ -280,23 +279,28 @@ def _take_all(taken: list[Any], guards: Sequence[Any]) -> list[bool]:
     return [False] * len(guards)
 
 
-def _read(guards: Iterable[Any], program: Any, given: Mapping[str, Any]) -> dict[str, str]:
-    """Return what tracing read: for each expression, as guards have them, what its value was."""
-    wanted = sorted({guard.orig_guard.name for guard in guards if guard.has_value})
-    found = {expression: _look(expression, program, given) for expression in wanted}
-    return {expression: value for expression, value in found.items() if value is not None}
-
-
-def _look(expression: str, program: Any, given: Mapping[str, Any]) -> str | None:
-    """Return a hash of an expression's value today, or None where it has none."""
+def _names(program: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the names in guards' expressions stand for: modules, and what a program takes."""
     # What else a program has of global variables, no later process has.
     modules = {
         name: value
         for name, value in program.fn.__globals__.items()
         if name.startswith("__import_")
     }
+    return {"G": modules, "L": given}
+
+
+def _read(guards: Iterable[Any], names: Mapping[str, Any]) -> dict[str, str]:
+    """Return what tracing read: for each expression, as guards have them, what its value was."""
+    wanted = sorted({guard.orig_guard.name for guard in guards if guard.has_value})
+    found = {expression: _look(expression, names) for expression in wanted}
+    return {expression: value for expression, value in found.items() if value is not None}
+
+
+def _look(expression: str, names: Mapping[str, Any]) -> str | None:
+    """Return a hash of an expression's value today, or None where it has none."""
     try:
-        value = eval(expression, {"G": modules, "L": given})
+        value = eval(expression, dict(names))
     except Exception:  # such as KeyError, for Python's own functions
         return None
     return _hash(json.dumps(_glance(value)))
@@ -359,7 +363,8 @@ def _load(path: Path, given: Mapping[str, Any]) -> Any | None:
         with path.open("rb") as file, config.patch(compile_threads=1):
             read = json.loads(file.readline())
             program = torch.compiler.load_compiled_function(file)
-        is_alike = all(_look(each, program, given) == value for each, value in read.items())
+        names = _names(program, given)
+        is_alike = all(_look(each, names) == value for each, value in read.items())
         return program if is_alike and _is_current(program) else None
     except OSError:
         return None
