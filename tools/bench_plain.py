@@ -20,7 +20,12 @@ from torch import nn
 from torch.nn import functional
 
 #: Modules whose classes compute what the classes they are derived from do, faster.
-FASTER_PARTS = ("dds.networks._guided_diffusion", "dds.networks._timm", "dds.networks.patches")
+FASTER_PARTS = (
+    "dds.networks._guided_diffusion",
+    "dds.networks._timm",
+    "dds.networks._transformers",
+    "dds.networks.patches",
+)
 
 
 def as_published(model: nn.Module) -> nn.Module:

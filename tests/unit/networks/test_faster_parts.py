@@ -12,8 +12,10 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench_plain import as_published
+from dds.networks import linear_gelu as fused
 from dds.networks.classifiers import Classifier
 from dds.networks.group_norm import group_norm
+from dds.networks.linear_gelu import linear_gelu
 from dds.networks.patches import as_products
 from dds.networks.registry import build_classifier
 from dds.networks.unet import guided_diffusion_unet
@@ -207,6 +209,77 @@ def test_beits_attention_is_one_program():
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         explained = torch._dynamo.explain(classifier)(torch.rand(2, 3, 16, 16))
     assert explained.graph_count == 1, explained.break_reasons
+
+
+def test_the_fused_kernel_multiplies_and_activates_as_pytorch_does():
+    script = [sys.executable, str(FOLDER / "linear_gelu_interpreted.py")]
+    ran = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert all(found < 2 * plain + 1e-7 for found, plain in json.loads(ran.stdout))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("sizes", [(197 * 8, 768, 3072), (41, 1024, 4096), (7, 24, 40)])
+def test_a_layer_with_its_activation_is_right_on_a_gpu(sizes):
+    rows, inputs, outputs = sizes
+    linear, x = nn.Linear(inputs, outputs).cuda(), torch.randn(2, rows, inputs, device="cuda")
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
+        found, plain = linear_gelu(x, linear), functional.gelu(linear(x))
+        exact = functional.gelu(linear.double()(x.bfloat16().double()))
+    assert (found.shape, found.dtype) == (plain.shape, plain.dtype)
+    assert relative(found.double(), exact) < 0.004
+
+
+@pytest.fixture
+def everywhere(monkeypatch):
+    """Take what stands for the fused kernel on a CPU."""
+    monkeypatch.setattr(fused, "_has_kernel", lambda x, linear: type(linear) is nn.Linear)
+
+
+def transformers_vit(**arguments):
+    sizes = {"image_size": 16, "patch_size": 8, "hidden_size": 16, "intermediate_size": 32}
+    return small(
+        "transformers_vit", **sizes, num_hidden_layers=1, num_attention_heads=2, **arguments
+    )
+
+
+def timm_vit(**arguments):
+    sizes = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    return small("timm", model="vit_tiny_patch16_224", **sizes, **arguments)
+
+
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+@pytest.mark.parametrize("build", [transformers_vit, timm_vit])
+def test_perceptrons_activate_within_one_operator(build, backend, everywhere):
+    torch.manual_seed(0)
+    classifier, images = build().eval(), torch.rand(2, 3, 16, 16)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with FlopCounterMode(display=False) as plain:
+            expected = as_published(classifier)(images)
+        with FlopCounterMode(display=False) as ours:
+            classifier(images)
+        found = torch.compile(classifier, backend=backend, fullgraph=True)(images)
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.02)
+    assert ours.get_flop_counts()["Global"][torch.ops.dds.linear_gelu] > 0
+    assert ours.get_total_flops() == plain.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("build", "other"),
+    [(transformers_vit, {"hidden_act": "relu"}), (timm_vit, {"act_layer": "gelu_tanh"})],
+)
+def test_other_activations_stay_what_they_are(build, other, everywhere):
+    torch.manual_seed(0)
+    classifier, images = build(**other).eval(), torch.rand(2, 3, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(classifier(images), as_published(classifier)(images))
+
+
+def test_a_layer_that_is_trained_is_differentiated():
+    linear, x = nn.Linear(4, 8), torch.randn(3, 4)
+    linear_gelu(x, linear).sum().backward()
+    expected = torch.autograd.grad(functional.gelu(linear(x)).sum(), linear.weight)[0]
+    torch.testing.assert_close(linear.weight.grad, expected)
 
 
 @pytest.mark.parametrize("backend", ["eager", "inductor"])

@@ -58,6 +58,8 @@ def build(arguments: Keys, *, classes: int, channels: int) -> nn.Module:
     from transformers import AttentionInterface, ViTConfig, ViTForImageClassification
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    from dds.networks._transformers import FASTER
+    from dds.networks.parts import become
     from dds.networks.patches import as_products
 
     # Under a name of its own no mask is made. Compiled, the library makes one even where nothing
@@ -71,7 +73,7 @@ def build(arguments: Keys, *, classes: int, channels: int) -> nn.Module:
         attn_implementation="dds_unmasked",
         **options,
     )
-    network = as_products(ViTForImageClassification(config))
+    network = as_products(become(ViTForImageClassification(config), FASTER))
     if rate:
         _drop_paths(network.vit.layers, rate)
     network.group_matcher, network.no_weight_decay = _layers, _undecayed
