@@ -540,6 +540,22 @@ def test_what_holds_nothing_is_described():
     assert structure(part(Empty())) != structure(part(object()))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        nn.Module.eval,
+        lambda network: network.register_forward_hook(print),
+        lambda network: network.register_forward_pre_hook(print),
+        lambda network: network.register_buffer("another", None),
+        lambda network: network.register_parameter("bias", None),
+    ],
+)
+def test_mode_hooks_and_what_is_registered_are_described(change):
+    network = nn.Linear(2, 2)
+    change(network)
+    assert structure(network) != structure(nn.Linear(2, 2))
+
+
 def test_weights_are_no_part_of_the_description():
     assert structure(nn.Linear(2, 2)) == structure(nn.Linear(2, 2))
 

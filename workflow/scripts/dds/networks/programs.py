@@ -41,6 +41,10 @@ _PLAIN = (
 )  # fmt: skip
 
 
+#: What every module has.
+_BLANK = vars(nn.Module())
+
+
 class Program:
     """A network's forward pass as one compiled program for each shape of its inputs.
 
@@ -207,7 +211,7 @@ def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, nn.Module):  # not as pickled: some leave out what they make again
         if inspect.getmodule(inspect.unwrap(type(value).forward).__code__) is None:
             raise TypeError(f"{_kind(value)} is of no module, such as what a notebook defines")
-        return [part for part in vars(value).items() if part[0] != "_compiled_call_impl"]
+        return [part for part in vars(value).items() if not _is_of_any_module(*part)]
     if type(value) is dict:
         return value.items()
     if type(value) in (list, tuple):
@@ -230,6 +234,12 @@ def _parts(value: Any) -> Iterable[Any]:
         return getattr(value, "__module__", ""), reduced
     make, arguments, *state = reduced
     return make, arguments, *(list(part) if isinstance(part, Iterator) else part for part in state)
+
+
+def _is_of_any_module(name: str, value: Any) -> bool:
+    """Tell whether an attribute is that of a module without hooks, weights and parts."""
+    # Whether it is compiled is no part of what it computes.
+    return name == "_compiled_call_impl" or (name in _BLANK and value == _BLANK[name])
 
 
 def _of_code(code: CodeType) -> tuple[Any, ...]:
