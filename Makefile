@@ -43,7 +43,7 @@ $(READY): envs/requirements.lock
 	         "choose another: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "installing into $(VENV)/, once:" $(if $(TORCH_INDEX),"2.3 GB on disk", \
 	    $(if $(filter none,$(TORCH)),"1.3 GB on disk", \
-	    "6.7 GB on disk, 4.1 of it CUDA libraries (README says how to do without)"))
+	    "7.1 GB on disk, 4.3 of it for GPUs (README says how to do without)"))
 	@$(PYTHON) -m venv "$$(readlink -f $(VENV))"  # venv itself refuses a link
 ifdef TORCH_INDEX
 	@awk '/^[^ ]/ { unwanted = /$(CUDA)/ } !unwanted' $< > $(VENV)/requirements.lock

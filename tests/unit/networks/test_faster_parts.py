@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -228,6 +229,31 @@ def test_a_layer_with_its_activation_is_right_on_a_gpu(sizes):
         exact = functional.gelu(linear.double()(x.bfloat16().double()))
     assert (found.shape, found.dtype) == (plain.shape, plain.dtype)
     assert relative(found.double(), exact) < 0.004
+
+
+def hooked():
+    linear = nn.Linear(16, 16)
+    linear.register_forward_pre_hook(print)
+    return linear
+
+
+@pytest.mark.parametrize(
+    ("linear", "dtype", "taken"),
+    [
+        (nn.Linear(16, 24), torch.bfloat16, True),
+        (nn.Linear(16, 24), torch.float32, False),
+        (nn.Linear(16, 12), torch.bfloat16, False),
+        (nn.Linear(16, 16, bias=False), torch.bfloat16, False),
+        (nn.Sequential(nn.Linear(16, 16)), torch.bfloat16, False),
+        (hooked(), torch.bfloat16, False),
+    ],
+)
+def test_the_fused_kernel_is_for_plain_layers_in_bfloat16(linear, dtype, taken, monkeypatch):
+    monkeypatch.setattr(fused, "_is_measured", lambda device: True)
+    x = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=dtype)
+    with torch.inference_mode():
+        assert fused._has_kernel(x, linear) == taken
+    assert not fused._has_kernel(x, linear)  # it may be differentiated
 
 
 @pytest.fixture

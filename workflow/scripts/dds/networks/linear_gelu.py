@@ -53,9 +53,9 @@ def linear_gelu(x: Tensor, linear: nn.Module) -> Tensor:
     """
     if not _has_kernel(x, linear):
         return functional.gelu(linear(x))
-    rows = x.flatten(0, -2).to(torch.bfloat16)
+    rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
     y = torch.ops.dds.linear_gelu(rows, linear.weight.to(torch.bfloat16), linear.bias)
-    return y.unflatten(0, x.shape[:-1])
+    return y.reshape(*x.shape[:-1], len(linear.weight))
 
 
 def _has_kernel(x: Tensor, linear: nn.Module) -> bool:
@@ -63,6 +63,7 @@ def _has_kernel(x: Tensor, linear: nn.Module) -> bool:
         x.is_cuda
         and type(linear) is nn.Linear
         and linear.bias is not None
+        and not (linear._forward_pre_hooks or linear._forward_hooks)  # which wait for its call
         and not any(size % _ALIGNMENT for size in linear.weight.shape)
         and not torch.is_grad_enabled()
         and _computed_in(x) == torch.bfloat16
