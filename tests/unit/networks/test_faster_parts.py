@@ -44,12 +44,17 @@ def relative(found, expected):
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("per_thread", [[], ["1"]], ids=["one tile", "several tiles"])
-def test_the_fused_kernel_normalises_as_pytorch_does(per_thread):
-    script = [sys.executable, str(FOLDER / "group_norm_interpreted.py"), *per_thread]
+def interpreted(program, *arguments):
+    """Run one of the programs beside this file; return what it prints."""
+    script = [sys.executable, str(FOLDER / program), *arguments]
     ran = subprocess.run(script, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    float32, bfloat16 = json.loads(ran.stdout)
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.parametrize("per_thread", [[], ["1"]], ids=["one tile", "several tiles"])
+def test_the_fused_kernel_normalises_as_pytorch_does(per_thread):
+    float32, bfloat16 = interpreted("group_norm_interpreted.py", *per_thread)
     assert all(fused < 2 * plain + 1e-7 for fused, plain in float32)
     # The interpreter cuts numbers to bfloat16 where a GPU rounds them.
     assert all(fused < 2.5 * plain for fused, plain in bfloat16)
@@ -213,10 +218,8 @@ def test_beits_attention_is_one_program():
 
 
 def test_the_fused_kernel_multiplies_and_activates_as_pytorch_does():
-    script = [sys.executable, str(FOLDER / "linear_gelu_interpreted.py")]
-    ran = subprocess.run(script, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert all(found < 2 * plain + 1e-7 for found, plain in json.loads(ran.stdout))
+    distances = interpreted("linear_gelu_interpreted.py")
+    assert all(found < 2 * plain + 1e-7 for found, plain in distances)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -11,11 +11,12 @@ normalisation copies. Another kernel differentiates it.
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from dds.networks.parts import HAS_TRITON
 
 # What was the fastest of what was tried on an H100. A program that can hold all pixels of so many
 # channels, with so many numbers a thread, reads them once; another one takes more channels, because
@@ -24,9 +25,6 @@ _HELD_COLUMNS, _HELD, _MOST_WARPS = 32, 64, 16
 _COLUMNS, _PER_THREAD, _PER_THREAD_BACKWARD = 64, 32, 16
 # Programs that fill a GPU; where there are fewer, because maps are large, each has more threads.
 _MANY = 512
-
-# Triton comes with PyTorch, but not on every system.
-_IS_FUSED = find_spec("triton") is not None
 
 
 def group_norm(
@@ -190,14 +188,14 @@ _group_norm.register_autograd(_differentiate, setup_context=_keep)
 
 @_group_norm.register_kernel("cuda")
 def _(x, *arguments):
-    if not _IS_FUSED:
+    if not HAS_TRITON:
         return _plain(x, *arguments)
     return launch(x.contiguous(memory_format=torch.channels_last), *arguments)
 
 
 @_backward.register_kernel("cuda")
 def _(dy, x, *arguments):
-    if not _IS_FUSED:
+    if not HAS_TRITON:
         return _plain_backward(dy, x, *arguments)
     dy, x = (each.contiguous(memory_format=torch.channels_last) for each in (dy, x))
     return launch_backward(dy, x, *arguments)

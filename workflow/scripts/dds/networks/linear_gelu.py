@@ -7,12 +7,12 @@ product that made them; here the product's program activates them before it writ
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import register_flop_formula
+
+from dds.networks.parts import HAS_TRITON, computed_in
 
 # What was the fastest of what was tried on an H100: the tile of a program, how much of the inputs
 # it reads at a time and how often ahead, and how many rows of tiles lie in a band.
@@ -66,21 +66,15 @@ def _has_kernel(x: Tensor, linear: nn.Module) -> bool:
         and not (linear._forward_pre_hooks or linear._forward_hooks)  # which wait for its call
         and not any(size % _ALIGNMENT for size in linear.weight.shape)
         and not torch.is_grad_enabled()
-        and _computed_in(x) == torch.bfloat16
+        and computed_in(x) == torch.bfloat16
         and _is_measured(x.device)
     )
 
 
-def _computed_in(x: Tensor) -> torch.dtype:
-    """Return the type in which PyTorch multiplies a tensor by weights."""
-    autocast = torch.is_autocast_enabled(x.device.type)
-    return torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
-
-
 @torch.compiler.assume_constant_result
 def _is_measured(device: torch.device) -> bool:
-    has_triton = find_spec("triton") is not None and torch.version.cuda is not None
-    return has_triton and torch.cuda.get_device_capability(device) == _CAPABILITY
+    is_nvidia = torch.version.cuda is not None  # AMD numbers its GPUs otherwise
+    return HAS_TRITON and is_nvidia and torch.cuda.get_device_capability(device) == _CAPABILITY
 
 
 def _plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -122,5 +116,5 @@ def launch(x: Tensor, weight: Tensor, bias: Tensor, programs: int) -> Tensor:
 
 
 @register_flop_formula(torch.ops.dds.linear_gelu)
-def _flop(x_shape, weight_shape, bias_shape, *_, out_shape, **__) -> int:
-    return 2 * x_shape[0] * x_shape[1] * weight_shape[0]
+def _flop(x, weight, bias, *, out_shape, **_) -> int:
+    return 2 * x[0] * x[1] * weight[0]

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from dds.networks.parts import computed_in
+
 PRECISIONS = ("float32", "bfloat16")
 
 # bfloat16 costs digits; it has to save a third of the time to be worth them.
@@ -239,7 +241,7 @@ class _CPUKernels(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
+        kind = computed_in(input)
         # Only parameters outlive a call, so that what is packed stays theirs.
         if not isinstance(weight, nn.Parameter) or input.ndim < 2 or not _can_pack(kind):
             return functional.linear(input, weight, bias)
