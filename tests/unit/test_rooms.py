@@ -71,7 +71,8 @@ ROOMS = {
     ),
     "commands": (
         "dds.__main__ dds.commands dds.commands.*",
-        "ground bounds reach plans certificates accuracy data networks sampling counts logs door",
+        "ground bounds reach plans certificates accuracy data description networks sampling counts "
+        "logs door",
         NUMBERS | {"click", "matplotlib", "pyarrow", "torch", "yaml"},
     ),
     "links": ("paper.linked_logs", "ground", set()),

@@ -392,8 +392,36 @@ def test_weights_of_ones_own_take_the_place_of_an_entrys(registry):
     found = find_classifier("trained", Path("weights.pt"), Path("models.yaml"))
     assert torch.equal(next(found.network.parameters()), next(registry.parameters()))
     Path("weights.pt").rename("0.25.pt")
-    found = find_classifier("noisy", models=Path("models.yaml"), sigma=0.25)
-    assert torch.equal(next(found.network.parameters()), next(registry.parameters()))
+    for given in (None, Path("{sigma}.pt")):
+        found = find_classifier("noisy", given, Path("models.yaml"), sigma=0.25)
+        assert torch.equal(next(found.network.parameters()), next(registry.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"classes": 2}, "mine.classes: must be a valid list"),
+        ({"input": "rgb"}, "mine.input: must be a mapping"),
+        ({"weights": "weights.pt"}, "mine.weights: must be a mapping"),
+        ({"weights": {"file": 3}}, "mine.weights.file: must be a valid string"),
+        ({"weights": {"download": "weights.pt"}}, "mine.weights.download: must be a mapping"),
+        ({"weights": {"download": {"url": "ftp://a/b"}}}, "download.url: ftp://a/b is no address"),
+    ],
+)
+def test_an_entry_that_is_none_is_refused_in_one_line(here, changes, problem):
+    entry = {**ENTRY, "classes": ["red", "green"], "weights": {"file": "absent.pt"}}
+    Path("models.yaml").write_text(yaml.safe_dump({"mine": entry | changes}))
+    with pytest.raises(ValueError, match=f"^[^\n]*{problem}[^\n]*$"):
+        find_classifier("mine", models=Path("models.yaml"))
+
+
+@pytest.mark.parametrize("key", ["classes", "input"])
+def test_an_entry_that_lacks_a_key_is_refused_in_one_line(here, key):
+    entry = {**ENTRY, "classes": ["red", "green"], "weights": {"file": "absent.pt"}}
+    del entry[key]
+    Path("models.yaml").write_text(yaml.safe_dump({"mine": entry}))
+    with pytest.raises(ValueError, match=f"^mine.{key}: is missing$"):
+        find_classifier("mine", models=Path("models.yaml"))
 
 
 def test_a_denoiser_of_the_registry_comes_with_its_weights(here):
@@ -429,10 +457,7 @@ GREY = {
 
 @pytest.mark.parametrize("role", ["classifier", "denoiser"])
 def test_images_of_other_channels_than_an_entry_takes_are_refused(here, capsys, role):
-    network = dds.build_classifier({**GREY["classifier"], "classes": ["red", "green"]}).network
-    dds.save_weights(network, "c.pt")
-    dds.save_weights(dds.build_denoiser(GREY["denoiser"]).network, "unet.pt")
-    Path("models.yaml").write_text(yaml.safe_dump({"grey": GREY[role]}))
+    Path("models.yaml").write_text(yaml.safe_dump({"grey": GREY[role]}))  # before any weights
     line = f"{CERTIFY} --size 8 --classes classes.txt --models models.yaml --{role} grey"
     wrong = "error: grey takes images of 1 channel, and --channels is 3; give --channels 1"
     assert run(capsys, line) == (2, [], [wrong])
@@ -440,6 +465,8 @@ def test_images_of_other_channels_than_an_entry_takes_are_refused(here, capsys, 
     plan = f"plan --sigma 1 --classifier model.py:classifier --{role} grey --models models.yaml"
     assert run(capsys, f"{plan} --size 8")[2] == [wrong]
     if role == "classifier":
+        network = dds.build_classifier({**GREY[role], "classes": ["red", "green"]}).network
+        dds.save_weights(network, "c.pt")
         assert run(capsys, f"{line} --channels 1")[0] == 0
 
 

@@ -211,7 +211,7 @@ def test_a_denoiser_that_cannot_be_is_refused_in_one_line(entry, message):
 
 
 def test_a_typed_denoiser_is_no_classifier():
-    with pytest.raises(ValueError, match="classifier: must be a valid dictionary or instance of"):
+    with pytest.raises(ValueError, match="classifier: must be a mapping"):
         build_classifier(DenoiserKeys.model_validate(UNET))
 
 

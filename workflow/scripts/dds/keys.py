@@ -8,6 +8,7 @@ written.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
@@ -79,7 +80,9 @@ def refuse(reason: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{reason}", {"reason": reason})
 
 
-def checked(kind: type[Found], values: Any, where: str, *, whole: bool = True) -> Found:
+def checked(
+    kind: type[Found], values: Any, where: str, *, whole: bool = True, others: bool = False
+) -> Found:
     """Return values as a `Keys`, or raise one line of what is wrong with the first that is.
 
     Parameters
@@ -92,6 +95,8 @@ def checked(kind: type[Found], values: Any, where: str, *, whole: bool = True) -
         What they are called, as ``network unet: arguments``.
     whole : bool, optional
         Whether a key without a default must be there.
+    others : bool, optional
+        Whether there may be other keys, which are left out.
 
     Returns
     -------
@@ -102,6 +107,8 @@ def checked(kind: type[Found], values: Any, where: str, *, whole: bool = True) -
     ValueError
         Its message is ``WHERE.KEY: must be ...``.
     """
+    if others and isinstance(values, Mapping):
+        values = {key: values[key] for key in kind.model_fields if key in values}
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -114,6 +121,8 @@ def checked(kind: type[Found], values: Any, where: str, *, whole: bool = True) -
     reason = wrong[0]["msg"].replace("Input should", "must", 1)
     if wrong[0]["type"] == "missing":
         reason = "is missing"
+    elif wrong[0]["type"] in ("model_type", "dict_type"):
+        reason = "must be a mapping"
     elif wrong[0]["type"] == "extra_forbidden":
         parent: Any = kind
         for name in path[:-1]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from dds.keys import Keys, Whole, key, refuse
+from dds.keys import Keys, Text, Whole, key, refuse
 
 #: What only a file with an address can have.
 _OF_AN_ADDRESS = ("mirrors", "bytes", "sha256", "md5")
@@ -171,6 +171,58 @@ class Download(Keys):
         None,
         allowed="32 hexadecimal digits",
     )
+
+
+class HubDownload(Download):
+    """A published checkpoint of a denoiser."""
+
+    url: Address | None = key(
+        "Address of the file; follows from `hub` where that is given.",
+        None,
+        allowed="https, http or file",
+    )
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = key(
+        "Denoisers: in place of `url`, a repository in diffusers' format on the Hugging Face hub. "
+        "Its `config.json` and `scheduler_config.json` are compared with the entry when the "
+        "weights are fetched.",
+        None,
+        allowed="OWNER/NAME",
+    )
+    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")] = key(
+        "With `hub`: the commit, tag or branch.", "main", allowed="text"
+    )
+    file: Text = key("With `hub`: the weights in the repository.", HUB_WEIGHTS, allowed="path")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _address_of_the_hub(cls, download: Any) -> Any:
+        if not isinstance(download, dict) or not isinstance(download.get("hub"), str):
+            return download
+        place = {key: str(download[key]) for key in ("hub", "revision", "file") if key in download}
+        url = hub_address(**place)
+        if download.get("url", url) not in (url, None):
+            raise refuse("url does not go with hub; leave one of them out")
+        return download | {"url": url}
+
+    @model_validator(mode="after")
+    def _has_an_address(self) -> Self:
+        if self.url is None:
+            raise refuse("needs url, or hub")
+        for name in ("revision", "file"):
+            default = type(self).model_fields[name].default
+            if self.hub is None and getattr(self, name) != default:
+                raise refuse(f"{name} is for hub alone; leave it out")
+        return self
+
+
+class Checkpoint(Keys):
+    """A file of weights: one of the user's own or a published one, and where in it they lie."""
+
+    file: Text | None = key("A checkpoint of the user's own.", None)
+    obtain: Text | None = key("With `file`: how to get it.", None)
+    strip_prefix: str | None = key("Removed from the start of every name.", None)
+    download: dict[str, Any] | None = key("A published checkpoint.", None)
+    key: str | None = key("Where in the checkpoint the state dict lies.", None)
 
 
 class DataFile(Keys):

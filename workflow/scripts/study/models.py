@@ -22,7 +22,7 @@ from dds.keys import Count, Keys, Text, Whole, each_once, key, refuse
 from dds.names import sigma_name
 from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
 from dds.networks.families import FAMILIES
-from dds.origins import HUB_WEIGHTS, Address, Download, hub_address
+from dds.origins import Download, HubDownload
 from study.errors import NAME, missing_key, refuse_at, show, suggestion
 from study.experiments import TimestepRule
 
@@ -207,48 +207,6 @@ class LabelledDownload(Download):
         None,
         allowed="mapping with the keys above",
     )
-
-
-class HubDownload(Download):
-    """A published checkpoint of a denoiser."""
-
-    url: Address | None = key(
-        "Address of the file; follows from `hub` where that is given.",
-        None,
-        allowed="https, http or file",
-    )
-    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = key(
-        "Denoisers: in place of `url`, a repository in diffusers' format on the Hugging Face hub. "
-        "Its `config.json` and `scheduler_config.json` are compared with the entry when the "
-        "weights are fetched.",
-        None,
-        allowed="OWNER/NAME",
-    )
-    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")] = key(
-        "With `hub`: the commit, tag or branch.", "main", allowed="text"
-    )
-    file: Text = key("With `hub`: the weights in the repository.", HUB_WEIGHTS, allowed="path")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _address_of_the_hub(cls, download: Any) -> Any:
-        if not isinstance(download, dict) or not isinstance(download.get("hub"), str):
-            return download
-        place = {key: str(download[key]) for key in ("hub", "revision", "file") if key in download}
-        url = hub_address(**place)
-        if download.get("url", url) not in (url, None):
-            raise refuse("url does not go with hub; leave one of them out")
-        return download | {"url": url}
-
-    @model_validator(mode="after")
-    def _has_an_address(self) -> Self:
-        if self.url is None:
-            raise refuse("needs url, or hub")
-        for name in ("revision", "file"):
-            default = type(self).model_fields[name].default
-            if self.hub is None and getattr(self, name) != default:
-                raise refuse(f"{name} is for hub alone; leave it out")
-        return self
 
 
 class Weights(Keys):

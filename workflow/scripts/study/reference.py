@@ -19,7 +19,7 @@ from pydantic.json_schema import models_json_schema
 
 from dds.keys import Keys, each_once
 from dds.networks.families import FAMILIES
-from dds.origins import DataFile
+from dds.origins import DataFile, HubDownload
 from study.artefacts import Check, Figure, Table
 from study.attacks import Attack
 from study.config import Config
@@ -31,7 +31,6 @@ from study.models import (
     MODELS,
     ClassifierWeights,
     Finetune,
-    HubDownload,
     LabelledDownload,
     Model,
     Train,

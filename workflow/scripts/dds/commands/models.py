@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dds.networks.denoisers import Denoiser
+    from dds.networks.description import ClassifierKeys, DenoiserKeys
+    from dds.origins import HubDownload
 
 #: The file of models of whoever works in the project's folder.
 _REGISTRY = Path("config/models.yaml")
@@ -152,13 +154,16 @@ def find_classifier(
         _check_no_weights(name, weights)
         return hub_classifier(name)
     entry = _entry(name, "classifier", models)
-    from dds.networks.registry import load_classifier
+    from dds.networks.description import ClassifierKeys
+    from dds.networks.registry import described, load_classifier
 
-    names = _class_names(entry["classes"])
+    if isinstance(entry.get("classes"), str):
+        entry["classes"] = read_classes(Path(entry["classes"]))
+    network = described(ClassifierKeys, entry, name)
+    _check_channels(name, network, channels)
     path, place = _weights(name, entry, "classifier", weights, sigma)
-    classifier = load_classifier({**entry, "classes": names}, path, **place)
-    classifier.classes = tuple(names)
-    _check_channels(name, entry, channels)
+    classifier = load_classifier(network, path, **place)
+    classifier.classes = tuple(network.classes)
     return classifier
 
 
@@ -208,12 +213,13 @@ def find_denoiser(
         _check_no_weights(name, weights)
         return hub_denoiser(name.removeprefix("hf:"))
     entry = _entry(name, "denoiser", models)
-    from dds.networks.registry import load_denoiser
+    from dds.networks.description import DenoiserKeys
+    from dds.networks.registry import described, load_denoiser
 
+    network = described(DenoiserKeys, entry, name)
+    _check_channels(name, network, channels)
     path, place = _weights(name, entry, "denoiser", weights)
-    denoiser = load_denoiser(entry, path, **place)
-    _check_channels(name, entry, channels)
-    return denoiser
+    return load_denoiser(network, path, **place)
 
 
 def _returned(name: str) -> tuple[Any] | None:
@@ -232,9 +238,11 @@ def _returned(name: str) -> tuple[Any] | None:
         raise ValueError(f"{name} failed: {type(error).__name__}: {error}") from error
 
 
-def _check_channels(name: str, entry: Mapping[str, Any], channels: int | None) -> None:
-    """Refuse images of other channels than an entry takes, as a study does of its datasets."""
-    wanted = entry["input"]["channels"]
+def _check_channels(
+    name: str, network: ClassifierKeys | DenoiserKeys, channels: int | None
+) -> None:
+    """Refuse images of other channels than a network takes, as a study does of its datasets."""
+    wanted = network.input.channels
     if channels not in (None, wanted):
         raise ValueError(
             f"{name} takes images of {how_many(wanted, 'channel')}, and --channels is {channels}; "
@@ -338,11 +346,6 @@ def _resolved(name: str, entries: Mapping[str, Mapping[str, Any]], file: Path) -
     raise ValueError(f"{file}: {name}.like: goes round in a circle")
 
 
-def _class_names(classes: Any) -> list[str]:
-    """Return names of classes, which an entry may keep in a file, one a line."""
-    return read_classes(Path(classes)) if isinstance(classes, str) else classes
-
-
 def read_classes(path: Path) -> list[str]:
     """Read names of classes, one a line in the order of the network's outputs."""
     try:
@@ -360,42 +363,49 @@ def _weights(
     sigma: float | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Return where the weights of an entry lie, and where in that file."""
-    origin = entry.get("weights") or {}
-    place = {key: origin[key] for key in ("key", "strip_prefix") if origin.get(key)}
     if given is not None:
-        return given, {}
-    if "download" in origin:
-        return _download(name, origin["download"], role), place
+        return _of_sigma(given, sigma), {}
+    from dds.keys import checked
+    from dds.origins import Checkpoint, HubDownload
+
+    at = f"{name}.weights"
+    origin = checked(Checkpoint, entry.get("weights") or {}, at, others=True)
+    place = {"key": origin.key, "strip_prefix": origin.strip_prefix or ""}
+    if origin.download is not None:
+        source = checked(HubDownload, origin.download, f"{at}.download", others=True)
+        return _download(name, source, role), place
     instead = f"or name their file by --{role}-weights FILE"
-    if "file" not in origin:
+    if origin.file is None:
         raise ValueError(f"{role} {name} is trained by the workflow: let it run, {instead}")
-    path = Path(
-        origin["file"] if sigma is None else origin["file"].replace("{sigma}", f"{sigma:g}")
-    )
+    path = _of_sigma(Path(origin.file), sigma)
     if not path.exists():
-        obtain = origin.get("obtain", "put them there")
+        obtain = origin.obtain or "put them there"
         raise ValueError(f"{role} {name}: no weights at {path}: {obtain}, {instead}")
     return path, place
 
 
-def _download(name: str, source: Mapping[str, Any], role: str) -> Path:
+def _of_sigma(path: Path, sigma: float | None) -> Path:
+    """Return the file of a noise level, where a path stands for one of each."""
+    return path if sigma is None else Path(str(path).replace("{sigma}", f"{sigma:g}"))
+
+
+def _download(name: str, source: HubDownload, role: str) -> Path:
     """Return the file at an address: downloaded once, and checked every time."""
     from torch import hub
 
     from dds.files import sha256
-    from dds.origins import digest, file_name, hub_address
+    from dds.origins import digest, file_name
 
-    place = {key: source[key] for key in ("hub", "revision", "file") if key in source}
-    url, wanted = hub_address(**place) if "hub" in place else source["url"], source.get("sha256")
+    url = str(source.url)  # there always is one: it follows from ``hub``
     path = Path(hub.get_dir()) / "dds" / digest(url) / file_name(url)
     problems = []
-    for address in (url, *source.get("mirrors", ())):
+    for address in (url, *source.mirrors):
         if path.exists():
             break
         path.parent.mkdir(parents=True, exist_ok=True)
         click.echo(f"{name}: downloads {address} to {path}", err=True)
         try:
-            hub.download_url_to_file(address, str(path), hash_prefix=wanted)
+            hub.download_url_to_file(address, str(path), hash_prefix=source.sha256)
         except (OSError, RuntimeError) as error:
             problems.append(f"{address}: {error}")
     if not path.exists():
@@ -403,8 +413,10 @@ def _download(name: str, source: Mapping[str, Any], role: str) -> Path:
             f"{role} {name} cannot be downloaded: {'; '.join(problems)}; download it yourself, "
             f"and give it by --{role}-weights FILE"
         )
-    if wanted is not None and sha256(path) != wanted:
-        raise ValueError(f"{path} has another SHA-256 than {wanted}; delete it, and run again")
-    if "bytes" in source and path.stat().st_size != source["bytes"]:
-        raise ValueError(f"{path} has not {source['bytes']:,} bytes; delete it, and run again")
+    if source.sha256 is not None and sha256(path) != source.sha256:
+        raise ValueError(
+            f"{path} has another SHA-256 than {source.sha256}; delete it, and run again"
+        )
+    if source.bytes is not None and path.stat().st_size != source.bytes:
+        raise ValueError(f"{path} has not {source.bytes:,} bytes; delete it, and run again")
     return path
