@@ -4,11 +4,16 @@ import inspect
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from entries import BEIT, RESNET, UNET, VIT
+from torch import nn
 
+import dds
 from dds.networks.families import FAMILIES, transformers_vit
 from dds.networks.unet import guided_diffusion_unet
 from dds.networks.wide_resnet import WideResNet
+from dds.sampling.batch_check import check_batches
 
 LIGHT = """
 import sys
@@ -77,3 +82,16 @@ def test_the_vision_transformers_defaults_are_those_of_its_library():
     for key, value in transformers_vit.Keys():
         if key != "drop_path_rate":  # which is ours
             assert getattr(config, key) == value, key
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("entry", [VIT, BEIT, RESNET], ids=["ViT", "BEiT", "ResNet"])
+def test_an_image_is_answered_whatever_else_is_in_its_batch(entry, precision):
+    denoiser = dds.build_denoiser(UNET)
+    for parameter in denoiser.parameters():  # layers that begin at zero answer nothing
+        nn.init.normal_(parameter, std=0.1)
+    plan = dds.make_plan({"plan": "fixed", "n0": 10, "n": 100}, 0.25)
+    smoothed = dds.SmoothedClassifier(
+        {"mine": dds.build_classifier(entry)}, denoiser, 0.25, plan, seed=1, precision=precision
+    )
+    check_batches(smoothed, np.random.default_rng(0).random((1, 3, 8, 8)), classes=3)

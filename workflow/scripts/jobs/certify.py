@@ -14,6 +14,7 @@ import pandas as pd
 
 from dds.names import shard_range
 from dds.progress import Interrupted, Progress
+from dds.sampling.batch_check import check_batches
 from dds.sampling.counts import check_counts, counts_differ, read_counts, stack, write_counts
 from dds.sampling.denoising_check import check_denoising, few
 from dds.sampling.forecast import Forecast
@@ -230,7 +231,9 @@ class CertifyJob(ShardJob):
         # One shard, one function: what was begun without a compiler goes on without.
         smoothed = self._smooth(compiled=False if kept.compiled is False else None)
         # The same images for all shards, so that they say the same.
-        denoising = check_denoising(smoothed, self._pack.pixels(few(len(self._pack.images))))
+        shown = self._pack.pixels(few(len(self._pack.images)))
+        denoising = check_denoising(smoothed, shown)
+        check_batches(smoothed, shown, len(self._pack.classes))
         label = f"certify {self.metadata['experiment']} sigma {self._sigma:g} {self.output.stem}"
 
         forecast = Forecast(self._plan)

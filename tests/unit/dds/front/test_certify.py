@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 import dds
-from dds import ABSTAIN, DiffusionDenoiser, certify, cosine_schedule
+from dds import ABSTAIN, DiffusionDenoiser, NoDenoiser, certify, cosine_schedule
 from dds.networks.lending import lent
 
 SIGMA = 0.5
@@ -150,8 +150,39 @@ def test_one_row_of_logits_does_not_stand_for_a_batch():
         def forward(self, images):
             return super().forward(images)[:1]
 
-    with pytest.raises(ValueError, match="returned 1 rows of logits for 50 images"):
+    with pytest.raises(ValueError, match="returned 1 rows of logits for 2 images"):
         certify(IMAGES, OneRow(), None, SIGMA, n=100, batch_size=50)
+
+
+def test_a_classifier_may_work_in_place_on_what_it_is_fed():
+    class InPlace(Brightness):
+        def forward(self, images):
+            return super().forward(images.sub_(0.25).add_(0.25).mul_(2).div_(2))
+
+    images = IMAGES.astype(np.float32)
+    found = certify(images, InPlace(), None, SIGMA, n=500)
+    wanted = certify(IMAGES, Brightness(), None, SIGMA, n=500)
+    np.testing.assert_array_equal(found.estimation, wanted.estimation)
+    np.testing.assert_array_equal(images, IMAGES.astype(np.float32))
+
+
+def test_samples_that_depend_on_each_other_are_refused():
+    class OfTheBatch(Brightness):
+        def forward(self, images):
+            return super().forward(images - images.mean() + 0.5)
+
+    with pytest.raises(ValueError, match="answers an image otherwise when others in its batch"):
+        certify(IMAGES, OfTheBatch(), None, SIGMA, n=100)
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.4999, float("nan")])
+def test_less_noise_than_a_certificate_is_for_is_refused(noise):
+    class Less(NoDenoiser):
+        def noise_sigma(self, sigma):
+            return noise
+
+    with pytest.raises(ValueError, match=f"wants noise of {noise:g} for sigma 0.5; a radius"):
+        certify(IMAGES, Brightness(), Less(), SIGMA, n=100)
 
 
 def test_every_public_name_exists():

@@ -264,7 +264,8 @@ def count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.
         with lent([classifier]):
             classifier.to(device).eval()
             with torch.inference_mode():
-                logits = logits_of(classifier(torch.from_numpy(image).to(device)))
+                # Copied, for a network may work in place on what it is fed.
+                logits = logits_of(classifier(torch.tensor(image, device=device)))
     except (AssertionError, IndexError, RuntimeError, TypeError) as error:
         raise ValueError(
             f"the classifier fails on images of shape {image.shape[1:]}: {first_line(error)}; "

@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import numpy as np
 import torch
 
 from dds.front.asked import Asked
@@ -19,6 +18,7 @@ from dds.front.saved import SavedVotes, part_of
 from dds.networks.lending import lent
 from dds.progress import Interrupted, Progress
 from dds.reasons import first_line
+from dds.sampling.batch_check import check_batches
 from dds.sampling.denoising_check import check_denoising
 from dds.sampling.forecast import Forecast
 from dds.sampling.smoothing import SmoothedClassifier
@@ -59,7 +59,7 @@ def count_votes(
         return votes, facts | {"compiled": saved.compiled}
     with lent(asked.modules), _bar(asked, votes, progress) as tell:
         smoothed = _smoothed(asked, devices, compiled=saved.compiled)
-        _check_denoiser(smoothed[0], asked.pixels)
+        _check_networks(smoothed[0], asked)
         saved.start(votes)
         try:
             _Counting(asked, votes, parts, saved, tell).run(smoothed)
@@ -121,18 +121,19 @@ class _Counting:
             raise Interrupted("another device has failed, or was interrupted")
 
 
-def _check_denoiser(smoothed: SmoothedClassifier, images: np.ndarray) -> None:
-    """Try the denoiser on a few images, and say of which it fails."""
+def _check_networks(smoothed: SmoothedClassifier, asked: Asked) -> None:
+    """Try the networks on a few images, and say of which the denoiser fails."""
     try:
-        check_denoising(smoothed, images)
+        check_denoising(smoothed, asked.pixels)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         raise ValueError(
             f"denoiser {type(smoothed.denoiser).__name__} fails on images of shape "
-            f"{images.shape[1:]}: {first_line(error)}; give images of the size and "
+            f"{asked.pixels.shape[1:]}: {first_line(error)}; give images of the size and "
             "channels that it was trained on"
         ) from error
+    check_batches(smoothed, asked.pixels, asked.classes)
 
 
 def _smoothed(

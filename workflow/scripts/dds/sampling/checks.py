@@ -28,6 +28,21 @@ def check_sigma(sigma: float) -> None:
         )
 
 
+def check_noise(noise_sigma: float, sigma: float) -> None:
+    """Make sure that no less noise is added than certificates are for.
+
+    Raises
+    ------
+    ValueError
+        Naming both noise levels.
+    """
+    if not noise_sigma >= sigma:
+        raise ValueError(
+            f"the denoiser wants noise of {noise_sigma:.6g} for sigma {sigma:.6g}; a radius that "
+            "is certified for sigma holds with that much noise or more"
+        )
+
+
 def check_weights(networks: Iterable[tuple[str, nn.Module]]) -> None:
     """Make sure that weights are in float32, as images are.
 

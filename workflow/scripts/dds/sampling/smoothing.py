@@ -28,6 +28,7 @@ from dds.sampling.checks import (
     check_finite,
     check_images,
     check_logits,
+    check_noise,
     check_sigma,
     explained,
 )
@@ -102,7 +103,7 @@ class SmoothedClassifier:
         **running: Any,
     ) -> None:
         check_sigma(sigma)
-        denoiser.noise_sigma(sigma)  # refuses what the denoiser cannot do before any work
+        check_noise(denoiser.noise_sigma(sigma), sigma)
         if noise not in NOISES:
             raise ValueError(f"unknown noise {noise!r}; allowed: {', '.join(NOISES)}")
         self.classifiers, self.denoiser = classifiers, denoiser
@@ -173,10 +174,10 @@ class SmoothedClassifier:
         dtype = torch.float64 if self.noise == "integer" else torch.float32
         source = NoiseSource(self.seed, self.sigma, ids, on_device, dtype)
         base = partial(self._denoise_and_classify, classes=classes)
-        with explained(self._networks):
+        with explained(self.networks):
             most = len(ids) * (self.plan.n0 + self.plan.n)
             self.runner.get_ready(base, images.shape[1:], most)
-        with explained(self._networks), self.runner.inference():
+        with explained(self.networks), self.runner.inference():
             for batch, predictions in self.runner.run(base, queue, source):
                 check_finite(predictions, self.classifiers)
                 if see_answers is not None:
@@ -187,8 +188,8 @@ class SmoothedClassifier:
         return votes
 
     @property
-    def _networks(self) -> list[tuple[str, nn.Module]]:
-        """The networks, each behind what to call it in an error."""
+    def networks(self) -> list[tuple[str, nn.Module]]:
+        """Every network, each behind what to call it in an error."""
         denoisers = [("the denoiser", network) for network in self.denoiser.networks]
         return denoisers + [(f"classifier {name!r}", f) for name, f in self.classifiers.items()]
 
