@@ -29,6 +29,10 @@ class Interruptible(nn.Module):
         self.weight = nn.Parameter(torch.tensor([factor, 0.0]))
         self._batches, self._seen = batches, 0
 
+    def __getstate__(self):  # what is counted decides on no answer
+        counted = ("_batches", "_seen")
+        return {name: value for name, value in vars(self).items() if name not in counted}
+
     def forward(self, images):
         if len(images) > 2:  # else it is only tried
             if self._batches is not None and self._seen >= 100 * self._batches:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from sysconfig import get_python_version
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from dds.networks.denoisers import Denoiser, DiffusionDenoiser, NoDenoiser, miss
 from dds.networks.hub_classifiers import as_classifier
 from dds.networks.identity import network_digest
 from dds.networks.lending import lent
+from dds.networks.own_code import own_code_digest
 from dds.protocol import PROTOCOL
 from dds.reasons import first_line
 from dds.sampling.checks import check_sigma, check_weights
@@ -158,6 +160,7 @@ class Asked:
                 "images": hashlib.sha256(self.pixels.data).hexdigest(),
                 "classifier": network_digest(self.classifier),
                 "denoiser": network_digest(self.denoiser),
+                "code": {get_python_version(): own_code_digest(self.classifier, self.denoiser)},
             }
         return hashes | {
             "call": self.call,

@@ -31,7 +31,7 @@ _NOTED = 1.0
 _OF_THE_MACHINE = ("backend", "devices", "torch")
 
 #: Facts that are hashes, which say nothing to a reader.
-_HASHES = ("images", "ids", "labels", "classifier", "denoiser")
+_HASHES = ("images", "ids", "labels", "classifier", "denoiser", "code")
 
 
 class SavedVotes:
@@ -88,7 +88,11 @@ class SavedVotes:
         counts, found = read_counts(self.path)
         if not stack(counts["selection"]).any():  # of a call that failed before it had a vote
             return votes
-        self._check(found, [key for key in self._facts if key not in _OF_THE_MACHINE])
+        keys = [key for key in self._facts if key not in _OF_THE_MACHINE]
+        # Another Python has other code for the same functions, and earlier versions kept none.
+        if (found.get("code") or {}).keys() != self._facts["code"].keys():
+            keys.remove("code")
+        self._check(found, keys)
         rows = len(counts) == len(self._ids)
         if not rows or {*map(len, counts["selection"])} != {classes}:
             raise ValueError(f"{self.path} is damaged; remove it to start over")
@@ -157,19 +161,22 @@ class SavedVotes:
     def _check(self, facts: Mapping[str, Any], keys: Iterable[str]) -> None:
         """Refuse facts that differ from those of this call under some keys."""
         found, wanted = ({key: one.get(key) for key in keys} for one in (facts, self._facts))
-        # What others follow from comes first: names of classes from the classifier, the keys that
-        # a plan has from its kind.
+        # What others follow from comes first: names of classes from the classifier, code from the
+        # networks, the keys that a plan has from its kind.
         first, second = (
             {
                 "classifier": one.get("classifier"),
+                "denoiser": one.get("denoiser"),
                 "plan": (one.get("plan") or {}).get("plan"),
             }
             for one in (found, wanted)
         )
         if other := first_difference(first, second) or first_difference(found, wanted):
-            said = f": {other.first}, not {other.second}" if other.place not in _HASHES else ""
+            place = other.place.split(".")[0]
+            said = f": {other.first}, not {other.second}" if place not in _HASHES else ""
+            what = "code of the networks" if place == "code" else other.place
             raise ValueError(
-                f"{self.path} holds votes with other {other.place}{said}; name another file to "
+                f"{self.path} holds votes with other {what}{said}; name another file to "
                 "save to, or remove this one"
             )
 

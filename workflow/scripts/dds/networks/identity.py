@@ -28,14 +28,16 @@ _WRITTEN = (
     np.generic,
     torch.dtype,
 )
+#: All kinds of which everything is told here.
+PLAIN = (*_WRITTEN, Enum, Tensor, np.ndarray)
 
 
 def network_digest(network: Any) -> str:
     """Return a hash of a network's weights, buffers, classes and settings.
 
     Equal digests mean equal functions, but for code and objects of other classes: of a function
-    or a class only the name is taken, of an object in a setting only that of its class, and what
-    a file or a closure holds is not seen.
+    or a class only the name is taken, of an object in a setting only that of its class. What of a
+    user's own runs, `dds.networks.own_code` tells.
 
     Parameters
     ----------
@@ -58,16 +60,22 @@ def network_digest(network: Any) -> str:
     False
     """
     digest = hashlib.sha256()
-    parts = [_description(network)]
+    parts = [description(network)]
     if not isinstance(network, nn.Module):
-        parts = [_of_object(network, "denoiser"), *map(_description, network.networks)]
+        parts = [_of_object(network, "denoiser"), *map(description, network.networks)]
     for part in chain.from_iterable(parts):
         digest.update(part)
     return digest.hexdigest()
 
 
-def _description(value: Any) -> Iterator[bytes]:
-    """Yield what a value is: its kind first, then what is in it."""
+def description(value: Any) -> Iterator[bytes]:
+    """Yield what a value is: its kind first, then what is in it.
+
+    Parameters
+    ----------
+    value : object
+        Of one that is not of the `PLAIN` kinds, and holds none, the class alone is told.
+    """
     if isinstance(value, nn.Module):
         for name, module in value.named_modules():
             yield from _of_object(module, f"module {name}")
@@ -76,9 +84,9 @@ def _description(value: Any) -> Iterator[bytes]:
             )
             for key, tensor in tensors:
                 yield f"tensor {key}".encode()
-                yield from _description(tensor)
+                yield from description(tensor)
     elif isinstance(value, Tensor):
-        yield from _description(_numbers(value.detach().cpu()))
+        yield from description(_numbers(value.detach().cpu()))
     elif isinstance(value, np.ndarray):
         yield f"array {value.dtype} {value.shape}".encode()
         yield value.tobytes()
@@ -91,21 +99,21 @@ def _description(value: Any) -> Iterator[bytes]:
         yield f"mapping {len(value)}".encode()
         for key in sorted(value, key=repr):
             yield repr(key).encode()
-            yield from _description(value[key])
+            yield from description(value[key])
     elif isinstance(value, set | frozenset):
         yield f"set {sorted(map(repr, value))}".encode()
     elif isinstance(value, partial):
         yield b"partial"
-        yield from _description([value.func, value.args, value.keywords])
+        yield from description([value.func, value.args, value.keywords])
     elif isinstance(value, list | tuple):
         yield f"sequence {len(value)}".encode()
         for item in value:
-            yield from _description(item)
+            yield from description(item)
     elif is_dataclass(value) and not isinstance(value, type):
         yield _kind(value)
         for field in fields(value):
             yield field.name.encode()
-            yield from _description(getattr(value, field.name))
+            yield from description(getattr(value, field.name))
     else:
         yield _kind(value)
 
@@ -117,7 +125,7 @@ def _of_object(value: Any, label: str) -> Iterator[bytes]:
     for key, setting in sorted(vars(value).items()):
         if not key.startswith("_") and key != "training" and not isinstance(setting, nn.Module):
             yield key.encode()
-            yield from _description(setting)
+            yield from description(setting)
 
 
 def _kind(value: Any) -> bytes:
