@@ -60,6 +60,32 @@ def test_stopped_images_count_as_not_certified_and_small_radii_as_undecided():
     assert rows["accuracy"][1:].tolist() == [0.5, 0.5]
 
 
+def test_a_radius_that_is_asked_for_twice_is_taken_once_in_its_place():
+    rows = certified_accuracy(certificates([0.3], [True]), [0.5, 0.25, 0.5, 0.25])
+    assert rows["radius"].tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (
+            type("Certificates", (), {"to_frame": None})(),
+            r"must be a DataFrame, not Certificates; take their to_frame\(\)$",
+        ),
+        ([0.3], "must be a DataFrame, not list$"),
+        (
+            certificates([0.3], [True]).drop(columns="correct"),
+            "lack the columns correct; they have",
+        ),
+        (certificates([0.3], [True]).drop(columns="sigma"), "lack the columns sigma"),
+        (certificates([0.3, 0.2], pd.array([True, pd.NA], "boolean")), "correct is missing"),
+    ],
+)
+def test_what_has_no_accuracy_is_refused_in_one_line(given, reason):
+    with pytest.raises(ValueError, match=reason):
+        certified_accuracy(given, [0.0])
+
+
 def test_negative_radii_are_refused():
     with pytest.raises(ValueError, match="radii must be numbers of at least 0"):
         certified_accuracy(certificates([1.0], [True]), [-1])
@@ -211,6 +237,26 @@ def test_radii_that_the_plan_did_not_decide_are_not_computed():
     assert rows["low"].isna().tolist() == rows["accuracy"].isna().tolist()
     both = pd.concat([frame, frame.assign(decided_radii="0.25 0.4")])
     assert are_decided(both, [0.25, 0.4, 0.5]).tolist() == [True, False, False]
+
+
+def test_rows_that_do_not_say_what_their_plan_decided_decide_all_radii():
+    said = certificates([0.3], True, lowest_radius=0.25, decided_radii="0.25 0.5")
+    log = certificates([0.3, 0.1], True, classifier="log")
+    rows = certified_accuracy(pd.concat([said, log]), [0.0, 0.25]).set_index("classifier")
+    assert rows.loc["log", "accuracy"].tolist() == [1.0, 0.5]
+    assert rows.loc["c", "accuracy"].tolist() == pytest.approx([np.nan, 1.0], nan_ok=True)
+    mixed = pd.concat([said, log.assign(classifier="c")])
+    assert are_decided(mixed, [0.0, 0.25, 0.4]).tolist() == [False, True, False]
+    assert leaves_undecided(mixed)
+    all_decided = certificates([0.3], True, lowest_radius=0.0, decided_radii="")
+    assert not leaves_undecided(pd.concat([all_decided, log]))
+
+
+def test_rows_without_the_selected_class_have_their_prediction():
+    frame = certificates(1.0, True, selected=[0, 1, 1], prediction=[0, 1, 1])
+    log = certificates(1.0, True, classifier="log", prediction=[2, 2, 2, 1])
+    shares = most_frequent_share(pd.concat([frame, log])).set_index("classifier")
+    assert shares["most_frequent_share"].to_dict() == {"c": pytest.approx(2 / 3), "log": 0.75}
 
 
 @pytest.mark.parametrize(

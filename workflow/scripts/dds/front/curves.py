@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from dds.statistics.accuracy import certified_accuracy
+from dds.statistics.accuracy import certified_accuracy, only_radii
 from dds.statistics.certificates import ABSTAIN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: What is counted, by whether classes are known.
+_ACCURACY, _SHARE = "certified accuracy", "certified share"
 #: Radii at which a curve is drawn.
 _POINTS = 400
 
@@ -47,10 +49,10 @@ def counted(certificates: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """
     unknown = certificates["correct"].isna()
     if not unknown.any():
-        return certificates, "certified accuracy"
+        return certificates, _ACCURACY
     if not unknown.all():
         raise ValueError("the classes of some images are known, and of others not")
-    return certificates.assign(correct=certificates["prediction"] != ABSTAIN), "certified share"
+    return certificates.assign(correct=certificates["prediction"] != ABSTAIN), _SHARE
 
 
 def draw_curve(certificates: pd.DataFrame, ax: Axes, *, label: str) -> None:
@@ -65,12 +67,23 @@ def draw_curve(certificates: pd.DataFrame, ax: Axes, *, label: str) -> None:
         Where to draw.
     label : str
         The curve's name in a legend.
+
+    Raises
+    ------
+    ValueError
+        If the classes of some images are known, and of others not, also of curves that the axes
+        have.
     """
     rows, what = counted(certificates)
-    only = {text for text in rows.get("decided_radii", ()) if text}
+    if {ax.get_ylabel(), what} == {_ACCURACY, _SHARE}:
+        raise ValueError(
+            "the classes of some images are known, and of others not: their curves have no axis "
+            "in common"
+        )
+    only = only_radii(rows)
     sigma = float(np.nan_to_num(rows["sigma"].iloc[0]))
     top = max(1.05 * np.nan_to_num(rows["radius"].to_numpy(float)).max(), 0.1 * sigma)
-    radii = np.array(only.pop().split(), dtype=float) if only else np.linspace(0, top, _POINTS)
+    radii = np.linspace(0, top, _POINTS) if only is None else only
     curve = certified_accuracy(rows, radii)
     marker = "o" if len(radii) < _POINTS else None
     (line,) = ax.plot(curve["radius"], curve["accuracy"], marker=marker, label=label)

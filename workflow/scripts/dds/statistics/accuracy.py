@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm, t
 
 from dds.statistics.bounds import binomial_interval
-from dds.statistics.certificates import ABSTAIN
+from dds.statistics.certificates import ABSTAIN, check_table
 
 #: Above this share of one class among the answers, a classifier counts as nearly constant.
 NEARLY_CONSTANT = 0.5
@@ -34,10 +34,11 @@ def certified_accuracy(
     ----------
     certificates : DataFrame
         ``radius``, ``correct`` and the columns of `by`; a missing radius certifies
-        nothing. ``lowest_radius`` and ``decided_radii``, where present, say which radii
-        the sampling plan decided, as `compute_certificates` writes them.
+        nothing. ``lowest_radius`` and ``decided_radii`` say which radii the sampling plan
+        decided, as `compute_certificates` writes them; where they are missing, as those of
+        logs are, it decided all.
     radii : array_like of float
-        In [0,1] pixel units, at least 0.
+        In [0,1] pixel units, at least 0; each is taken once.
     by : sequence of str, optional
         Columns whose combinations get an accuracy each; a missing value is a value.
     level : float, optional
@@ -54,7 +55,8 @@ def certified_accuracy(
     Raises
     ------
     ValueError
-        If there are no certificates, or a radius is negative or not a number.
+        If there are no certificates, they lack a column, or the classes of some images are
+        unknown; or if a radius is negative or not a number.
 
     References
     ----------
@@ -80,9 +82,12 @@ def certified_accuracy(
     1    0.25          2      0.50  0.068  0.932
     2    0.40          1      0.25  0.006  0.806
     """
-    by, radii = list(by), np.atleast_1d(np.asarray(radii, dtype=float))
+    by, radii = list(by), np.asarray(pd.unique(np.ravel(np.asarray(radii, dtype=float))))
+    check_table(certificates, [*by, "radius", "correct"])
     if certificates.empty:
         raise ValueError("there are no certificates to compute an accuracy from")
+    if certificates["correct"].isna().any():
+        raise ValueError("correct is missing: an accuracy needs the classes of all images")
     if not (np.isfinite(radii) & (radii >= 0)).all():
         raise ValueError(f"radii must be numbers of at least 0, not {radii.tolist()}")
     parts = []
@@ -106,8 +111,8 @@ def are_decided(certificates: pd.DataFrame, radii: ArrayLike) -> np.ndarray:
     Parameters
     ----------
     certificates : DataFrame
-        ``lowest_radius`` and ``decided_radii`` as `compute_certificates` writes them; without
-        them, every radius is decided.
+        ``lowest_radius`` and ``decided_radii`` as `compute_certificates` writes them; where
+        they are missing, every radius is decided.
     radii : array_like of float, shape (radii,)
         In [0,1] pixel units.
 
@@ -122,20 +127,36 @@ def are_decided(certificates: pd.DataFrame, radii: ArrayLike) -> np.ndarray:
     array([False,  True, False,  True, False])
     """
     radii = np.asarray(radii, dtype=float)
-    decided = np.ones(radii.shape, dtype=bool)
-    if "lowest_radius" in certificates:
-        decided &= radii >= certificates["lowest_radius"].max()
-    for text in certificates.get("decided_radii", pd.Series(dtype=str)).unique():
-        if text:
-            only = np.array(text.split(), dtype=float)
-            decided &= np.isclose(radii[:, None], only).any(axis=1)
+    lowest, lists = _decides(certificates)
+    decided = radii >= lowest
+    for only in lists:
+        decided &= np.isclose(radii[:, None], only).any(axis=1)
     return decided
 
 
 def leaves_undecided(certificates: pd.DataFrame) -> bool:
     """Tell whether there is a radius at which the plan of certificates left images undecided."""
-    lowest, only = (certificates.get(name) for name in ("lowest_radius", "decided_radii"))
-    return (lowest is not None and lowest.max() > 0) or (only is not None and only.ne("").any())
+    lowest, lists = _decides(certificates)
+    return lowest > 0 or bool(lists)
+
+
+def only_radii(certificates: pd.DataFrame) -> np.ndarray | None:
+    """Return the only radii that the sampling plan of certificates decides; None for all."""
+    _, lists = _decides(certificates)
+    return lists[0] if lists else None
+
+
+def _decides(certificates: pd.DataFrame) -> tuple[float, list[np.ndarray]]:
+    """Return the lowest radius that is decided, and each list of the only ones that are.
+
+    A row that does not say, such as one of a log beside certificates, decides all.
+    """
+    nothing = pd.Series(index=certificates.index, dtype=object)
+    lowest, only = (
+        certificates.get(name, nothing).dropna() for name in ("lowest_radius", "decided_radii")
+    )
+    texts = (text for text in only.unique() if text)
+    return lowest.max() if len(lowest) else 0.0, [np.array(text.split(), float) for text in texts]
 
 
 def best_over_sigma(accuracies: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
@@ -200,8 +221,8 @@ def most_frequent_share(certificates: pd.DataFrame) -> pd.DataFrame:
     ----------
     certificates : DataFrame
         ``sigma``, ``classifier``, ``label`` and the answered class: ``selected``, or ``prediction``
-        where that is missing. Abstentions are left out: where ``prediction`` is ABSTAIN,
-        but for images that ``computed`` says the sampling plan stopped early.
+        where that is missing, as in rows of logs. Abstentions are left out: where ``prediction``
+        is ABSTAIN, but for images that ``computed`` says the sampling plan stopped early.
 
     Returns
     -------
@@ -216,10 +237,9 @@ def most_frequent_share(certificates: pd.DataFrame) -> pd.DataFrame:
     >>> most_frequent_share(answers.assign(label=[3, 4, 5, 8, 8])).iloc[0].to_dict()
     {'classifier': 'f', 'sigma': 1.0, 'most_frequent_share': 0.75, 'nearly_constant': True}
     """
-    answer = "selected" if "selected" in certificates else "prediction"
-    abstains = certificates.get("prediction", certificates[answer]) == ABSTAIN
-    abstains &= certificates.get("computed", True)
-    frame = certificates.assign(answer=certificates[answer].where(~abstains))
+    named = [certificates[name] for name in ("selected", "prediction") if name in certificates]
+    abstains = (named[-1] == ABSTAIN) & certificates.get("computed", True)
+    frame = certificates.assign(answer=named[0].fillna(named[-1]).where(~abstains))
     rows = []
     for (classifier, sigma), group in frame.groupby(["classifier", "sigma"], dropna=False):
         shares = group["answer"].value_counts(normalize=True)

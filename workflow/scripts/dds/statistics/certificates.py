@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,36 @@ def certify_counts(
         "runner_up_successes": runner_up_successes,
         "computed": computed,
     }
+
+
+def check_table(certificates: Any, columns: Iterable[str]) -> None:
+    """Refuse what is no table of certificates, or lacks columns that are needed of it.
+
+    Parameters
+    ----------
+    certificates : DataFrame
+        What is given as one.
+    columns : iterable of str
+        The columns that are needed.
+
+    Raises
+    ------
+    ValueError
+        In one line.
+
+    Examples
+    --------
+    >>> check_table(pd.DataFrame({"radius": [0.4]}), ["radius", "correct"])
+    Traceback (most recent call last):
+    ValueError: certificates lack the columns correct; they have radius
+    """
+    if not isinstance(certificates, pd.DataFrame):
+        cure = "; take their to_frame()" if hasattr(certificates, "to_frame") else ""
+        kind = type(certificates).__name__
+        raise ValueError(f"certificates must be a DataFrame, not {kind}{cure}")
+    if missing := [name for name in columns if name not in certificates]:
+        there = ", ".join(map(str, certificates)) or "none"
+        raise ValueError(f"certificates lack the columns {', '.join(missing)}; they have {there}")
 
 
 def largest_radius_of(plan: Plan, sigma: float, alpha: float) -> float:
