@@ -275,6 +275,13 @@ def test_a_smaller_alpha_certifies_less():
         (lambda rows: rows.drop(columns=["top", "alpha"]), "lack top, alpha, which the cascade"),
         (lambda rows: rows[:0], "there are no certificates"),
         (lambda rows: rows[1:], "every image, and its label, at each noise level"),
+        (lambda rows: pd.concat([rows, rows[:1]]), "every image once at each noise level"),
+        (lambda rows: rows.drop(columns="label"), "lack the columns label; they have image"),
+        (lambda rows: rows.assign(top=[np.nan, *rows["top"][1:]]), "lack top, which the cascade"),
+        (
+            lambda rows: rows.query("(classifier == 'cnn') == (sigma == 0.5)"),
+            "classifiers vit, cnn have no noise level in common; .* give them one name",
+        ),
         (lambda rows: rows.assign(n=[400, *rows["n"][1:]]), "votes of the fixed plan"),
         (lambda rows: rows.assign(decided_radii="0.25"), "votes of the fixed plan"),
         (lambda rows: rows.assign(alpha=[0.01, *rows["alpha"][1:]]), "several alphas, .*give one"),

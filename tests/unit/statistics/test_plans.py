@@ -509,6 +509,9 @@ def test_looks_rise_in_whole_blocks_from_the_first_one_to_n(n, growth):
             "plan: adaptive is not allowed; allowed: curtailed, fixed, radius, sequential, "
             "union_sequential, or FILE.py",
         ),
+        (lambda: make_plan("fixed", 0.25), "must be a mapping that has plan, .*, not 'fixed'"),
+        (lambda: make_plan({"n": 1}, 0.25), "must be a mapping that has plan"),
+        (lambda: make_plan({"plan": "fixed"}, 0.25), "a fixed plan needs n0 and n"),
     ],
 )
 def test_impossible_plans_are_refused(call, reason):

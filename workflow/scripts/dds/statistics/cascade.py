@@ -16,10 +16,13 @@ from dds.statistics.bounds import (
     clopper_pearson_lower,
     clopper_pearson_upper,
 )
-from dds.statistics.certificates import ABSTAIN, leading_classes
+from dds.statistics.certificates import ABSTAIN, check_table, leading_classes
 
 #: The columns of certificates that the cascade is computed from, beside those that say of what.
 _NEEDED = ("selected", "successes", "top", "top_successes", "runner_up_successes", "n")
+
+#: The columns that say of what they are.
+_OF_WHAT = ("image", "label", "sigma", "classifier")
 
 #: How closely a plan's lower bounds are those of the fixed plan, where they are the same.
 _SAME = 1e-10
@@ -130,7 +133,7 @@ def compute_cascade(
     ----------
     certificates : DataFrame
         Of the fixed plan, as `dds.statistics.certificates.compute_certificates` returns them:
-        every image of a classifier at each of its noise levels.
+        every image of a classifier once at each of its noise levels.
     p0 : float, optional
         What a class's probability must exceed to be answered; see `certify_cascade`.
     alpha : float, optional
@@ -146,7 +149,8 @@ def compute_cascade(
     Raises
     ------
     ValueError
-        If columns, images or noise levels are missing, or the plan was not the fixed one.
+        If columns, images or noise levels are missing, an image comes twice at a noise level,
+        classifiers of different names have no level in common, or the plan was not the fixed one.
 
     References
     ----------
@@ -171,7 +175,7 @@ def compute_cascade(
        image  prediction  radius  certified_at
     0      0           1  0.3462          0.25
     """
-    _check_columns(certificates)
+    _check(certificates)
     alphas = certificates["alpha"].unique()
     if alpha is None and len(alphas) > 1:
         raise ValueError(f"certificates have several alphas, {alphas.tolist()}; give one as alpha")
@@ -200,8 +204,11 @@ def compute_cascade(
     return cascade[[*order, "certified_at"]]
 
 
-def _check_columns(certificates: pd.DataFrame) -> None:
-    missing = [name for name in (*_NEEDED, "p_lower", "alpha") if name not in certificates]
+def _check(certificates: pd.DataFrame) -> None:
+    check_table(certificates, _OF_WHAT)
+    there = certificates.notna().all()  # rows of logs do not say all that others do
+    missing = [name for name in (*_NEEDED, "alpha") if not there.get(name, False)]
+    missing += ["p_lower"] * ("p_lower" not in certificates)
     if missing:
         raise ValueError(
             f"certificates lack {', '.join(missing)}, which the cascade is computed from; "
@@ -209,6 +216,15 @@ def _check_columns(certificates: pd.DataFrame) -> None:
         )
     if certificates.empty:
         raise ValueError("there are no certificates to compute a cascade from")
+    if certificates.duplicated(["classifier", "sigma", "image"]).any():
+        raise ValueError("the cascade needs every image once at each noise level")
+    names = certificates["classifier"].unique()
+    if len(names) > 1 and certificates.groupby("sigma")["classifier"].nunique().max() == 1:
+        raise ValueError(
+            f"classifiers {', '.join(map(str, names))} have no noise level in common; if they are "
+            "levels of one cascade, give them one name by certificates.assign(classifier=...); if "
+            "not, compute the cascade of each by itself"
+        )
 
 
 def _are_of_fixed_plan(certificates: pd.DataFrame) -> bool:

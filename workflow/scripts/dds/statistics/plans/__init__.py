@@ -261,7 +261,7 @@ def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
     Raises
     ------
     ValueError
-        If the plan is unknown, or its settings are missing or out of range.
+        If the plan is unknown, or its settings are missing, no mapping, or out of range.
 
     Examples
     --------
@@ -270,6 +270,11 @@ def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
     >>> make_plan(settings, sigma=0.25).looks
     (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
     """
+    if not isinstance(settings, Mapping) or "plan" not in settings:
+        raise ValueError(
+            "the settings of a plan must be a mapping that has plan, such as "
+            f"{{'plan': 'fixed', 'n0': 100, 'n': 10000}}, not {settings!r}"
+        )
     name = plan_name(settings)
     kind = _kind(name)
     keys = kind.Keys.model_construct(**settings)  # the plan itself checks their ranges
@@ -278,8 +283,8 @@ def make_plan(settings: Mapping[str, Any], sigma: float) -> Plan:
         for key, field in kind.Keys.model_fields.items()
         if field.is_required() and key not in keys.model_fields_set
     ]
-    if kind.SPENDS_ALPHA and "alpha" not in settings:
-        missing.append("alpha")
+    always = ("n0", "n", "alpha") if kind.SPENDS_ALPHA else ("n0", "n")
+    missing += [key for key in always if key not in settings]
     if missing:
         raise ValueError(f"a {Path(name).stem} plan needs {' and '.join(missing)}")
     return kind.make(
