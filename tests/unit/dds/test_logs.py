@@ -161,10 +161,29 @@ def test_an_image_without_a_radius_is_certified_at_none(tmp_path):
         ("noise_0.25/test/sigma_0.50", 0.5),
         ("noise_0.25/log.tsv", 0.25),
         ("noise_0.25/sigma_1.tsv", 1.0),
+        ("sigma_1e-05.tsv", 1e-5),
+        ("sigma1e-2", 0.01),
+        ("sigma_1.5e-3_n100", 0.0015),
+        ("sigma_0.25_100", 0.25),
+        ("sigma_0.25N100.tsv", 0.25),
+        ("noise_64_255/sigma_0.25.tsv", 0.25),
     ],
 )
 def test_sigma_comes_from_the_path(tmp_path, name, sigma):
     assert read_log(write(tmp_path / name, FLAGS))["sigma"].tolist() == [sigma] * 4
+
+
+def test_a_path_that_names_no_sigma_gives_none(tmp_path):
+    assert read_log(write(tmp_path / "noise2noise/cnn.tsv", FLAGS))["sigma"].isna().all()
+
+
+@pytest.mark.parametrize("name", ["sigma_64_255.tsv", "sigma_12_16", "noise_0.25_0.5/cnn.tsv"])
+def test_a_path_that_leaves_the_level_open_is_refused(tmp_path, name):
+    log = write(tmp_path / "logs" / name, FLAGS)
+    for read, path in ((read_log, log), (read_logs, tmp_path / "logs")):
+        with pytest.raises(ValueError, match=r"the noise level in .* may be .* or not; give sigma"):
+            read(path)
+        assert set(read(path, sigma=0.5)["sigma"]) == {0.5}
 
 
 def test_a_folder_is_read_by_its_names(tmp_path):
@@ -255,6 +274,13 @@ def test_what_no_log_can_hold_is_not_written(tmp_path):
         write_log(ours, tmp_path / "log.tsv")
     with pytest.raises(ValueError, match="cannot name a file in"):
         write_logs(ours.assign(classifier="../cnn"), tmp_path / "logs")
+    with pytest.raises(ValueError, match="would be the log of cnn at sigma 0.1234568 and of an"):
+        write_logs(ours.replace({"sigma": {0.25: 0.1234567, 0.5: 0.1234568}}), tmp_path / "logs")
+    one = ours.query("classifier == 'cnn' and sigma == 0.5")
+    with pytest.raises(ValueError, match="lack the columns label; they have image"):
+        write_log(one.drop(columns="label"), tmp_path / "log.tsv")
+    with pytest.raises(ValueError, match="the classes of some images are not known"):
+        write_log(one.assign(correct=pd.NA), tmp_path / "log.tsv")
     assert list(tmp_path.iterdir()) == []
 
 

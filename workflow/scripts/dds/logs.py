@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from dds.files import atomic_path, parquet_path
 from dds.names import sigma_name
-from dds.statistics.certificates import ABSTAIN
+from dds.statistics.certificates import ABSTAIN, check_table
 
 #: The columns of certificates, as `dds.statistics.certificates.compute_certificates` gives them.
 COLUMNS = [
@@ -50,7 +50,10 @@ _SYNONYMS = {
 }
 _LONGEST_HEADER = 2000
 _NOT_IN_LOGS = ("n0", "n", "successes", "selected")
-_SIGMA = {word: re.compile(rf"{word}[_=-]?(\d*\.?\d+)") for word in ("sigma", "noise")}
+#: A noise level in a name, and a number behind it, if there is one. A whole number with letters at
+#: its end, as in noise2noise, is none.
+_LEVEL = r"(\d*\.\d+(?:e[+-]?\d+)?|\d+e[+-]?\d+|\d+(?![a-zA-Z\d]))(?=(?:[_-](\d*\.?\d+))?)"
+_SIGMA = {word: re.compile(rf"{word}[_=-]?{_LEVEL}") for word in ("sigma", "noise")}
 
 
 def read_log(
@@ -68,7 +71,8 @@ def read_log(
         Name to give the classifier; by default the file's name without ``.tsv``.
     sigma : float, optional
         Noise level in [0,1] pixel units. By default it is taken from a part of the
-        path like ``sigma_0.25`` or ``noise_0.25``, and is missing without one.
+        path like ``sigma_0.25`` or ``noise_0.25``, and is missing without one. A part like
+        ``sigma_64_255``, which may mean another number than the first, is refused.
 
     Returns
     -------
@@ -81,7 +85,8 @@ def read_log(
     ------
     ValueError
         If the file is no log in UTF-8, ends in the middle of a line, has an image twice or
-        a value out of range, or ``correct`` has neither meaning; naming the line.
+        a value out of range, or ``correct`` has neither meaning; naming the line. If the path
+        leaves the noise level open.
 
     References
     ----------
@@ -163,8 +168,8 @@ def read_logs(
         name = path.relative_to(folder).as_posix().removesuffix(".tsv")
         if _SIGMA["sigma"].fullmatch(Path(name).name):
             name = str(Path(name).parent) if "/" in name else folder.resolve().name
-        log = (name, _sigma_in(path) if sigma is None else sigma)
         try:
+            log = (name, _sigma_in(path) if sigma is None else sigma)
             frame = read_log(path, *log)
         except (OSError, ValueError) as error:
             if on_refused is None:
@@ -215,7 +220,7 @@ def write_log(certificates: pd.DataFrame, path: str | Path) -> None:
     Raises
     ------
     ValueError
-        If an image comes twice.
+        If an image comes twice, a column is missing, or the classes of some images are unknown.
 
     Examples
     --------
@@ -226,6 +231,10 @@ def write_log(certificates: pd.DataFrame, path: str | Path) -> None:
     >>> path.read_text().splitlines()[1].split("\t")
     ['0', '3', '3', '0.62', '1', 'nan']
     """
+    columns = ["image", "label", "prediction", "radius", "correct"]
+    check_table(certificates, columns)
+    if certificates[["label", "correct"]].isna().any(axis=None):
+        raise ValueError(f"{path}: the classes of some images are not known, as a log has them")
     double = certificates.loc[certificates["image"].duplicated(), "image"]
     if len(double):
         raise ValueError(
@@ -233,10 +242,9 @@ def write_log(certificates: pd.DataFrame, path: str | Path) -> None:
             "a log is of one classifier at one noise level"
         )
     rows = certificates.sort_values("image")
-    columns = [rows[name] for name in ("image", "label", "prediction", "radius", "correct")]
     lines = [
         f"{image}\t{label}\t{prediction}\t{float(radius)!r}\t{int(correct)}\tnan\n"
-        for image, label, prediction, radius, correct in zip(*columns, strict=True)
+        for image, label, prediction, radius, correct in rows[columns].itertuples(index=False)
     ]
     with atomic_path(path) as temporary:
         temporary.write_text("\t".join(_HEADER) + "\n" + "".join(lines), encoding="utf-8")
@@ -262,13 +270,20 @@ def write_logs(certificates: pd.DataFrame, folder: str | Path) -> list[Path]:
     Raises
     ------
     ValueError
-        If an image comes twice, or a classifier's name leads out of the folder.
+        If an image comes twice, a column is missing, a classifier's name leads out of the folder,
+        or two logs have one name, which keeps six digits of a noise level.
     """
+    check_table(certificates, ["classifier", "sigma"])
     folder, logs = Path(folder), {}
     for (classifier, sigma), rows in certificates.groupby(["classifier", "sigma"], dropna=False):
         name = f"{classifier}.tsv" if pd.isna(sigma) else f"{classifier}/{sigma_name(sigma)}.tsv"
         if not (folder / name).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"classifier {classifier!r} cannot name a file in {folder}")
+        if folder / name in logs:
+            raise ValueError(
+                f"{folder / name} would be the log of {classifier} at sigma {float(sigma)!r} and "
+                "of another; names keep six digits of a noise level: write each log by write_log"
+            )
         logs[folder / name] = rows
     for path, rows in logs.items():
         write_log(rows, path)
@@ -453,9 +468,19 @@ def _sigma_in(path: Path) -> float | None:
 
     A ``sigma``, which is what was certified at, goes before a ``noise``, which is
     what the classifier was trained on.
+
+    Raises
+    ------
+    ValueError
+        Where a number of its kind follows, as in ``sigma_64_255``: which is meant is not known.
     """
     for pattern in _SIGMA.values():
         for part in reversed(path.parts):
             if match := pattern.search(part.removesuffix(".tsv")):
-                return float(match[1])
+                level, following = match.groups()
+                if following and (level.isdecimal() or "." in following):
+                    raise ValueError(
+                        f"{path}: the noise level in {part} may be {level} or not; give sigma"
+                    )
+                return float(level)
     return None
