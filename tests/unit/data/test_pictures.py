@@ -33,6 +33,23 @@ def test_folders_are_classes_and_images_keep_their_size(pets):
         pictures.labels(["cat", "dog"])
 
 
+def test_a_name_of_two_classes_names_no_folder(pets):
+    pictures = read_pictures(pets)
+    with pytest.raises(ValueError, match="folder dog has the name of classes 0 and 2"):
+        pictures.labels(["dog", "cat", "dog", "emu"])
+    assert pictures.labels(["gnu", "cat", "gnu", "emu", "dog"]) == [1, 1, 4, 3]
+
+
+def test_numbers_that_sort_otherwise_as_text_are_classes_in_no_order(tmp_path):
+    numbers = [f"{number}/a.png" for number in range(11)]
+    pictures = read_pictures(save(tmp_path / "numbers", numbers))
+    with pytest.raises(ValueError, match="these, 0, 1, 2, 3, 4, ..., or of their names, 0, 1, 10"):
+        pictures.labels()
+    assert pictures.labels(list(map(str, range(11)))) == [0, 1, 10, *range(2, 10)]
+    padded = [f"{number:02d}/a.png" for number in range(11)]
+    assert read_pictures(save(tmp_path / "padded", padded)).labels() == list(range(11))
+
+
 def test_images_keep_their_numbers_whichever_are_chosen(pets):
     assert read_pictures(pets, every=2).numbers == [0, 2]
     some = read_pictures(pets, images=2, seed=3)
@@ -55,6 +72,7 @@ def test_resizing_is_that_of_data_sources(pets, tmp_path):
     np.testing.assert_array_equal(
         read_pictures(pets, size=6).images, read_pictures(pets, size=6, resize=6).images
     )
+    assert read_pictures(pets / "dog", resize=3).images.shape == (1, 3, 3, 4)  # all is kept
     with pytest.raises(ValueError, match=r"make them alike with size$"):
         read_pictures(pets)
 

@@ -188,10 +188,56 @@ def test_results_are_read_by_all_that_read_certificates(here, capsys):
         "certificates.parquet", "other.parquet",
     ]  # fmt: skip
     assert run(capsys, "export-log certificates.parquet logs")[0] == 0
+    for line in ("logs", "certificates.parquet logs"):  # a log decides every radius
+        _, out, _ = run(capsys, f"accuracy {line} --radii 0 0.1")
+        assert [float(cell) for cell in out[-1].split()[-6::3]] == [
+            round(100 * share, 1) for share in expected["accuracy"]
+        ]
     assert run(capsys, "plot certificates.parquet logs --to curves.pdf")[0] == 0
     assert Path("curves.pdf").read_bytes().startswith(b"%PDF")
     status, _, err = run(capsys, "plot certificates.parquet --to curves.doc")
     assert (status, err) == (2, ["error: --to curves.doc: must end in .pdf, .png, .svg"])
+
+
+def test_what_is_named_twice_is_taken_once(here, capsys):
+    printed = certified(capsys, "--radii 0 0.1")
+    assert certified(capsys, "--radii 0 0.1 0.1 0") == printed
+    expected = run(capsys, "accuracy certificates.parquet --radii 0 0.1")
+    again = "accuracy certificates.parquet ./certificates.parquet --radii 0 0.1 0.1"
+    assert run(capsys, again) == expected
+
+
+def test_curves_of_known_and_of_unknown_classes_are_not_drawn_together(here, capsys):
+    certified(capsys)
+    assert run(capsys, f"{CERTIFY} --unlabelled --save-to unknown.parquet")[0] == 0
+    status, _, err = run(capsys, "plot unknown.parquet certificates.parquet")
+    assert (status, len(err)) == (2, 1)
+    assert "the classes of some images are known, and of others not" in err[0]
+    assert not Path("certified_accuracy.pdf").exists()
+
+
+def test_importing_logs_replaces_no_votes(here, capsys):
+    certified(capsys)
+    votes = Path("certificates.parquet").read_bytes()
+    Path("text.parquet").write_text("mine")
+    assert run(capsys, "export-log certificates.parquet logs")[0] == 0
+    for file in ("certificates", "text"):
+        status, out, err = run(capsys, f"import-logs logs {file}.parquet")
+        assert (status, out) == (2, [])
+        assert err == [f"error: {file}.parquet is there and was not imported; name another file"]
+    assert Path("certificates.parquet").read_bytes() == votes
+    for _ in range(2):  # what was imported before may be
+        assert run(capsys, "import-logs logs imported.parquet")[0] == 0
+
+
+def test_classes_of_a_network_are_not_put_in_another_order(here, capsys):
+    names = "Brighter.classes = ('green', 'red')"
+    (here / "model.py").write_text(f"{MODEL}\n{names}\n")
+    status, _, err = run(capsys, f"{CERTIFY} --classes classes.txt")
+    assert (status, len(err)) == (2, 1)
+    assert "the same classes in another order, such as red and green for 0" in err[0]
+    (here / "others.txt").write_text("a\nb\n")  # other names may be given
+    assert run(capsys, f"{CERTIFY} --classes others.txt --unlabelled")[0] == 0
 
 
 @pytest.mark.parametrize(

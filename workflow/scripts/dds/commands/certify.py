@@ -45,7 +45,8 @@ _picture_options = added(
         "--resize",
         type=PIXELS,
         metavar="PIXELS",
-        help="With --size: what the shorter side is resized to, such as 256 for a centre of 224.",
+        help="What the shorter side is resized to, such as 256 for a --size of 224; by default to "
+        "--size.",
     ),
     channels_option,
     click.option(
@@ -224,13 +225,20 @@ def _read(
 
 def _labels(pictures: Pictures, network: nn.Module, class_file: Path | None) -> list[int] | None:
     """Return the class of each image in the network's numbers; tell the network their names."""
-    from dds.front.asked import count_classes
+    from dds.front.asked import count_classes, other_order
 
     cure = (
         "name the classes, in the order of the network's outputs, by --classes FILE, or take "
         "folders for no classes by --unlabelled"
     )
-    names = getattr(network, "classes", None) if class_file is None else read_classes(class_file)
+    names = own = getattr(network, "classes", None)
+    if class_file is not None:
+        names = read_classes(class_file)
+        if own is not None and (example := other_order(names, own)):
+            raise ValueError(
+                f"{class_file} and the network have the same classes in another order, such as "
+                f"{example}; leave --classes out"
+            )
     try:
         labels = pictures.labels(names)
     except ValueError as error:

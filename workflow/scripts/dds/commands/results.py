@@ -126,7 +126,7 @@ def read_results(
     Parameters
     ----------
     files : sequence of Path
-        Files of results or certificates, logs, or folders of logs.
+        Files of results or certificates, logs, or folders of logs; each is read once.
     sigma : float, optional
         Noise level of logs, in [0,1] pixel units, where their paths do not name it.
 
@@ -145,11 +145,14 @@ def read_results(
     """
     import pandas as pd
 
-    read = [_read(file, sigma) for file in files]
-    parts = [part.assign(file=str(file)) for file, (part, _) in zip(files, read, strict=True)]
+    once: dict[Path, Path] = {}
+    for file in files:  # one that is named twice, perhaps in two ways, holds its images once
+        once.setdefault(file.resolve(), file)
+    read = [_read(file, sigma) for file in once.values()]
+    parts = [
+        part.assign(file=str(file)) for file, (part, _) in zip(once.values(), read, strict=True)
+    ]
     table = pd.concat(parts, ignore_index=True)
-    if "decided_radii" in table:  # which logs have not: they decide all
-        table["decided_radii"] = table["decided_radii"].fillna("")
     key = ["classifier", "sigma"]
     doubled = table.groupby(key, dropna=False)["file"].transform("nunique") > 1
     table.loc[doubled, "classifier"] += " (" + table["file"] + ")"

@@ -64,7 +64,7 @@ class Pictures:
         Parameters
         ----------
         classes : sequence of str, optional
-            The classes in their order; by default the folders, sorted.
+            The classes in their order; by default the folders, sorted as text.
 
         Returns
         -------
@@ -74,15 +74,27 @@ class Pictures:
         Raises
         ------
         ValueError
-            Naming the first folder that is no class.
+            Naming the first folder that is no class, or has the name of two; or if, by default,
+            folders are numbers that are sorted otherwise than their names.
         """
         if self.folders is None:
             return None
+        if classes is None and all(map(str.isdecimal, self.all_folders)):
+            numbers = sorted(self.all_folders, key=int)
+            if numbers != self.all_folders:
+                raise ValueError(
+                    "the folders are numbers, and it is open whether classes are in the order of "
+                    f"these, {_some(numbers)}, or of their names, {_some(self.all_folders)}"
+                )
         known = [_composed(name) for name in (self.all_folders if classes is None else classes)]
         for name in self.all_folders:
             if name not in known:
-                first = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
-                raise ValueError(f"folder {name} is no class; the {len(known)} classes are {first}")
+                raise ValueError(
+                    f"folder {name} is no class; the {len(known)} classes are {_some(known)}"
+                )
+            if known.count(name) > 1:
+                two = [number for number, one in enumerate(known) if one == name]
+                raise ValueError(f"folder {name} has the name of classes {two[0]} and {two[1]}")
         return [known.index(name) for name in self.folders]
 
 
@@ -176,11 +188,14 @@ def _folders(archive: Archive, inside: str, labelled: bool) -> dict[str, str | N
     if len(above) > 1 or PurePosixPath(".") in parents.values():
         places = sorted({str(parent) for parent in parents.values()})
         raise ValueError(
-            f"{archive.path}: images lie in {', '.join(places[:_SHOWN])}"
-            f"{', ...' if len(places) > _SHOWN else ''}; they must lie all in one folder, or in "
-            "folders of classes side by side: give a folder further in"
+            f"{archive.path}: images lie in {_some(places)}; they must lie all in one folder, or "
+            "in folders of classes side by side: give a folder further in"
         )
     return {name: parent.name for name, parent in parents.items()}
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _composed(name: str) -> str:

@@ -323,13 +323,24 @@ def _check_classes(given: Images, classes: int, names: Sequence[str] | None) -> 
             f"the data set has {len(given.classes)} classes, the classifier {classes}: labels "
             "would mean other classes; give images and labels= in the classifier's numbers"
         )
-    if names is not None and set(names) == set(given.classes) and names != given.classes:
+    if names is not None and (example := other_order(given.classes, names)):
         raise ValueError(
             "the data set and the classifier have the same classes in another order, such as "
-            + next(
-                f"{theirs} and {ours} for {number}"
-                for number, (theirs, ours) in enumerate(zip(given.classes, names, strict=True))
-                if theirs != ours
-            )
-            + "; give images and labels= in the classifier's numbers"
+            f"{example}; give images and labels= in the classifier's numbers"
         )
+
+
+def other_order(classes: Sequence[str], others: Sequence[str]) -> str | None:
+    """Return an example where the same classes come in another order; None where they do not.
+
+    Examples
+    --------
+    >>> other_order(["cat", "dog"], ["dog", "cat"])
+    'cat and dog for 0'
+    """
+    if sorted(classes) != sorted(others):
+        return None
+    pairs = enumerate(zip(classes, others, strict=True))
+    return next(
+        (f"{one} and {two} for {number}" for number, (one, two) in pairs if one != two), None
+    )

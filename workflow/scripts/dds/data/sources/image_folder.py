@@ -54,7 +54,9 @@ class Keys(dds.keys.Keys):
     )
     files: FileKeys = key("Where the files with the images lie, by what they are.")
     classes: Annotated[Names, Field(min_length=2)] | None = key(
-        "The folders of the classes, in the order of the classes; sorted when left out.", None
+        "The folders of the classes, in the order of the classes; sorted as text when left "
+        "out: `10` before `2`.",
+        None,
     )
     channels: Literal[1, 3] = key("Colour channels, 3 for RGB and 1 for grey.", 3)
     resize: Pixels | None = key(
