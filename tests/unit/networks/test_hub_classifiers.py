@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dds import Classifier, hub_classifier
@@ -78,6 +79,24 @@ def test_weights_in_half_precision_are_loaded_in_float32(vit, processor, tmp_pat
     processor.save_pretrained(tmp_path)
     kinds = {p.dtype for p in hub_classifier(str(tmp_path)).parameters()}
     assert kinds == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (lambda name: "" if "classifier" in name else name, r"2 names missing \(first: classifier"),
+        (lambda name: f"net.{name}", r"24 names missing \(first: classifier.bias\)$"),
+        (lambda name: name, r"network: 1 of another shape \(first: classifier.bias\)$"),
+    ],
+)
+def test_weights_that_leave_some_of_a_network_random_are_refused(folder, changed, problem):
+    path = folder / "model.safetensors"
+    weights = {changed(name): weight for name, weight in load_file(path).items() if changed(name)}
+    if "classifier.bias" in weights:
+        weights["classifier.bias"] = torch.zeros(7)
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"classifier {folder} cannot be loaded: its .*{problem}"):
+        hub_classifier(str(folder))
 
 
 def test_a_processor_that_is_missing_is_asked_for(vit, tmp_path):
@@ -205,7 +224,8 @@ def test_a_commit_of_the_hub_is_asked_for(vit, processor, monkeypatch, revision)
         return from_pretrained
 
     model, images = transformers.AutoModelForImageClassification, transformers.AutoImageProcessor
-    monkeypatch.setattr(model, "from_pretrained", load(vit))
+    loaded = {"missing_keys": set(), "mismatched_keys": set()}
+    monkeypatch.setattr(model, "from_pretrained", load((vit, loaded)))
     monkeypatch.setattr(images, "from_pretrained", load(processor))
     assert hub_classifier("hf:owner/name", revision=revision).size == 16
     assert asked == [("owner/name", revision or "main")] * 2

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 pytest.importorskip("diffusers")
@@ -104,6 +105,25 @@ def test_a_folder_is_a_denoiser_that_estimates_what_its_pipeline_does(folder):
         theirs = pipeline.scheduler.step(out, t, x).pred_original_sample
         ours = 2 * denoiser.denoise(images + noise_sigma * noise, 0.5) - 1
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (lambda weights: weights.pop("conv_out.bias"), r"1 names missing \(first: conv_out.bias\)$"),
+        (
+            lambda weights: weights.update({"conv_out.bias": torch.zeros(5)}),
+            r"1 of another shape \(first: conv_out.bias\)$",
+        ),
+    ],
+)
+def test_weights_that_leave_some_of_a_network_random_are_refused(folder, changed, problem):
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    changed(weights)
+    save_file(weights, path)
+    with pytest.raises(ValueError, match=f"{folder}: its weights do not fit the network: {problem}"):
+        hub_denoiser(folder)
 
 
 def test_a_folder_without_folders_in_it_will_do(unet, tmp_path):

@@ -17,6 +17,7 @@ from torch import nn
 
 from dds.extras import needed
 from dds.networks.classifiers import INTERPOLATIONS, Classifier
+from dds.networks.weights import check_loaded
 from dds.reasons import first_line
 
 #: Pillow's numbers of what `dds.networks.classifiers.INTERPOLATIONS` names.
@@ -284,9 +285,14 @@ def _of_transformers(origin: str, revision: str | None) -> Classifier:
     with needed():
         from transformers import AutoModelForImageClassification
     try:
-        network = AutoModelForImageClassification.from_pretrained(
-            origin, revision=revision or "main", dtype=torch.float32
+        network, report = AutoModelForImageClassification.from_pretrained(
+            origin,
+            revision=revision or "main",
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # which the report names
+            output_loading_info=True,
         )
+        check_loaded(report)
     except Exception as error:
         raise ValueError(f"classifier {origin} cannot be loaded: {first_line(error)}") from error
     processor = _found_processor(origin, network.config, revision)

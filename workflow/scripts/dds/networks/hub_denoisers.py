@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dds.networks.denoisers import DiffusionDenoiser
 from dds.networks.hub import described
 from dds.networks.registry import build_denoiser
+from dds.networks.weights import check_loaded
 
 
 def hub_denoiser(
@@ -49,7 +50,7 @@ def hub_denoiser(
     ------
     ValueError
         If there is no such repository or folder, the network wants a class or a text, works in
-        a latent space, or its schedule is not known here; in one line.
+        a latent space, its schedule is not known here, or its weights do not fit; in one line.
 
     Examples
     --------
@@ -76,13 +77,16 @@ def hub_denoiser(
     try:
         with torch.device("meta"):  # as an entry is built, with all that is checked there
             denoiser = build_denoiser(described(config, scheduler), timestep=timestep, steps=steps)
-        network = _class(config["_class_name"]).from_pretrained(
+        network, report = _class(config["_class_name"]).from_pretrained(
             source,
             subfolder=inside or None,
             revision=revision,
             torch_dtype=torch.float32,
             low_cpu_mem_usage=False,  # which needs another package, and says so
+            ignore_mismatched_sizes=True,  # which the report names
+            output_loading_info=True,
         )
+        check_loaded(report)
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{source}: {_one_line(error)}") from error
     denoiser.network = _told_alone(network)

@@ -19,6 +19,8 @@ _WRAPPERS = ("module.", "_orig_mod.")
 #: How deep in a checkpoint state dicts are looked for.
 _DEEPEST = 4
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip"}
+#: Of a batch norm, how many batches it has seen: nothing computed here depends on it.
+_COUNTER = "num_batches_tracked"
 _AGAIN = "download or copy it again"
 #: What draws the initial values of parameters, at once or in steps.
 _DRAWS = {"kaiming_uniform_", "normal_", "trunc_normal_", "erfinv_", "uniform_"}
@@ -187,6 +189,33 @@ def current_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, 
     return {apply_renamings(name, renamings): tensor for name, tensor in state.items()}
 
 
+def check_loaded(report: Mapping[str, Any]) -> None:
+    """Refuse a network that a library has loaded, but not all of: the rest of it is random.
+
+    Parameters
+    ----------
+    report : mapping
+        What transformers and diffusers make with ``output_loading_info``.
+
+    Raises
+    ------
+    ValueError
+        In words that follow the name of where the network comes from.
+
+    Examples
+    --------
+    >>> check_loaded({"missing_keys": ["head.weight", "head.bias"], "mismatched_keys": []})
+    Traceback (most recent call last):
+    ValueError: its weights do not fit the network: 2 names missing (first: head.bias)
+    """
+    missing = {name for name in report["missing_keys"] if not name.endswith(_COUNTER)}
+    misshapen = {name for name, *_ in report["mismatched_keys"]}
+    problems = [f"{len(missing)} names missing{_first(missing)}"] * bool(missing)
+    problems += [f"{len(misshapen)} of another shape{_first(misshapen)}"] * bool(misshapen)
+    if problems:
+        raise ValueError(f"its weights do not fit the network: {', '.join(problems)}")
+
+
 def _read(path: Path) -> Any:
     """Return what a checkpoint holds, of whichever format it is."""
     if not path.exists():
@@ -331,11 +360,8 @@ def _fill_in(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tenso
     expected = network.state_dict()
     # What a network computes by itself lies in some published files all the same.
     computed = dict(network.named_buffers()).keys() - expected.keys()
-    # PyTorch counts the batches of a batch norm since 2018; older files lack the count, and
-    # nothing computed here depends on it.
-    counters = {
-        name: tensor for name, tensor in expected.items() if name.endswith("num_batches_tracked")
-    }
+    # PyTorch counts the batches of a batch norm since 2018; older files lack the count.
+    counters = {name: tensor for name, tensor in expected.items() if name.endswith(_COUNTER)}
     return counters | {name: tensor for name, tensor in state.items() if name not in computed}
 
 
