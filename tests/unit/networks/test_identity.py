@@ -1,6 +1,7 @@
 """A digest stands for what a network computes, and for nothing else."""
 
 from functools import partial
+from warnings import catch_warnings
 
 import numpy as np
 import pytest
@@ -32,6 +33,16 @@ def changed(change, built=network):
     return found
 
 
+def scripted(network):
+    with catch_warnings(action="ignore"):  # TorchScript is to go
+        return torch.jit.script(network)
+
+
+def frozen(network):
+    with catch_warnings(action="ignore"):
+        return torch.jit.freeze(scripted(network.eval()))
+
+
 def denoiser(**options):
     return DiffusionDenoiser(network(), cosine_schedule(10), **options)
 
@@ -46,6 +57,9 @@ def denoiser(**options):
         (network(), network().append(nn.ReLU())),
         (network(), network().to(torch.bfloat16)),
         (nn.ReLU(), nn.GELU()),
+        (scripted(nn.ReLU()), scripted(nn.GELU())),
+        (scripted(nn.Softmax(0)), scripted(nn.Softmax(1))),
+        (frozen(network()), frozen(changed(lambda found: nn.init.zeros_(found[0].bias)))),
         (Classifier(network()), Classifier(network(), size=8)),
         (Classifier(network()), Classifier(network(), mean=[0.5])),
         (Classifier(network(), size=8), Classifier(network(), size=8, interpolation="bilinear")),

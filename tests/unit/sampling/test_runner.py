@@ -141,6 +141,20 @@ def test_all_networks_are_compiled_and_tried_on_a_full_batch(steps, once, monkey
     assert set(unet.sizes) == {64}
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+@pytest.mark.parametrize("compiled", [True, None])
+def test_programs_of_torchscript_are_not_compiled_again(compiled, monkeypatch):
+    tried = []
+    monkeypatch.setattr(runner, "compile_networks", lambda these, *_, **__: tried.extend(these))
+    monkeypatch.setattr("dds.networks.compiling.WORTH_COMPILING", 0)
+    unet, program = Unet(), torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)))
+    denoiser = DiffusionDenoiser(unet, cosine_schedule(20))
+    smooth = Runner([program], denoiser, batch_size=4, compiled=True)
+    smooth._compiles_all = compiled is not None  # as on a GPU, where None means what is worth it
+    smooth.get_ready(lambda images, normal, wanted: program(unet(images, None)), (3, 1, 1), 4)
+    assert tried == [unet]
+
+
 def test_networks_of_a_denoiser_that_is_no_module_are_evaluated_too():
     class Mine(NoDenoiser):
         networks = (nn.Dropout(),)

@@ -265,6 +265,26 @@ def test_networks_come_back_as_they_went(images, in_training):
     assert all(part.training for part in denoiser.modules())
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+@pytest.mark.parametrize(
+    "make",
+    [
+        torch.jit.script,
+        lambda network: torch.jit.trace(network.eval(), torch.from_numpy(IMAGES).float()),
+        lambda network: torch.jit.freeze(torch.jit.script(network.eval())),
+    ],
+)
+def test_programs_of_torchscript_are_certified_and_come_back_as_they_went(make):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(16, 3))
+    program = make(network)
+    mode = getattr(program, "training", False)
+    found = certify(IMAGES, program, None, SIGMA, n=100)
+    wanted = certify(IMAGES, network, None, SIGMA, n=100)
+    np.testing.assert_array_equal(found.estimation, wanted.estimation)
+    assert program.training == mode
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
 def test_networks_come_back_from_work_that_was_stopped(stop, precision, in_training):

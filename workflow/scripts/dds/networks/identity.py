@@ -126,6 +126,10 @@ def _of_object(value: Any, label: str) -> Iterator[bytes]:
         if not key.startswith("_") and key != "training" and not isinstance(setting, nn.Module):
             yield key.encode()
             yield from description(setting)
+    if hasattr(value, "code_with_constants"):  # of TorchScript, where all settings lie in these
+        code, constants = value.code_with_constants
+        yield code.encode()
+        yield from description(constants.const_mapping)
 
 
 def _kind(value: Any) -> bytes:

@@ -32,7 +32,7 @@ def lent(networks: Iterable[nn.Module]) -> Iterator[None]:
     True
     """
     networks = list(networks)
-    modes = [network.training for network in networks]
+    modes = [_is_training(network) for network in networks]
     parts = [_Part(part) for network in networks for part in network.modules()]
     try:
         yield
@@ -43,12 +43,17 @@ def lent(networks: Iterable[nn.Module]) -> Iterator[None]:
             part.restore()
 
 
+def _is_training(network: nn.Module) -> bool:
+    """Return a network's mode; one that TorchScript has frozen has none, and is in evaluation."""
+    return getattr(network, "training", False)
+
+
 class _Part:
     """A module as it is, without the modules in it."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.training, self.compiled = module.training, module._compiled_call_impl
+        self.training, self.compiled = _is_training(module), module._compiled_call_impl
         self.parameters, self.buffers = dict(module._parameters), dict(module._buffers)
         weights = [weight for weight in self.parameters.values() if weight is not None]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
@@ -57,7 +62,9 @@ class _Part:
     def restore(self) -> None:
         """Bring the module back to how it was."""
         self.module.training, self.module._compiled_call_impl = self.training, self.compiled
-        self.module._parameters.update(self.parameters)
-        self.module._buffers.update(self.buffers)
+        for name, weight in self.parameters.items():  # TorchScript's mappings have no update
+            self.module._parameters[name] = weight
+        for name, buffer in self.buffers.items():
+            self.module._buffers[name] = buffer
         for tensor, data in self.memory:
             tensor.data = data

@@ -191,10 +191,15 @@ class Runner:
         return pad(chosen, -(-len(chosen) // step) * step)
 
     def _to_compile(self, run: Callable[[int], None], samples: int) -> Sequence[nn.Module]:
+        networks = [
+            network
+            for network in self._networks
+            if not isinstance(network, torch.jit.ScriptModule)  # which is compiled already
+        ]
         if self._compiles_all:
-            return self._networks
+            return networks
         with inference(self.device, self.precision, compiled=True):
-            return worth_compiling(self._networks, lambda: run(1), samples)
+            return worth_compiling(networks, lambda: run(1), samples)
 
     @property
     def _is_cuda(self) -> bool:
