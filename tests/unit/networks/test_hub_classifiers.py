@@ -1,11 +1,14 @@
 """Networks of the hub's libraries see what their own libraries would show them."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torchvision import transforms
 
 from dds import Classifier, hub_classifier
 from dds.networks.hub_classifiers import as_classifier, wanted_by
@@ -173,8 +176,44 @@ def test_any_processor_is_read_by_what_it_makes(make, wanted):
     assert wanted in (None, found.size)
 
 
+@pytest.mark.parametrize("normalised", [True, False])
+@torch.inference_mode()
+def test_a_processor_that_makes_blue_of_red_is_followed(normalised, tmp_path):
+    sizes = {"image_size": 32, "hidden_sizes": [8, 8, 8], "neck_hidden_sizes": [8] * 7}
+    sizes |= {"num_attention_heads": 1, "last_hidden_dim": 8}
+    network = transformers.MobileViTForImageClassification(transformers.MobileViTConfig(**sizes))
+    network.eval().save_pretrained(tmp_path)
+    transformers.MobileViTImageProcessor(
+        size={"shortest_edge": 36}, crop_size=32, do_flip_channel_order=True,
+        do_normalize=normalised, image_mean=[0.3, 0.4, 0.5], image_std=[0.1, 0.2, 0.3],
+    ).save_pretrained(tmp_path)  # fmt: skip
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+    pixels, made = shown(processor, 36)
+    classifier = hub_classifier(str(tmp_path))
+    assert classifier.size == 32
+    torch.testing.assert_close(classifier(pixels[..., 2:-2, 2:-2]), network(made).logits)
+
+
+@pytest.mark.parametrize(
+    ("resized", "cut"), [(32, 32), (37, 32), (36, 33), (256, 224), (40, 24), (2, 2), (600, 600)]
+)
+def test_edges_may_be_cut_off(resized, cut):
+    size = transforms.Resize(resized), transforms.CenterCrop(cut)
+    found = wanted_by(transforms.Compose([*size, tensor_of]))
+    assert found == (cut, (0, 0, 0), (1, 1, 1), "bilinear", False)
+
+
+def test_a_processor_may_make_grey_images():
+    grey = transforms.Compose([transforms.Grayscale(), transforms.ToTensor()])
+    assert wanted_by(grey)[:3] == (None, (0,), (1,))
+
+
 def tensor_of(image):
     return torch.from_numpy(np.array(image)).movedim(-1, 0) / 255
+
+
+def augmented(step):
+    return transforms.Compose([step, tensor_of])
 
 
 @pytest.mark.parametrize(
@@ -184,7 +223,24 @@ def tensor_of(image):
         (lambda image: tensor_of(image)[:, :9], "makes images of 96 x 9 pixels; only square"),
         (lambda image: 1 / 0, "the processor fails on an image: division by zero"),
         (lambda image: np.array(image), "must make a tensor of pixels"),
-        (transformers.ViTImageProcessor(resample=0), "images resized by 0, .* bicubic, bilinear"),
+        (lambda image: torch.zeros(5, 3, 8, 8), "must make a tensor of pixels"),
+        (lambda image: {"pixels": tensor_of(image)}, "must make a tensor of pixels"),
+        (lambda image: tensor_of(image.resize((1, 1))), "images of a single pixel"),
+        (lambda image: tensor_of(image).flip(2), "something else than to resize"),
+        (lambda image: tensor_of(image).flip(1), "something else than to resize"),
+        (lambda image: tensor_of(image).mT, "something else than to resize"),
+        (lambda image: tensor_of(image)[[0, 2, 1]], "something else than to resize"),
+        (lambda image: tensor_of(image).roll(1, 2), "something else than to resize"),
+        (lambda image: tensor_of(image.filter(ImageFilter.GaussianBlur(1))), "something else than"),
+        (transforms.Compose([transforms.Grayscale(3), tensor_of]), "something else than to resize"),
+        (augmented(transforms.RandomHorizontalFlip()), "draws random numbers, .* for evaluation"),
+        (augmented(transforms.ColorJitter(0.2)), "draws random numbers"),
+        (augmented(transforms.RandomResizedCrop(32)), "draws random numbers"),
+        (augmented(transforms.RandomCrop(96, padding=4)), "draws random numbers"),
+        (lambda image: tensor_of(image) + random.random(), "draws random numbers"),
+        (lambda image: tensor_of(image) + np.random.rand(), "draws random numbers"),
+        (transformers.ViTImageProcessor(resample=0), "resized by nearest, .* bicubic, bilinear"),
+        (transformers.ViTImageProcessor(resample=1), "images resized by lanczos, which is not"),
     ],
 )
 def test_a_processor_that_cannot_be_followed_is_refused(processor, problem):

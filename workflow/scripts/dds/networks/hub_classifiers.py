@@ -1,11 +1,12 @@
 """Classifiers of the transformers and timm libraries, as they are published.
 
 Such a network wants images of one size, normalised. What it wants is not said again here: a
-processor is tried on a black and a white image, and timm's networks carry their settings.
+processor is tried on a few images, and timm's networks carry their settings.
 """
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,18 +14,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dds.extras import needed
 from dds.networks.classifiers import INTERPOLATIONS, Classifier
 from dds.networks.weights import check_loaded
 from dds.reasons import first_line
 
-#: Pillow's numbers of what `dds.networks.classifiers.INTERPOLATIONS` names.
-_RESAMPLING = {2: "bilinear", 3: "bicubic"}
+#: What Pillow's numbers of ways to resize mean.
+_RESAMPLING = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
 #: Heights of the images that a processor is tried on.
-_TRIED = (96, 160)
+_TRIED, _OTHER = 96, 160
+
+_SOMETHING_ELSE = (
+    "the processor does something else than to resize and to normalise; do it in a torch.nn.Module "
+    "of your own around the network, which takes images in [0,1]"
+)
 
 
 class Wanted(NamedTuple):
@@ -34,6 +40,25 @@ class Wanted(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str
+    flipped: bool = False  # whether channels come in the other order, blue first
+
+
+class BlueFirst(nn.Module):
+    """A network that wants the channels of images in the other order.
+
+    Parameters
+    ----------
+    network : Module
+        Wants images whose first channel is blue.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Any:
+        """Return what the network makes of images whose first channel is red."""
+        return self.network(images.flip(1))
 
 
 def hub_classifier(name: str, *, revision: str | None = None) -> Classifier:
@@ -126,7 +151,7 @@ def as_classifier(network: nn.Module, processor: Any = None) -> nn.Module:
 
 
 def wanted_by(processor: Callable[..., Any]) -> Wanted:
-    """Return the input that a processor makes, by what it makes of black, grey and white.
+    """Return the input that a processor makes, by what it makes of a few images.
 
     Parameters
     ----------
@@ -140,54 +165,118 @@ def wanted_by(processor: Callable[..., Any]) -> Wanted:
     Raises
     ------
     ValueError
-        If what it makes is not square, or no multiple of the image plus a constant, or it resizes
-        in a way that `Classifier` does not.
+        If what it makes is not square, or no multiple of the image plus a constant, or of other
+        pixels than the middle of the image has, or left to chance, or it resizes in a way that
+        `Classifier` does not.
 
     Examples
     --------
     >>> def halved(image):
-    ...     pixels = torch.from_numpy(np.asarray(image.resize((8, 8)))).movedim(-1, 0)
+    ...     pixels = torch.from_numpy(np.array(image.resize((8, 8)))).movedim(-1, 0)
     ...     return pixels / 255 - 0.5
-    >>> wanted_by(halved)
-    Wanted(size=8, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0), interpolation='bicubic')
+    >>> wanted_by(halved)[:4]
+    (8, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), 'bicubic')
     """
-    made = [_processed(processor, level, _TRIED[0]) for level in (0, 102, 255)]
+    chance = _random_states()
+    made = [_processed(processor, np.full((_TRIED, _TRIED, 3), each)) for each in (0, 102, 255)]
+    if _random_states() != chance:
+        raise ValueError(
+            "the processor draws random numbers, as those for training do; give the one for "
+            "evaluation"
+        )
     height, width = made[0].shape[1:]
     if height != width:
         raise ValueError(
             f"the processor makes images of {width} x {height} pixels; only square ones are "
             "supported"
         )
-    resizes = _processed(processor, 0, _TRIED[1]).shape[1] != _TRIED[1] or height != _TRIED[0]
     black, grey, white = (image.mean(axis=(1, 2)) for image in made)
     even = all(np.ptp(image, axis=(1, 2)).max() < 1e-3 for image in made)
     scale = white - black
     if not even or not np.allclose(grey, black + 0.4 * scale, atol=1e-3) or not scale.all():
-        raise ValueError(
-            "the processor does something else than to resize and to normalise; write what it "
-            "does as dds.Classifier(network, size=..., mean=..., std=...)"
-        )
-    mean, std = -black / scale, 1 / scale
+        raise ValueError(_SOMETHING_ELSE)
+
+    def seen(image: np.ndarray) -> np.ndarray:
+        """Return what the network gets to see of an image, in its own range."""
+        return (_processed(processor, image) - _each(black)) / _each(scale)
+
+    flipped = _are_channels_flipped(seen, _unscaled(seen))
+    other_way = slice(None, None, -1 if flipped else 1)
+    resizes = height != _TRIED or _processed(processor, _noise(_OTHER)).shape[1] != _OTHER
     return Wanted(
         height if resizes else None,
-        tuple(np.round(mean, 6).tolist()),
-        tuple(np.round(std, 6).tolist()),
+        tuple(np.round(-black / scale, 6)[other_way].tolist()),
+        tuple(np.round(1 / scale, 6)[other_way].tolist()),
         _interpolation(processor),
+        flipped,
     )
 
 
-def _processed(processor: Callable[..., Any], level: int, height: int) -> np.ndarray:
-    """Return what a processor makes of an image of one colour, (channels, height, width)."""
+def _unscaled(seen: Callable[[np.ndarray], np.ndarray]) -> int:
+    """Return the height of the images that are not resized, by how steep a slope comes out.
+
+    Edges may be cut off of them: the middle of what comes out is looked at.
+    """
+    place = np.arange(_TRIED)
+    slope = 51 + 102 * (place + place[:, None]) / (_TRIED - 1)  # both ways, so that rounding evens
+    along = seen(np.repeat(slope.round()[..., None], 3, axis=-1)).mean(axis=(0, 1))
+    middle = along[len(along) // 4 : len(along) - len(along) // 4]
+    if len(middle) < 2:
+        raise ValueError("the processor makes images of a single pixel")
+    steepness = np.polyfit(np.arange(len(middle)), middle, 1)[0] * 255 * (_TRIED - 1) / 102
+    if steepness < 1 / 32:  # or the other way round
+        raise ValueError(_SOMETHING_ELSE)
+    return round(_TRIED / steepness)
+
+
+def _are_channels_flipped(seen: Callable[[np.ndarray], np.ndarray], height: int) -> bool:
+    """Tell whether a processor makes blue of red; refuse what does more to single pixels.
+
+    They are seen in images that are not resized. That height is measured, and may be one off.
+    """
+    for each in (height, height - 1, height + 1):
+        image = _noise(each)
+        found = seen(image)
+        channels, size, _ = found.shape
+        if channels == 1:  # grey images are for networks of one channel
+            image = np.repeat(image[..., :1], 3, axis=-1)
+            found = seen(image)
+        cut = each - size
+        for first in {cut // 2, -(-cut // 2)}:  # libraries round either way
+            middle = image[first:, first:][:size, :size].transpose(2, 0, 1)[:channels] / 255
+            for flipped in (False, True):
+                other = middle[::-1] if flipped else middle
+                if other.shape == found.shape and np.abs(other - found).max() < 0.01:
+                    return flipped
+    raise ValueError(_SOMETHING_ELSE)
+
+
+def _noise(height: int) -> np.ndarray:
+    return np.random.default_rng(height).integers(0, 256, (height, height, 3))
+
+
+def _each(channels: np.ndarray) -> np.ndarray:
+    return channels[:, None, None]
+
+
+def _random_states() -> tuple[Any, ...]:
+    """Return what changes where random numbers are drawn."""
+    _, numbers, place, *_ = np.random.get_state()
+    return random.getstate(), numbers.tolist(), place, torch.get_rng_state().tolist()
+
+
+def _processed(processor: Callable[..., Any], pixels: np.ndarray) -> np.ndarray:
+    """Return what a processor makes of an image, (channels, height, width)."""
     from PIL import Image
 
-    image = Image.new("RGB", (height, height), (level, level, level))
+    image = Image.fromarray(pixels.astype(np.uint8))
     options = {"return_tensors": "pt"} if hasattr(processor, "save_pretrained") else {}
     try:
         made = processor(image, **options)
     except Exception as error:  # whatever a user's function raises
-        raise ValueError(f"the processor fails on an image: {error}") from error
-    made = made["pixel_values"] if isinstance(made, Mapping) else made
-    if not isinstance(made, torch.Tensor) or made.ndim not in (3, 4):
+        raise ValueError(f"the processor fails on an image: {first_line(error)}") from error
+    made = made.get("pixel_values") if isinstance(made, Mapping) else made
+    if not isinstance(made, torch.Tensor) or made.ndim < 3 or made.shape[:-3].numel() != 1:
         raise ValueError("the processor must make a tensor of pixels of an image")
     return made.reshape(made.shape[-3:]).double().numpy()
 
@@ -203,7 +292,7 @@ def _interpolation(processor: Any) -> str:
 
 
 def _known(interpolation: Any) -> str:
-    name = _RESAMPLING.get(interpolation, interpolation)
+    name = _RESAMPLING[interpolation] if interpolation in range(6) else interpolation
     if name not in INTERPOLATIONS:
         raise ValueError(
             f"the network wants images resized by {name}, which is not supported; choose one of "
@@ -228,7 +317,9 @@ def _wanted_by_timm(network: nn.Module) -> Wanted:
 
 
 def _wrapped(network: nn.Module, wanted: Wanted) -> Classifier:
-    return Classifier(network, **wanted._asdict(), classes=_class_names(network))
+    classes, how = _class_names(network), wanted._asdict()
+    seeing = BlueFirst(network) if how.pop("flipped") else network
+    return Classifier(seeing, **how, classes=classes)
 
 
 def _class_names(network: nn.Module) -> tuple[str, ...] | None:
