@@ -7,11 +7,15 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import compile, nn
+from torch.optim.swa_utils import AveragedModel
 from torchvision import transforms
 
-from dds import Classifier, hub_classifier
+from dds import Classifier, certify, hub_classifier
 from dds.networks.hub_classifiers import as_classifier, wanted_by
+
+#: What a network of timm's is told by.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is taken as timm publishes it")
 
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
@@ -119,7 +123,8 @@ def test_a_network_of_timm_sees_what_timm_would_show_it():
     transform = timm.data.create_transform(**config)
     image, pixels = photograph(config["input_size"][-1])
     *_, normalise = transform.transforms
-    classifier = as_classifier(network)
+    with pytest.warns(UserWarning, match="ResNet is taken as timm .* images of 160 .*trained on"):
+        classifier = as_classifier(network)
     torch.testing.assert_close(classifier(pixels), network(normalise(pixels)))
     assert (classifier.size, classifier.interpolation) == (160, config["interpolation"])
     assert len(classifier.classes) == 1000
@@ -140,6 +145,29 @@ def test_a_network_of_timm_in_transformers_is_read_as_timm_reads_it():
     classifier = as_classifier(network, processor)
     torch.testing.assert_close(classifier(pixels), network(made).logits)
     assert (classifier.size, classifier.interpolation) == (160, settings["interpolation"])
+
+
+@pytest.mark.parametrize(
+    "wrap", [nn.DataParallel, compile, AveragedModel, lambda net: nn.DataParallel(compile(net))]
+)
+def test_what_is_wrapped_is_read_as_what_is_in_it(wrap, vit, processor, folder):
+    def read(network, *processor):
+        found = as_classifier(network, *processor)
+        return found.size, found.mean.tolist(), found.std.tolist(), found.classes
+
+    bare = timm.create_model("test_resnet", pretrained=False)
+    found = transformers.AutoModelForImageClassification.from_pretrained(folder)
+    for network, *given in ((bare,), (vit, processor), (found,)):
+        assert read(wrap(network), *given) == read(network, *given)
+    classifier = wrap(Classifier(bare))
+    assert as_classifier(classifier) is classifier
+
+
+def test_a_wrapped_network_of_timm_is_certified():
+    network = timm.create_model("test_resnet", pretrained=False, num_classes=3).eval()
+    images = np.random.default_rng(0).random((1, 3, 32, 32))
+    found = [certify(images, each, None, 0.5, n=10) for each in (network, nn.DataParallel(network))]
+    assert (found[0].estimation == found[1].estimation).all()
 
 
 def test_names_of_other_classes_are_left_out():

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from dds.extras import needed
 from dds.networks.classifiers import INTERPOLATIONS, Classifier
@@ -26,6 +28,9 @@ _RESAMPLING = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
 #: Heights of the images that a processor is tried on.
 _TRIED, _OTHER = 96, 160
+
+#: What PyTorch puts around a network, which lies in it as ``module``.
+_WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
 
 _SOMETHING_ELSE = (
     "the processor does something else than to resize and to normalise; do it in a torch.nn.Module "
@@ -113,9 +118,10 @@ def as_classifier(network: nn.Module, processor: Any = None) -> nn.Module:
     Parameters
     ----------
     network : Module
-        A network of timm's gets its ``pretrained_cfg`` before it. An image classifier of the
-        transformers library gets `processor`, or the one that lies where it was loaded from. Any
-        other network, a `Classifier` among them, takes images in [0,1] and is returned.
+        A network of timm's gets its ``pretrained_cfg`` before it, with a warning, as it may have
+        been trained otherwise. An image classifier of the transformers library gets `processor`,
+        or the one that lies where it was loaded from. It may be compiled or wrapped for several
+        GPUs. Any other network, a `Classifier` among them, takes images in [0,1] and is returned.
     processor : callable, optional
         What a network of any library wants before it: an image processor of transformers, or a
         transform of timm or torchvision, which makes a tensor of a PIL image.
@@ -137,17 +143,29 @@ def as_classifier(network: nn.Module, processor: Any = None) -> nn.Module:
     >>> as_classifier(network) is network
     True
     """
-    if isinstance(network, Classifier):
+    inner = _unwrapped(network)
+    if isinstance(inner, Classifier):
         if processor is not None:
             raise ValueError("a dds.Classifier normalises by itself; leave processor= out")
         return network
     if processor is not None:
         return _wrapped(network, wanted_by(processor))
-    if hasattr(network, "pretrained_cfg") or hasattr(network, "default_cfg"):
-        return _wrapped(network, _wanted_by_timm(network))
-    if _is_of_transformers(network):
+    if hasattr(inner, "pretrained_cfg") or hasattr(inner, "default_cfg"):
+        return _as_timm_publishes_it(network)
+    if _is_of_transformers(inner):
         return _with_processor_found(network)
     return network
+
+
+def _unwrapped(network: nn.Module) -> nn.Module:
+    """Return the network inside of what PyTorch wraps one in: what it wants is asked of it."""
+    while True:
+        if isinstance(network, _WRAPPERS):
+            network = network.module
+        elif hasattr(network, "_orig_mod"):  # compiled; to ask for its class loads the compiler
+            network = network._orig_mod
+        else:
+            return network
 
 
 def wanted_by(processor: Callable[..., Any]) -> Wanted:
@@ -224,7 +242,7 @@ def _unscaled(seen: Callable[[np.ndarray], np.ndarray]) -> int:
     if len(middle) < 2:
         raise ValueError("the processor makes images of a single pixel")
     steepness = np.polyfit(np.arange(len(middle)), middle, 1)[0] * 255 * (_TRIED - 1) / 102
-    if steepness < 1 / 32:  # or the other way round
+    if not 1 / 32 < steepness <= _TRIED / 2:  # such as the other way round
         raise ValueError(_SOMETHING_ELSE)
     return round(_TRIED / steepness)
 
@@ -261,8 +279,8 @@ def _each(channels: np.ndarray) -> np.ndarray:
 
 def _random_states() -> tuple[Any, ...]:
     """Return what changes where random numbers are drawn."""
-    _, numbers, place, *_ = np.random.get_state()
-    return random.getstate(), numbers.tolist(), place, torch.get_rng_state().tolist()
+    numbers = np.random.get_state(legacy=False)
+    return random.getstate(), str(numbers), torch.get_rng_state().tolist()
 
 
 def _processed(processor: Callable[..., Any], pixels: np.ndarray) -> np.ndarray:
@@ -301,6 +319,19 @@ def _known(interpolation: Any) -> str:
     return name
 
 
+def _as_timm_publishes_it(network: nn.Module) -> Classifier:
+    """Return a network behind the input of the published one, and say so: it may be another's."""
+    inner = _unwrapped(network)
+    wanted = _wanted_by_timm(inner)
+    warnings.warn(
+        f"{type(inner).__name__} is taken as timm publishes it, for images of {wanted.size} pixels "
+        f"with mean {wanted.mean} and std {wanted.std}; return or give "
+        "dds.Classifier(network, size=..., mean=..., std=...) if it was trained on others",
+        stacklevel=5,
+    )
+    return _wrapped(network, wanted)
+
+
 def _wanted_by_timm(network: nn.Module) -> Wanted:
     with needed():
         from timm.data import resolve_model_data_config
@@ -317,7 +348,7 @@ def _wanted_by_timm(network: nn.Module) -> Wanted:
 
 
 def _wrapped(network: nn.Module, wanted: Wanted) -> Classifier:
-    classes, how = _class_names(network), wanted._asdict()
+    classes, how = _class_names(_unwrapped(network)), wanted._asdict()
     seeing = BlueFirst(network) if how.pop("flipped") else network
     return Classifier(seeing, **how, classes=classes)
 
@@ -347,15 +378,16 @@ def _is_of_transformers(network: nn.Module) -> bool:
 
 def _with_processor_found(network: nn.Module) -> nn.Module:
     """Return a network of transformers behind the processor that lies where it came from."""
-    origin = getattr(network, "name_or_path", "")
+    inner = _unwrapped(network)
+    origin = getattr(inner, "name_or_path", "")
     if not origin:
         warnings.warn(
-            f"{type(network).__name__} was not loaded from anywhere, so no processor is known: it "
+            f"{type(inner).__name__} was not loaded from anywhere, so no processor is known: it "
             "gets images in [0,1]; give processor= for another input",
             stacklevel=5,
         )
         return network
-    return _wrapped(network, wanted_by(_found_processor(origin, network.config)))
+    return _wrapped(network, wanted_by(_found_processor(origin, inner.config)))
 
 
 def _found_processor(origin: str, config: Any, revision: str | None = None) -> Any:
