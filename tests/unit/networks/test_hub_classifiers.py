@@ -88,6 +88,14 @@ def test_weights_in_half_precision_are_loaded_in_float32(vit, processor, tmp_pat
     assert kinds == {torch.float32}
 
 
+def test_a_program_of_torch_export_is_refused():
+    image = torch.rand(1, 3, 8, 8)
+    program = torch.export.export(nn.Flatten(), (image,)).module()
+    for network in (program, Classifier(program)):
+        with pytest.raises(ValueError, match="program of torch.export, .* give the network that"):
+            certify(image, network, None, 0.5, n=10)
+
+
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [

@@ -135,7 +135,8 @@ def as_classifier(network: nn.Module, processor: Any = None) -> nn.Module:
     ------
     ValueError
         If there is no processor to be found, it does something else than to resize and to
-        normalise, or there is one for a `Classifier`, which has its own.
+        normalise, or there is one for a `Classifier`, which has its own; or the network is a
+        program of torch.export.
 
     Examples
     --------
@@ -143,6 +144,12 @@ def as_classifier(network: nn.Module, processor: Any = None) -> nn.Module:
     >>> as_classifier(network) is network
     True
     """
+    # torch.export puts functions in the place of a network's train() and eval(), which fail.
+    if any("eval" in vars(part) for part in network.modules()):
+        raise ValueError(
+            "the classifier is a program of torch.export, which cannot be put into evaluation "
+            "mode; give the network that was exported"
+        )
     inner = _unwrapped(network)
     if isinstance(inner, Classifier):
         if processor is not None:
@@ -157,7 +164,7 @@ def as_classifier(network: nn.Module, processor: Any = None) -> nn.Module:
     return network
 
 
-def _unwrapped(network: nn.Module) -> nn.Module:
+def _unwrapped(network: Any) -> Any:
     """Return the network inside of what PyTorch wraps one in: what it wants is asked of it."""
     while True:
         if isinstance(network, _WRAPPERS):
