@@ -35,6 +35,12 @@ def test_inference_computes_what_the_network_does(precision, tolerance):
     torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
 
 
+def test_a_network_that_its_user_compiled_runs():
+    layer, x = nn.Linear(8, 8), torch.randn(2, 8)
+    with inference("cpu", "float32"):
+        torch.testing.assert_close(torch.compile(layer)(x), layer(x))
+
+
 def test_a_changed_weight_is_seen_by_the_next_inference():
     layer, x = nn.Linear(8, 8), torch.randn(2, 8)
     with inference("cpu", "float32"):

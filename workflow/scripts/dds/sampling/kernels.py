@@ -234,6 +234,8 @@ class _CPUKernels(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if torch.compiler.is_compiling():  # a network that its user compiles has its own kernels
+            return func(*args, **kwargs)
         if func is functional.linear:
             return self._linear(*args, **kwargs)
         if func is functional.scaled_dot_product_attention:
