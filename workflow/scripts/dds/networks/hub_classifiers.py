@@ -32,6 +32,7 @@ _TRIED, _OTHER = 96, 160
 #: What PyTorch puts around a network, which lies in it as ``module``.
 _WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
 
+#: Said of a processor whose images no `Classifier` makes.
 _SOMETHING_ELSE = (
     "the processor does something else than to resize and to normalise; do it in a torch.nn.Module "
     "of your own around the network, which takes images in [0,1]"
@@ -88,8 +89,8 @@ def hub_classifier(name: str, *, revision: str | None = None) -> Classifier:
     Raises
     ------
     ValueError
-        If there is no such network, it cannot be reached, or its processor does something
-        else than to resize and to normalise.
+        If there is no such network, it cannot be reached, its weights do not fit, or its
+        processor does something else than to resize and to normalise.
 
     Notes
     -----
