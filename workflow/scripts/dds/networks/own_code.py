@@ -132,7 +132,7 @@ def _of_object(value: Any, all_of_it: bool) -> Iterator[tuple[str, Any, bool]]:
     yield "class", kind, all_of_it
     if isinstance(value, nn.Module):
         for name in _HOOKS:
-            yield name, list(vars(value)[name].values()), True
+            yield name, list(getattr(value, name, {}).values()), True
         yield "parts", value._modules, False
         if all_of_it:  # else it is a part of one whose weights are told
             yield "weights", [value._parameters, value._buffers], True
