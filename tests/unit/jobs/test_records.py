@@ -11,6 +11,7 @@ from dds.differences import fingerprint
 from jobs.records import (
     _is_out_of_date,
     check_inputs,
+    contents,
     fault,
     input_faults,
     record_path,
@@ -79,10 +80,10 @@ def test_what_was_made_for_this_study_of_what_is_there_has_no_fault(counting, re
 
 def test_a_result_edited_by_hand_is_found(rendering):
     replace(COUNTS, "STNUOC")
-    problem = f"{COUNTS} is not what rule merge_counts wrote; remove it and run again"
-    with pytest.raises(ValueError, match=problem):
+    problem = f"{COUNTS} is not what rule merge_counts wrote; remove it and run "
+    with pytest.raises(ValueError, match=f"{problem}again"):
         check_inputs(rendering)
-    assert fault(COUNTS) == problem
+    assert fault(COUNTS) == f"{problem}snakemake {COUNTS}"
     assert fault(TABLE) == f"{TABLE} was made from another {COUNTS}; run the study again"
 
 
@@ -105,12 +106,12 @@ def test_results_that_are_missing_or_say_nothing_are_found(rendering):
     record_path(COUNTS).unlink()
     check_inputs(rendering)  # as an earlier version made it; what reads it compares
     assert fault(COUNTS) == (
-        f"{COUNTS} has no record of what it was made from; remove it and run again"
+        f"{COUNTS} has no record of what it was made from; remove it and run snakemake {COUNTS}"
     )
     assert fault(COUNTS, {"protocol": 1}) is None  # dear, and says itself what it is
     assert "has no record" in next(input_faults(rendering, thorough=True))
     Path(COUNTS).unlink()
-    assert fault(COUNTS) == f"there is no {COUNTS}; run the study to its end"
+    assert fault(COUNTS) == f"there is no {COUNTS}; run the study to its end, or snakemake {COUNTS}"
 
 
 def never(job):
@@ -132,9 +133,43 @@ def test_what_was_made_for_other_settings_is_made_again(counting, depends):
     assert _is_out_of_date(job, always)
 
 
-def test_what_is_not_there_is_nothing_to_be_made_again(counting):
+def test_of_what_is_not_there_only_what_is_cheap_is_made_again(counting):
     Path(COUNTS).unlink()
     assert not _is_out_of_date(a_job("merge_counts", [], [COUNTS], {}), never)
+    assert not _is_out_of_date(
+        a_job("certify", counting.input, [COUNTS], {"protocol": 1, "code": "1"}), never
+    )
+    assert _is_out_of_date(counting, always)
+    Path(counting.input[0]).unlink()  # as where the votes have been removed
+    assert not _is_out_of_date(counting, always)
+
+
+def test_other_files_under_other_names_are_other_inputs(counting):
+    def reading(*inputs):
+        return a_job("merge_counts", list(inputs), [COUNTS], MERGED)
+
+    votes, mine = counting.input
+    put("moved.pt", "weights")
+    assert not _is_out_of_date(reading(votes, "moved.pt"), never)
+    put("other.pt", "sthgiew")
+    os.utime("other.pt", ns=(1, 1))
+    assert _is_out_of_date(reading(votes, "other.pt"), always)
+    assert _is_out_of_date(reading(votes, "absent.pt"), always)
+    put("results/s/counts/f/votes.parquet", "votes")
+    assert _is_out_of_date(reading("results/s/counts/f/votes.parquet", mine), always)
+    assert not _is_out_of_date(reading(votes), never)  # one's own file may be missing
+
+
+def test_a_file_that_is_replaced_while_a_job_reads_it_leaves_no_result(counting):
+    before = contents(counting)
+    os.utime("mine.pt", ns=(1, 1))
+    write_records(counting, before)
+    record = record_path(COUNTS).read_text()
+    replace("mine.pt", "sthgiew")
+    with pytest.raises(ValueError, match="^mine.pt was replaced while this job read it; run again"):
+        write_records(counting, before)
+    assert not Path(COUNTS).exists()
+    assert record_path(COUNTS).read_text() == record
 
 
 @pytest.mark.parametrize("record", ["", "{", "[]", '{"rule": "x"}', None])

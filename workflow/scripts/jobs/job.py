@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from dds.progress import Interrupted
 from jobs.alone import stand_in
-from jobs.records import check_inputs, write_records
+from jobs.records import check_inputs, contents, write_records
 from jobs.running import recorded
 
 #: Exit status of a job that was asked to stop and has saved what it had done.
@@ -91,8 +91,9 @@ def _on_record(snakemake: Any, trusting: bool) -> Iterator[Any]:
     """Look at what a job reads before it works, and leave the records of what it has made."""
     if not trusting:
         check_inputs(snakemake)
+    before = contents(snakemake)
     yield snakemake
-    write_records(snakemake)
+    write_records(snakemake, before)
 
 
 def collect_seldom() -> None:

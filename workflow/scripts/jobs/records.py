@@ -13,7 +13,7 @@ and hashes of what it read and of what it wrote. From records follows
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -39,13 +39,27 @@ def record_path(result: str | Path) -> Path:
     return top / "records" / path.relative_to(top).with_suffix(".json")
 
 
-def write_records(snakemake: Any) -> None:
+def contents(snakemake: Any) -> dict[Path, str]:
+    """Return the hashes of what a job is about to read, by its paths."""
+    if _depends(snakemake) is None or _results(snakemake) is None:
+        return {}
+    return {path: _content(path) for path in _read_by(snakemake) if path.exists()}
+
+
+def write_records(snakemake: Any, before: Mapping[Path, str] | None = None) -> None:
     """Write the records of what a job has made; none where it says not what that depends on.
 
     Parameters
     ----------
     snakemake : object
         The object Snakemake gives the script, with ``params.depends``.
+    before : mapping of Path to str, optional
+        The `contents` of what the job read, from before it did.
+
+    Raises
+    ------
+    ValueError
+        If that has other contents now: nobody can tell which the result is of, and it is removed.
     """
     depends, top = _depends(snakemake), _results(snakemake)
     if depends is None or top is None:
@@ -53,6 +67,9 @@ def write_records(snakemake: Any) -> None:
     record: dict[str, Any] = {"rule": str(snakemake.rule), "depends": depends}
     record |= {"inputs": {}, "sources": {}}
     for path in _read_by(snakemake):
+        if before is not None and before.get(path) != _content(path):
+            _remove(snakemake.output)
+            raise ValueError(f"{path} was replaced while this job read it; run again")
         if path.is_relative_to(top):
             record["inputs"][str(path)] = _content(path)
         else:  # no job of the study makes it, so that its times say nothing
@@ -119,11 +136,11 @@ def fault(result: str | Path, depends: Mapping[str, Any] | None = None) -> str |
     """
     path = Path(result)
     if not path.is_file():
-        return f"there is no {path}; run the study to its end"
+        return f"there is no {path}; run the study to its end, or snakemake {path}"
     if (record := _read(record_path(path))) is None:
         if depends is not None and not _is_cheap(depends):
             return None
-        return f"{path} has no record of what it was made from; {_REMEDY}"
+        return f"{path} has no record of what it was made from; {_remedy(path)}"
     if depends is not None and (other := _difference(record, depends)):
         return (
             f"{path} was made with another {other.place}: {other.first}, not {other.second}; "
@@ -132,7 +149,7 @@ def fault(result: str | Path, depends: Mapping[str, Any] | None = None) -> str |
     for source, content in record["inputs"].items():
         if Path(source).exists() and _content(Path(source)) != content:
             return f"{path} was made from another {source}; run the study again"
-    return _altered(path, record)
+    return _altered(path, record, _remedy(path))
 
 
 def sources(result: str | Path) -> list[Path]:
@@ -168,13 +185,18 @@ def heed_records() -> None:
 
 def _is_out_of_date(job: Any, is_remembered: Callable[[Any], bool]) -> bool:
     depends = _depends(job)
-    if depends is None or not any(Path(path).exists() for path in job.output):
+    if depends is None:
         return False
+    if not all(Path(path).exists() for path in job.output):
+        # Checks and archives ask for it. What is dear may have been left out on purpose.
+        return _is_cheap(depends) and all(Path(path).exists() for path in job.input)
     records = {path: _read(path) for path in map(record_path, job.output)}
     if None in records.values():
         return _is_cheap(depends) and not is_remembered(job)
     return any(
-        _difference(record, depends) or _has_other_sources(path, record)
+        _difference(record, depends)
+        or _has_other_inputs(job, record)
+        or _has_other_sources(path, record)
         for path, record in records.items()
     )
 
@@ -186,6 +208,23 @@ def _is_cheap(depends: Mapping[str, Any]) -> bool:
     they are, and whoever reads them compares.
     """
     return "code" in depends and "protocol" not in depends
+
+
+def _has_other_inputs(job: Any, record: Mapping[str, Any]) -> bool:
+    """Tell whether a job reads today what it did not read then, under whatever name.
+
+    What it read then and not today is missing, or the settings say so.
+    """
+    contents = {source["content"] for source in record["sources"].values()}
+    known = {*record["inputs"], *record["sources"]}
+    top = _results(job)
+    for path in _read_by(job):
+        if str(path) in known:
+            continue
+        is_made = top is not None and path.is_relative_to(top)
+        if is_made or not path.exists() or _content(path) not in contents:
+            return True
+    return False
 
 
 def _has_other_sources(path: Path, record: dict[str, Any]) -> bool:
@@ -246,10 +285,21 @@ def _difference(record: Mapping[str, Any], depends: Mapping[str, Any]) -> Differ
     return first_difference(record["depends"], json.loads(json.dumps(depends)))
 
 
-def _altered(path: Path, record: Mapping[str, Any]) -> str | None:
+def _altered(path: Path, record: Mapping[str, Any], remedy: str = _REMEDY) -> str | None:
     if _content(path) == record["outputs"].get(path.suffix):
         return None
-    return f"{path} is not what rule {record['rule']} wrote; {_REMEDY}"
+    return f"{path} is not what rule {record['rule']} wrote; {remedy}"
+
+
+def _remedy(path: Path) -> str:
+    """Return the cure where nothing that is missing reads the result: no plain run makes it."""
+    return f"remove it and run snakemake {path}"
+
+
+def _remove(outputs: Iterable[str]) -> None:
+    for path in map(Path, outputs):
+        if path.is_file():
+            path.unlink()
 
 
 def _state(path: Path) -> list[Any]:
