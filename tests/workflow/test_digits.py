@@ -223,7 +223,8 @@ def test_an_incomplete_study_is_not_archived(project):
         kept.rename(table)
     assert answer.returncode == 1
     assert answer.stderr == (
-        "archive: there is no results/small/tables/table_4.tex; run the study to its end\n"
+        "archive: there is no results/small/tables/table_4.tex; run the study to its end, "
+        "or snakemake results/small/tables/table_4.tex\n"
     )
 
 

@@ -183,6 +183,11 @@ def test_names_of_other_classes_are_left_out():
     assert as_classifier(network).classes is None
 
 
+def test_features_are_no_logits():
+    with pytest.raises(ValueError, match="ResNet has no classes: it returns features"):
+        as_classifier(timm.create_model("test_resnet", pretrained=False, num_classes=0))
+
+
 def test_nothing_is_normalised_twice():
     network = timm.create_model("test_resnet", pretrained=False)
     wrapped, inside = Classifier(network, mean=[0.5], std=[0.5]), nn.Sequential(network)

@@ -344,6 +344,11 @@ def _wanted_by_timm(network: nn.Module) -> Wanted:
     with needed():
         from timm.data import resolve_model_data_config
 
+    if getattr(network, "num_classes", None) == 0:
+        raise ValueError(
+            f"{type(network).__name__} has no classes: it returns features; give one with a head "
+            "that was trained, or num_classes and its weights"
+        )
     wanted = resolve_model_data_config(network)
     _, height, width = wanted["input_size"]
     if height != width:
