@@ -98,6 +98,12 @@ class Finished(Project):
         (self.folder / "mine.pt").write_text(content)
         self.make_old("mine.pt")
 
+    def name_other_weights(self) -> None:
+        """Name another file of the user's, which is older than all results."""
+        (self.folder / "other.pt").write_text("others")
+        self.make_old("other.pt")
+        self.change(models={"mine": {"weights": {"file": "other.pt"}}})
+
     def make_old(self, path: str) -> None:
         """Date a file back: what has replaced another one may be older than all results."""
         os.utime(self.folder / path, (0, 0))
@@ -183,6 +189,9 @@ EDITS: dict[str, Callable[[Finished], None]] = {
     "what a network's FILE.py": lambda p: p.append("mine.py", "\nWIDTH = 8\n"),
     "another archive of images": lambda p: p.write_images(2),
     "other weights": lambda p: p.write_weights("more"),
+    "the `file` of": lambda p: p.name_other_weights(),
+    "the `split`": lambda p: experiments(
+        *(name for name in p.study["experiments"] if name != "mine"), split="validation")(p),
     "`steps` of an attack": lambda p: p.change(attacks={"denoised": {"steps": 11}}),
     "`url` of a download": lambda p: p.change(models={"fetched": {"weights": {
         "download": {"url": "https://models.example/revision-2/fetched.pt"}}}}),
@@ -243,7 +252,10 @@ def test_what_the_page_says_is_what_runs(edited, edit):
     assert set(edited.planned_rules("all")) - artefacts == promised(text)
 
 
-@pytest.mark.parametrize("edit", ["`n` of an experiment", "the `caption`"])
+@pytest.mark.parametrize(
+    "edit",
+    ["`n` of an experiment", "the `caption`", "other weights", "the `file` of", "the `split`"],
+)
 def test_it_runs_whatever_snakemake_remembers(edited, edit):
     """As after `make clean`, or in a copy without the folder .snakemake."""
     ((_, text),) = [row for row in rows().items() if row[0].startswith(edit)]
