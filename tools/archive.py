@@ -29,6 +29,7 @@ from project import ROOT, open_study
 from dds.files import atomic_path, sha256
 from dds.origins import public
 from jobs.records import fault, record_path, sources
+from study.code import SCRIPTS, closure
 from study.load import load_config, study_files
 from study.results import results
 from study.study import Study
@@ -90,7 +91,8 @@ def recipe() -> Iterator[Path]:
 def files_of(study: str) -> Iterator[Path]:
     """Yield a study's file, those of studies it is like, and the files that they name.
 
-    Those are code and classes of the user's own.
+    Those are code of the user's own, with the modules beside it that it imports, classes, and
+    files that networks are built with.
     """
     for path in study_files(study, Path()):
         yield path
@@ -98,6 +100,8 @@ def files_of(study: str) -> Iterator[Path]:
             named = Path(re.sub(r"\.py:\w+$", ".py", text))
             if len(text) < 1000 and named.suffix and named.is_file():
                 yield named
+                if named.suffix == ".py":
+                    yield from (part for part in closure(named) if not part.is_relative_to(SCRIPTS))
 
 
 def _texts(value: Any) -> Iterator[str]:

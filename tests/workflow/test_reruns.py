@@ -24,10 +24,16 @@ PAGE = (ROOT / "docs" / "reruns.md").read_text("utf-8")
 NETWORK = '''
 """A network of the user's own."""
 
+import sys
+from pathlib import Path
+
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).parent))
+from mine_parts import GAIN
 
-def build(*, classes, channels):
+
+def build(*, classes, channels, config):
     """Return it."""
     return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, classes))
 '''
@@ -42,6 +48,8 @@ class Finished(Project):
     def __init__(self, folder) -> None:
         super().__init__(folder)
         (folder / "mine.py").write_text(NETWORK)
+        (folder / "mine_parts.py").write_text("GAIN = 1\n")
+        (folder / "mine.json").write_text("{}")
         self.write_weights("some")
         self.link_log(folder / "logs" / "any name")
         self.write_images(1)
@@ -49,7 +57,8 @@ class Finished(Project):
             "source": "image_folder", "files": {"images": {"file": "images.zip"}},
             "splits": {"test": 10}, "channels": 1,
         }  # fmt: skip
-        mine = {"like": "digits_cnn", "network": "mine.py:build", "arguments": {}}
+        mine = {"like": "digits_cnn", "network": "mine.py:build"}
+        mine |= {"arguments": {"config": "mine.json"}}
         self.study["models"] = {
             "mine": mine | {"weights": {"file": "mine.pt"}},
             "fetched": {"like": "digits_cnn",
@@ -187,6 +196,8 @@ EDITS: dict[str, Callable[[Finished], None]] = {
     "the `mean`": lambda p: p.change(models={"mine": {
         "input": {"channels": 1, "size": 8, "mean": [0.5], "std": [0.5]}}}),
     "what a network's FILE.py": lambda p: p.append("mine.py", "\nWIDTH = 8\n"),
+    "what a module does": lambda p: p.append("mine_parts.py", "GAIN = 2\n"),
+    "a file that the `arguments`": lambda p: p.append("mine.json", "\n"),
     "another archive of images": lambda p: p.write_images(2),
     "other weights": lambda p: p.write_weights("more"),
     "the `file` of": lambda p: p.name_other_weights(),

@@ -65,6 +65,61 @@ def test_what_a_script_imports_is_part_of_it():
     assert SCRIPTS / "paper/sheets.py" not in files
 
 
+@pytest.fixture
+def own(tmp_path):
+    """A program of the user's own, with what lies beside it."""
+    files = {
+        "main.py": "import torch\nfrom helper import GAIN\nimport nets.unet\n",
+        "helper.py": "import more\nfrom dds.files import sha256\n",
+        "more.py": "",
+        "unused.py": "",
+        "nets/__init__.py": "",
+        "nets/unet.py": "from . import blocks\nfrom ..nets.layers import f\nimport more_still\n",
+        "nets/blocks.py": "",
+        "nets/layers.py": "",
+        "nets/unused.py": "",
+        "more_still.py": "import main\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_what_lies_beside_a_program_of_ones_own_and_is_imported_is_part_of_it(own):
+    files = closure(own / "main.py")
+    beside = {str(file.relative_to(own)) for file in files if file.is_relative_to(own)}
+    assert beside == {
+        "main.py", "helper.py", "more.py", "nets/__init__.py", "nets/unet.py", "nets/blocks.py",
+        "nets/layers.py", "more_still.py",
+    }  # fmt: skip
+    assert SCRIPTS / "dds/files.py" in files
+
+
+def test_a_change_beside_a_program_counts_unless_it_says_nothing(own):
+    def said():
+        for cached in (code_of, code._parse, code._meaning, code.imported):
+            cached.cache_clear()
+        return code_of(own / "main.py")
+
+    first = said()
+    for name in ("unused.py", "nets/unused.py"):
+        (own / name).write_text("GAIN = 1\n")
+    (own / "nets/layers.py").write_text("# a comment\n")
+    assert said() == first
+    (own / "nets/layers.py").write_text("GAIN = 1\n")
+    assert said() != first
+
+
+def test_modules_of_this_project_go_before_those_beside(said, tmp_path):
+    program = "from dds.files import sha256\n"
+    first = said(program)
+    (tmp_path / "dds").mkdir()
+    (tmp_path / "dds/__init__.py").write_text("")
+    (tmp_path / "dds/files.py").write_text("sha256 = None\n")
+    assert said(program) == first
+
+
 def test_a_module_can_be_named():
     assert SCRIPTS / "paper/tables/per_sigma.py" in closure("paper.tables.per_sigma")
 

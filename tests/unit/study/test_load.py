@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dds.data.sources import SOURCES
+from dds.files import sha256
 from dds.networks.families import FAMILIES
 from dds.statistics.plans import PLANS, make_plan
 from paper.figures import FIGURES
 from paper.tables import TABLES
+from study import depends
 from study.checks import check_files_exist
 from study.config import Config
 from study.depends import votes
@@ -278,6 +280,27 @@ def test_a_network_of_ones_own_must_be_python(load, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text("import torch\n\ndef build(classes:\n")
     reason = "models.mine.network: mine.py is no valid Python: line 3: "
     assert reason in refusal(load, changes)
+    changes["models"]["mine"]["network"] = "mine_too.py:build"
+    (tmp_path / "mine_too.py").write_text("import torch, beside\n\ndef build(classes): pass\n")
+    (tmp_path / "beside.py").write_text("\nGAIN = = 2\n")
+    reason = "models.mine.network: beside.py is no valid Python: line 2: "
+    assert reason in refusal(load, changes)
+
+
+def test_files_that_a_network_of_ones_own_is_told_of_count(load, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def build(**keys): pass\n")
+    (tmp_path / "cfg.json").write_text("{}")
+    arguments = {"config": "cfg.json", "parts": [{"name": "none.json", "width": 8}]}
+    own = {"like": "digits_cnn", "network": "mine.py:build", "arguments": arguments,
+           "weights": {"file": "mine.pt"}}  # fmt: skip
+    changes = {"models": {"mine": own}, "experiments.denoised.classifiers.1": "mine",
+               "tables": {}, "figures": {}}  # fmt: skip
+    study = load(changes)
+    assert depends.model(study, "mine")["files"] == {"cfg.json": sha256("cfg.json")}
+    (tmp_path / "cfg.json").unlink()
+    assert "files" not in depends.model(study, "mine")
+    assert "files" not in depends.model(study, "digits_cnn")
 
 
 @pytest.mark.parametrize(

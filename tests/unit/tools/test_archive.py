@@ -1,6 +1,8 @@
 """What is deposited holds no secret."""
 
-from archive import asked_addresses, without_queries
+import json
+
+from archive import asked_addresses, files_of, without_queries
 
 
 def test_queries_of_addresses_stay_out():
@@ -24,3 +26,14 @@ def test_queries_of_addresses_stay_out():
         "https://hub.example/c?...",
         "https://forum.example/?id=1",
     ]
+
+
+def test_code_of_ones_own_is_packed_with_what_it_imports_and_reads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = {"network": "mine.py:build", "arguments": {"config": "packed.json"}}
+    (tmp_path / "mine.yaml").write_text(json.dumps({"models": {"mine": model}}))
+    (tmp_path / "mine.py").write_text("import packed_too, dds.files\n")
+    for name in ("packed.json", "packed_too.py", "another.py"):
+        (tmp_path / name).write_text("")
+    packed = {str(path) for path in files_of("mine.yaml")}
+    assert packed == {"mine.yaml", "mine.py", "packed.json", "packed_too.py"}

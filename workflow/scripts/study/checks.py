@@ -25,6 +25,7 @@ from paper.figures import FIGURES
 from paper.tables import TABLES
 from study.artefacts import Artefact, Check, parts, sourced_parts
 from study.attacks import Attack
+from study.code import closure
 from study.datasets import Dataset
 from study.errors import Place, StudyError, number, show, suggestion
 from study.experiments import Experiment
@@ -393,11 +394,13 @@ def _check_python(file: str, function: str | None, at: Place) -> None:
     if not isfile(file):
         raise StudyError(f"{at}: there is no file {show(file)}")
     try:
-        module = ast.parse(Path(file).read_bytes())
+        module = ast.parse(Path(file).read_bytes(), filename=file)
+        closure(Path(file))  # reads what it imports from beside it
     except (SyntaxError, ValueError) as error:
+        wrong = getattr(error, "filename", None) or file
         where = f"line {error.lineno}: " if getattr(error, "lineno", None) else ""
         reason = getattr(error, "msg", None) or error
-        raise StudyError(f"{at}: {file} is no valid Python: {where}{reason}") from error
+        raise StudyError(f"{at}: {wrong} is no valid Python: {where}{reason}") from error
     names = _names_in(module)
     lacking = [part for part in CONTRACT if part not in names]
     if function is None and lacking and "*" not in names:

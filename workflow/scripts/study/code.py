@@ -1,4 +1,4 @@
-"""What a program does, as a number: which of our files it calls, and what they say."""
+"""What a program does, as a number: which files it imports, ours or its own, and what they say."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCRIPTS = Path(__file__).parents[1]
 
 @cache
 def code_of(*programs: str | Path) -> str:
-    """Return a hash of what programs do, with all of this project's files that they import.
+    """Return a hash of what programs do, with all files that they import (`closure`).
 
     Comments, docstrings and layout leave it unchanged, and so does the version of Python.
 
@@ -37,44 +37,76 @@ def code_of(*programs: str | Path) -> str:
 
 
 def closure(*programs: str | Path) -> set[Path]:
-    """Return the files of programs, and of all modules of this project that they import, ever."""
-    found: set[Path] = set()
-    waiting = [_file_of(program) if isinstance(program, str) else program for program in programs]
+    """Return the files of programs, and of all modules that they import, ever.
+
+    Those are modules of this project and, of a program of the user's own, modules that lie
+    beside it.
+    """
+    files = (_file_of(program) if isinstance(program, str) else program for program in programs)
+    found: set[tuple[Path, Path]] = set()
+    waiting = [
+        (file, SCRIPTS if file.is_relative_to(SCRIPTS) else file.parent) for file in files if file
+    ]
     while waiting:
-        file = waiting.pop()
-        if file is not None and file not in found:
-            found.add(file)
-            waiting += map(_file_of, imported(file))
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting += _imported_by(*one)
+    return {file for file, _ in found}
+
+
+def _imported_by(file: Path, folder: Path) -> list[tuple[Path, Path]]:
+    """Return the files that a file imports, each with the folder that its own imports lie in."""
+    found = []
+    for module in imported(file, folder):
+        if ours := _file_of(module):
+            found.append((ours, SCRIPTS))
+        elif folder != SCRIPTS:  # a module that lies beside, with the packages that it is in
+            parts = module.split(".")
+            wholes = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+            files = (_file_of(whole, folder) for whole in wholes)
+            found += [(beside, folder) for beside in files if beside]
     return found
 
 
 @cache
-def imported(file: Path) -> tuple[str, ...]:
-    """Return the names of all modules that a file imports, or might: packages and parts."""
+def imported(file: Path, folder: Path) -> tuple[str, ...]:
+    """Return the names of all modules that a file imports, or might: packages and parts.
+
+    Parameters
+    ----------
+    file : Path
+        A Python file or a notebook.
+    folder : Path
+        Where names begin that are relative to the file's package (``from . import ...``).
+    """
     names: list[str] = []
+    package = file.relative_to(folder).parent.parts
     for node in ast.walk(_parse(file)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(names)
+        elif isinstance(node, ast.ImportFrom):
+            within = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*within, *filter(None, [node.module])])
+            names += [module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)]
+    return tuple(filter(None, names))
 
 
 @cache
-def _file_of(module: str) -> Path | None:
-    """Return the file of a module of this project; None for any other."""
-    path = SCRIPTS.joinpath(*module.split("."))
+def _file_of(module: str, folder: Path = SCRIPTS) -> Path | None:
+    """Return the file of a module in a folder, by default of this project; None for any other."""
+    path = folder.joinpath(*module.split("."))
     files = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in files if file.is_file()), None)
 
 
 @cache
 def _parse(file: Path) -> ast.Module:
-    text = file.read_text(encoding="utf-8")
+    text: str | bytes = file.read_bytes()  # of which Python finds out the encoding
     if file.suffix == ".ipynb":
         cells = json.loads(text)["cells"]
         text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-    return ast.parse(text)
+    return ast.parse(text, filename=str(file))
 
 
 @cache

@@ -17,12 +17,15 @@ docs/reruns.md says the same for readers, with a table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
+from os.path import isfile  # false, not an error, for names that no file can have
 from pathlib import Path
 from typing import Any
 
 from dds.data.sources import SOURCES
 from dds.differences import fingerprint
+from dds.files import sha256
 from dds.keys import Keys
 from dds.kinds import Kinds, is_file
 from dds.networks.families import FAMILIES
@@ -121,7 +124,8 @@ def model(study: Study, name: str) -> dict[str, Any]:
     """Return what decides what a model computes, given the file of its weights.
 
     ``description`` is a mapping of `dds.networks.description`; ``layout`` says how the weights
-    lie in their file; ``code`` is what a file of the user's own does that builds the network.
+    lie in their file; ``code`` is what a file of the user's own does that builds the network,
+    and ``files`` what is in files that it is told of by their paths.
     """
     entry = study.models[name]
     described = _dump(entry, only=_OF_A_NETWORK & type(entry).model_fields.keys())
@@ -129,10 +133,13 @@ def model(study: Study, name: str) -> dict[str, Any]:
         described["arguments"] = _dump(entry.arguments)
     layout = {key: getattr(entry.weights, key) for key in _OF_A_CHECKPOINT}
     file = entry.network.rpartition(":")[0] or entry.network
+    own = _own_code(FAMILIES, file)
+    read = dict(_named_files(described["arguments"])) if own and "arguments" in described else {}
     return {
         "description": described,
         "layout": {key: value for key, value in layout.items() if value},
-        **_own_code(FAMILIES, file),
+        **own,
+        **({"files": read} if read else {}),
     }
 
 
@@ -495,6 +502,21 @@ def _kinds(study: Study) -> list[str | Path]:
 def _kind(kinds: Kinds, name: str) -> str | Path:
     """Return where the code of a kind is: a module of ours, or a file of the user's own."""
     return Path(name) if is_file(name) else f"{kinds.package}.{name}"
+
+
+def _named_files(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the texts in a value that are the paths of files, each with the hash of its file."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _named_files(part)
+    elif isinstance(value, str) and isfile(value):
+        yield value, _content(value)
+
+
+@cache
+def _content(path: str) -> str:
+    """Return the hash of a file, which is read once a process, as code is."""
+    return sha256(path)
 
 
 def _own_code(kinds: Kinds, name: str) -> dict[str, str]:
