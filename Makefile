@@ -20,8 +20,12 @@ install = dpkg --status $(1) > /dev/null 2>&1 || [ "$$(id -u)" -ne 0 ] || \
     { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
       --no-install-recommends $(1) > /dev/null; }
 
-# DEPOSIT=archive, for `costs`, `status` and `archive`, too, of a study that is rebuilt from one.
-FROM = $(if $(DEPOSIT),--deposit $(DEPOSIT))
+# The study, by its name or path, as an argument and as an option.
+NAMED = $(if $(STUDY),"$(STUDY)")
+OF = $(if $(STUDY),--study "$(STUDY)")
+
+# DEPOSIT=archive, also for `costs`, `status`, `report` and `archive` of a study that is rebuilt from one.
+FROM = $(if $(DEPOSIT),--deposit "$(DEPOSIT)")
 
 .PHONY: help demo test test-conda test-slurm mutants browser lint format reference lock bench decisions costs plan \
     status report docs archive leaderboard rebuild wheel clean
@@ -59,7 +63,7 @@ endif
 	@touch $@
 
 demo: $(READY) ## rebuild the digits study, from data to paper, and its report
-	@$(BIN)/python tools/demo.py --cores $(CORES) $(if $(STUDY),--study $(STUDY))
+	@$(BIN)/python tools/demo.py --cores $(CORES) $(OF)
 
 test: $(READY) ## run the tests
 	@$(BIN)/pytest
@@ -112,26 +116,26 @@ bench: $(READY) ## measure networks, certifying, training, starts (ROWS="pair/* 
 	@$(if $(ROWS),,$(BIN)/python tools/bench_scale.py)
 
 decisions: $(READY) ## count decisions that precision and batch shapes change (EXPERIMENTS="denoised" IMAGES=100 SAMPLES=100)
-	@$(BIN)/python tools/decisions.py $(if $(STUDY),--study $(STUDY)) \
+	@$(BIN)/python tools/decisions.py $(OF) \
 	    $(if $(EXPERIMENTS),--experiments $(EXPERIMENTS)) \
 	    $(if $(IMAGES),--images $(IMAGES)) $(if $(SAMPLES),--samples $(SAMPLES))
 
 costs: $(READY) ## say what a study takes before it is run (STUDY=paper GPU=h100)
-	@$(BIN)/python tools/costs.py $(if $(STUDY),--study $(STUDY)) $(if $(GPU),--gpu $(GPU)) $(FROM)
+	@$(BIN)/python tools/costs.py $(OF) $(if $(GPU),--gpu $(GPU)) $(FROM)
 
 plan: costs
 
 status: $(READY) ## show how far a study is, what runs and what failed
-	@$(BIN)/python tools/status.py $(STUDY) $(FROM)
+	@$(BIN)/python tools/status.py $(NAMED) $(FROM)
 
 report: $(READY) ## build the HTML report of a finished study
-	@$(BIN)/snakemake all --cores 1 $(if $(STUDY),--config study=$(STUDY)) \
-	    --report results/$(or $(STUDY),digits)/report.zip
-	@echo "report: results/$(or $(STUDY),digits)/report.zip"
+	@$(BIN)/python tools/report.py $(NAMED) $(FROM)
 
 # The tools that build it have a lock and an environment of their own, without PyTorch. A site that
 # fails a check leaves the one before it in place.
 DOCS := $(VENV)/docs
+# The study whose notebooks are shown, by its name.
+SHOWN = $(basename $(notdir $(lastword $(or $(STUDY),digits))))
 
 $(DOCS)/ready: envs/docs.lock
 	@$(PYTHON) -m venv $(DOCS)
@@ -139,17 +143,17 @@ $(DOCS)/ready: envs/docs.lock
 	    --requirement $<
 	@touch $@
 
-docs: $(DOCS)/ready ## build the documentation as a site, in site/, with the notebooks of a finished study
+docs: $(DOCS)/ready ## build the documentation as a site, in site/, with the notebooks of a finished study (STUDY=digits)
 	@rm -rf $(DOCS)/built
-	@STUDY=$(or $(STUDY),digits) $(DOCS)/bin/sphinx-build -c docs --quiet --fail-on-warning --keep-going \
+	@STUDY=$(SHOWN) $(DOCS)/bin/sphinx-build -c docs --quiet --fail-on-warning --keep-going \
 	    --doctree-dir $(DOCS)/built/doctrees . $(DOCS)/built/site
 	@$(DOCS)/bin/python tools/links.py $(DOCS)/built/site
 	@rm -rf site && cp -r $(DOCS)/built/site site
-	@echo "docs: open site/index.html"$(if $(wildcard results/$(or $(STUDY),digits)/notebooks/*.ipynb),, \
+	@echo "docs: open site/index.html"$(if $(wildcard results/$(SHOWN)/notebooks/*.ipynb),, \
 	    "(without notebooks: make demo executes them)")
 
 archive: $(READY) ## pack a finished study for deposit, with checksums, in dist/
-	@$(BIN)/python tools/archive.py $(STUDY) $(FROM)
+	@$(BIN)/python tools/archive.py $(NAMED) $(FROM)
 
 leaderboard: $(READY) ## put the logs and deposits below a folder on one page, in dist/ (FOLDER=logs RADII="0.25 0.5")
 	@$(BIN)/python tools/leaderboard.py $(if $(FOLDER),"$(FOLDER)") $(if $(RADII),--radii $(RADII))
@@ -158,7 +162,7 @@ wheel: $(READY) ## build the library's wheel and sdist, in dist/
 	@$(BIN)/python tools/distribution.py
 
 rebuild: $(READY) ## rebuild a study from a deposit, without a GPU (DEPOSIT=paper.tar.gz STUDY=paper TORCH=none)
-	@$(BIN)/snakemake all --cores $(CORES) --config $(if $(STUDY),study=$(STUDY)) deposit=$(DEPOSIT)
+	@$(BIN)/snakemake all --cores $(CORES) --config $(if $(STUDY),"study=$(STUDY)") "deposit=$(DEPOSIT)"
 
 clean: ## remove the environment, caches, compiled networks and the site; results stay
 	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis .mutants results/.programs site

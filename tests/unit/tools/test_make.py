@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -23,3 +25,37 @@ def test_the_environment_may_lie_on_another_disk(tmp_path):
         (project / ".venv" / "ready").unlink()
     assert (project / ".venv").is_symlink()
     assert (elsewhere / "bin" / "python").exists()
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """The Makefile beside an environment whose programs print their arguments, one a line."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "requirements.lock").touch()
+    for program in ("python", "snakemake"):
+        file = tmp_path / ".venv" / "bin" / program
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+        file.chmod(0o755)
+    (tmp_path / ".venv" / "ready").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("target", ["status", "costs", "archive", "report", "rebuild"])
+def test_a_study_and_a_deposit_may_have_spaces_in_their_paths(recorded, target):
+    study, deposit = "../my pets/mine.yaml", "my deposits/mine.tar.gz"
+    made = ["make", target, f"STUDY={study}", f"DEPOSIT={deposit}"]
+    answer = subprocess.run(made, cwd=recorded, check=True, capture_output=True, text=True)
+    words = [word.removeprefix("study=").removeprefix("deposit=") for word in
+             answer.stdout.splitlines()]  # fmt: skip
+    assert study in words
+    assert deposit in words
+
+
+@pytest.mark.parametrize("target", ["status", "costs", "archive", "report", "demo"])
+def test_the_configuration_names_the_study_where_nothing_else_does(recorded, target):
+    made = ["make", target, "STUDY="]
+    answer = subprocess.run(made, cwd=recorded, check=True, capture_output=True, text=True)
+    assert "digits" not in answer.stdout
+    assert "" not in answer.stdout.splitlines()

@@ -1,5 +1,6 @@
 """Whatever config/config.yaml holds, every tool says in one line what is wrong with it."""
 
+import subprocess
 import sys
 
 import pytest
@@ -9,9 +10,10 @@ import costs
 import decisions
 import demo
 import project
+import report
 import status
 
-TOOLS = [status, costs, archive, demo, decisions]
+TOOLS = [status, costs, archive, report, demo, decisions]
 BROKEN = {
     "": "is empty",
     "[]": "a list is not a mapping of keys to values",
@@ -92,12 +94,31 @@ def test_a_study_that_is_rebuilt_from_a_deposit_is_shown_as_that(tmp_path, monke
     assert shown.endswith("costs: digits takes minutes of a CPU, for none of its votes is drawn\n")
 
 
-@pytest.mark.parametrize("tool", [status, costs, archive], ids=lambda tool: tool.__name__)
+@pytest.mark.parametrize("tool", [status, costs, archive, report], ids=lambda tool: tool.__name__)
 def test_a_deposit_that_is_not_there_is_one_line(tool, monkeypatch, capsys):
     study = ["--study"] * (tool is costs) + ["digits"]
     line = r"^error: study digits: experiments\.\w+\.votes\.file: there is no nope.tar.gz$"
     with pytest.raises(SystemExit, match=line):
         told(tool, monkeypatch, capsys, *study, "--deposit", "nope.tar.gz")
+
+
+@pytest.mark.parametrize("configured_one", [True, False])
+def test_a_report_lies_in_its_studys_folder(configured, monkeypatch, capsys, configured_one):
+    monkeypatch.chdir(project.Path(__file__).parents[3])
+    shown, asked = "config/studies/sigmas.yaml", []
+    configured(f"study: {shown if configured_one else 'digits'}")
+    for file in ("config/models.yaml", "workflow", "notebooks", "config/classes"):
+        (project.ROOT / file).symlink_to(project.Path(file).resolve())
+
+    def run(command, **options):
+        asked.extend(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(report.subprocess, "run", run)
+    shown = told(report, monkeypatch, capsys, *([] if configured_one else [shown]))
+    assert asked[asked.index("--report") + 1] == "results/sigmas/report.zip"
+    assert ("study=config/studies/sigmas.yaml" in asked) != configured_one
+    assert shown == "report: results/sigmas/report.zip\n"
 
 
 def test_what_a_deposit_holds_costs_nothing(monkeypatch):
