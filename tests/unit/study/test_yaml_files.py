@@ -71,6 +71,21 @@ def test_values_are_read_as_yaml_1_2_does(tmp_path):
     assert read(tmp_path, text) == expected | {"e": {"f": None, "g": [True, "x y"]}}
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0400", 400), ("-012", -12), ("0o400", 256), ("0x1F", 31), ("100_000", 100_000),
+        ("3:20", "3:20"), ("-1:30", "-1:30"), ("3:20.5", "3:20.5"), ("0b11", "0b11"),
+        ("0", 0), ("+5", 5), ("08", 8), ("1.5", 1.5), ("-.5", -0.5), (".5e1", 5.0), ("1_0.5", 10.5),
+        ("1.", 1.0), ("-.inf", float("-inf")), ("1.2.3", "1.2.3"), (".", "."), ("-", [None]),
+        ("0x", "0x"), ("1e", "1e"), ("_1", "_1"), ("\u0664", "\u0664"),
+    ],
+)  # fmt: skip
+def test_numbers_are_those_of_yaml_1_2(tmp_path, text, value):
+    found = read(tmp_path, f"a: {text}" if value != [None] else f"a:\n  {text}")["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
 def test_aliases_and_merged_keys_are_read(tmp_path):
     text = "a: &a {b: 1, c: &c [1, 2]}\nd: {<<: *a, b: 2}\ne: *c\nf: [*c, *c]"
     values = {"a": {"b": 1, "c": [1, 2]}, "d": {"b": 2, "c": [1, 2]}}

@@ -19,12 +19,17 @@ _MOST_BITS = 63
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Reads 1e-3 as a number and 2022-01-01 as text, as YAML 1.2 does."""
+    """Reads numbers as YAML 1.2 does, and dates as text.
+
+    So 1e-3 is a number, 0400 is 400, not 256, and 3:20 is text, not 200.
+    """
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         """Return a whole number."""
+        text = node.value.replace("_", "")
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
         try:
-            value = super().construct_yaml_int(node)
+            value = int(text, base)
         except ValueError:  # of thousands of digits
             value = None
         if value is None or value.bit_length() > _MOST_BITS:
@@ -34,14 +39,23 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         return value
 
 
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 _Loader.yaml_implicit_resolvers = {
-    first: [one for one in resolvers if not one[0].endswith(":timestamp")]
+    first: [one for one in resolvers if one[0] not in (_INT, _FLOAT, "tag:yaml.org,2002:timestamp")]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    _INT, re.compile(r"([-+]?[0-9][0-9_]*|0o[0-7]+|0x[0-9a-fA-F]+)$"), list("-+0123456789")
 )
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"([-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
+)
+_Loader.add_constructor(_INT, _Loader.construct_yaml_int)
 
 
 def read_yaml(path: Path, file: str) -> Any:
