@@ -132,8 +132,19 @@ def test_a_deposit_that_is_not_there_is_not_planned_with(clone):
     assert line.endswith(".votes.file: there is no nope.tar.gz")
 
 
-def test_a_result_that_the_study_does_not_name_is_made_by_no_rule(clone):
-    path = "results/digits/tables/table_nope.csv"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tables/table_nope.csv",
+        "models/digits_cnn_finetuned/sigma_..pt",
+        "models/digits_cnn_finetuned/sigma_99.pt",  # no experiment's noise level
+        "models/digits_cnn_finetuned/sigma_0.250.pt",
+        "models/digits_cnn/sigma_0.25.pt",
+        "counts/plan_fixed/sigma_0.250/images_00000-00099.parquet",
+    ],
+)
+def test_a_result_that_the_study_does_not_name_is_made_by_no_rule(clone, name):
+    path = f"results/digits/{name}"
     result = clone.snakemake("--dry-run", path, study="digits", check=False)
     assert f"\nMissingRuleException:\nNo rule to produce {path} " in result.stdout + result.stderr
 

@@ -53,6 +53,7 @@ from snakemake.logging import logger
 # half the time.
 sys.modules.setdefault("rfc3987_syntax", None)
 
+from dds.names import sigma_name
 from dds.origins import digest, identity
 from jobs.containers import ready_containers
 from jobs.gpus import share_gpus
@@ -142,10 +143,22 @@ def one_of(names):
 
 def weights_pattern(models):
     """Return a wildcard constraint: the names of the models' weights."""
-    models = list(models)
-    shared = [name for name in models if not STUDY.models[name].is_per_sigma]
-    per_sigma = [name for name in models if STUDY.models[name].is_per_sigma]
-    return rf"{one_of(shared)}|({one_of(per_sigma)})/sigma_[0-9.e+-]+"
+    names = {
+        PATHS.weights_name(model, sigma)
+        for model in models
+        for sigma in (STUDY.sigmas_of(model) if STUDY.models[model].is_per_sigma else [None])
+    }
+    return one_of(sorted(names))
+
+
+# The noise levels of the study, in the one spelling that names of files have.
+SIGMAS = sorted(
+    {
+        sigma_name(sigma).removeprefix("sigma_")
+        for experiment in STUDY.experiments.values()
+        for sigma in experiment.sigmas
+    }
+)
 
 
 def model_of(wildcards):
@@ -185,7 +198,7 @@ wildcard_constraints:
     attack=one_of(STUDY.attacks),
     table=one_of(STUDY.tables),
     figure=one_of(STUDY.figures),
-    sigma=r"[0-9.e+-]+",
+    sigma=one_of(SIGMAS),
     shard=r"images_\d+-\d+",
     dataset=one_of(STUDY.datasets),
     split=r"\w+",

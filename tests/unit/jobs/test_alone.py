@@ -74,7 +74,7 @@ def test_captions_of_the_report_find_what_they_name(tmp_path, script, wildcards,
         (
             "certify_shard.py",
             ["experiment=denoised", "sigma=x", "shard=images_00000-00099"],
-            "rule certify_shard makes nothing for sigma=x; it must match [0-9.e+-]+",
+            "rule certify_shard makes nothing for sigma=x; it must match 0\\.125|0\\.",
         ),
         ("render_nothing.py", [], "there is no rule render_nothing; allowed with --rule: measure"),
         ("render_table.py", ["table=table_4", "--config", "study"], "study must be written NAME="),

@@ -120,8 +120,7 @@ def check_weights_exist(model: str, study: Study) -> None:
         Naming, in one line, what was looked for, where, and how to get it.
     """
     weights = study.models[model].weights
-    used = [study.experiments[name].sigmas for name in study.users(model)]
-    for sigma in sorted(set(chain(*used))) or [None]:
+    for sigma in study.sigmas_of(model) or [None]:
         file = weights.file_for(sigma)
         if file is not None and not isfile(file):
             at = Place(f"study {study.name}", ("models", model, "weights", "file"))

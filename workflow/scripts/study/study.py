@@ -122,6 +122,11 @@ class Study(StudyKeys):
         """Return the experiments that a model takes part in."""
         return [name for name, entry in self.experiments.items() if model in entry.models]
 
+    def sigmas_of(self, model: str) -> list[float]:
+        """Return the noise levels of the experiments that a model takes part in."""
+        users = [self.experiments[name] for name in self.users(model)]
+        return sorted({sigma for user in users for sigma in user.sigmas})
+
     def deposit_of_model(self, model: str) -> DataFile | None:
         """Return where what is known of a model is taken from; None where its weights are used."""
         deposits = [self.experiments[name].votes for name in self.users(model)]
