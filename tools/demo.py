@@ -69,8 +69,7 @@ def main() -> None:
     parser.add_argument("--cores", default="all")
     arguments = parser.parse_args()
     study = open_study(arguments.study)
-    # An earlier run may have been interrupted: what it left half done is done again.
-    options = ["--cores", arguments.cores, "--rerun-incomplete"]
+    options = ["--cores", arguments.cores]
     if arguments.study:
         options += ["--config", f"study={arguments.study}"]
     results, started = Path("results", study.name), time.monotonic()

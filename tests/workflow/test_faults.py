@@ -191,3 +191,27 @@ def read_all(terminal: int, screen: bytearray) -> None:
     with suppress(OSError):
         while shown := os.read(terminal, 4096):
             screen.extend(shown)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["with its jobs", "alone"])
+def test_the_same_command_goes_on_after_snakemake_was_killed(shaken, whole):
+    """As when the power fails, or memory runs out: it had no time to clean up."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", f"{SHARD}.parquet",
+               "--config", "study=small.yaml"]  # fmt: skip
+    with subprocess.Popen(
+        command, cwd=shaken.folder, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as running:  # fmt: skip
+        end = time.monotonic() + PATIENCE
+        while not shaken.checkpoint.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        (os.killpg if whole else os.kill)(running.pid, signal.SIGKILL)
+    while shaken.processes() and time.monotonic() < end:  # it may go on to its end
+        time.sleep(0.1)
+    assert shaken.counts.exists() != whole
+    assert shaken.certify("--unlock").returncode == 0
+    again = shaken.certify()
+    assert again.returncode == 0, again.stderr
+    taken_over = re.search(r"going on after (\d+) samples", shaken.log.read_text())
+    assert (int(taken_over[1]) == 30 * 5_100) != whole  # all of them, where its job had ended
+    assert shaken.counts.read_bytes() == shaken.expected
