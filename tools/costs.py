@@ -174,10 +174,12 @@ the radii of the experiment. A shard takes {START_SECONDS:g} s to start, which h
     counts, software = sum(one.disk_bytes for one in estimates), environment_bytes()
     print(f"disk: {counts / 1e9:.2g} GB of counts, beside {software / 1e9:.2g} GB of software")
     total = sum(one.hours for one in estimates)
-    core = duration(sum(one.expected_flops[one.chosen] for one in estimates) / CPU_CORE)
+    starts = sum(one.start_hours for one in estimates) * 3600
+    core = sum(one.expected_flops[one.chosen] for one in estimates) / CPU_CORE + starts
     print(
         f"costs: certifying {study.name} takes about {duration(total * 3600)} of one {name}, "
-        f"or {core} of one CPU core, as it stands; attacks and training come on top"
+        f"or {duration(core)} of one CPU core, starts included, as it stands; attacks and training "
+        "come on top"
     )
 
 

@@ -132,6 +132,12 @@ def test_what_a_deposit_holds_costs_nothing(monkeypatch):
     assert part.models.keys() < study.models.keys()
 
 
+def test_the_starts_of_shards_count_on_a_gpu_and_on_a_cpu(monkeypatch, capsys):
+    monkeypatch.setattr(costs, "CPU_CORE", 1e30)
+    shown = told(costs, monkeypatch, capsys, "--study", "digits", "--tflops", "1e18")
+    assert " takes about 4.43 min of one that GPU, or 4.43 min of one CPU core, starts inc" in shown
+
+
 def test_columns_of_studies_stand_below_their_heads():
     digits = project.open_study("digits")  # has more plans than fit a short column
     heads, row = costs.beside([(digits, [])], costs.GPUS["h100"], []).splitlines()
