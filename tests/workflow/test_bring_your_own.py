@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
+import subprocess
+import sys
+import tarfile
 import zipfile
 
 import numpy as np
@@ -94,3 +98,25 @@ def test_classes_in_another_order_are_one_line(project, folder):
     reason = "certify_shard: class 0 of pets_cnn is 'dog', of the dataset 'cat' (log: "
     assert [line for line in result.stderr.splitlines() if line.startswith(reason)]
     assert "Traceback" not in result.stderr
+
+
+def test_its_deposit_rebuilds_it_as_the_page_on_deposits_says(project, folder, tmp_path):
+    """Without images and weights, the user's own files where the study has them."""
+    project.snakemake("all", study=STUDY)
+    archive = [sys.executable, "tools/archive.py", STUDY]
+    subprocess.run(archive, cwd=project.folder, check=True, env=project.environment)
+    with tarfile.open(project.folder / "dist/my_study.tar.gz") as deposit:
+        deposit.extractall(tmp_path, filter="data")
+    there = tmp_path / "my_study"
+    shutil.copytree(there / "outside" / folder.relative_to("/"), tmp_path / "pets")
+    assert {path.name for path in (tmp_path / "pets").iterdir()} == {
+        "my_study.yaml", "my_networks.py"
+    }  # fmt: skip
+    table = there / "results" / "my_study" / "tables" / "table_pets.csv"
+    kept = table.read_bytes()
+    table.unlink()
+    command = [sys.executable, "-m", "snakemake", "all", "--cores", "2", "--config",
+               f"study={STUDY}", "deposit=."]  # fmt: skip
+    answer = subprocess.run(command, cwd=there, check=False, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert table.read_bytes() == kept
