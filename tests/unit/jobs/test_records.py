@@ -192,10 +192,13 @@ def test_a_file_of_the_user_s_own_is_known_by_its_content(counting):
     assert not _is_out_of_date(counting, never)
     known = json.loads(record_path(COUNTS).read_text())["sources"]["mine.pt"]
     assert known["state"][1] == 1  # not read again the next time
+    assert fault(COUNTS) is None
     replace("mine.pt", "sthgiew")
     assert _is_out_of_date(counting, always)
+    assert fault(COUNTS) == f"{COUNTS} was made from another mine.pt; run the study again"
     Path("mine.pt").unlink()  # the results stay where the data are not
     assert not _is_out_of_date(counting, never)
+    assert fault(COUNTS) is None
 
 
 def test_a_folder_of_the_user_s_own_is_known_by_what_is_in_it(counting):

@@ -149,6 +149,9 @@ def fault(result: str | Path, depends: Mapping[str, Any] | None = None) -> str |
     for source, content in record["inputs"].items():
         if Path(source).exists() and _content(Path(source)) != content:
             return f"{path} was made from another {source}; run the study again"
+    for source in _touched(record):
+        if _is_replaced(source, record):
+            return f"{path} was made from another {source}; run the study again"
     return _altered(path, record, _remedy(path))
 
 
@@ -232,17 +235,26 @@ def _has_other_sources(path: Path, record: dict[str, Any]) -> bool:
 
     Only what has other times or another size is read again, and that once.
     """
-    sources = record["sources"]
-    there = [source for source in sources if Path(source).exists()]
-    touched = [source for source in there if _state(Path(source)) != sources[source]["state"]]
-    if any(_content(Path(source)) != sources[source]["content"] for source in touched):
+    touched = _touched(record)
+    if any(_is_replaced(source, record) for source in touched):
         return True
     if touched:
         for source in touched:
-            sources[source]["state"] = _state(Path(source))
+            record["sources"][source]["state"] = _state(Path(source))
         with suppress(OSError):
             write_json(path, record)
     return False
+
+
+def _touched(record: Mapping[str, Any]) -> list[str]:
+    """Return the files that no job makes and that have other times or another size than then."""
+    sources = record["sources"]
+    there = [source for source in sources if Path(source).exists()]
+    return [source for source in there if _state(Path(source)) != sources[source]["state"]]
+
+
+def _is_replaced(source: str, record: Mapping[str, Any]) -> bool:
+    return _content(Path(source)) != record["sources"][source]["content"]
 
 
 def _depends(job: Any) -> dict[str, Any] | None:
