@@ -33,6 +33,13 @@ class Stream(torch.utils.data.IterableDataset):
         return iter(zip(FLOATS, [0, 1, 2], strict=True))
 
 
+class LongStream(Stream):
+    """One that tells its length all the same."""
+
+    def __len__(self):
+        return 3
+
+
 TENSORS = TensorDataset(torch.from_numpy(FLOATS), torch.arange(3))
 
 
@@ -55,6 +62,11 @@ TENSORS = TensorDataset(torch.from_numpy(FLOATS), torch.arange(3))
         (Rows(), "CHW", [0, 1, 2]),
         (Rows("img", "fine_label"), "CHW", [0, 1, 2]),
         (Stream(), "CHW", [0, 1, 2]),
+        (LongStream(), "CHW", [0, 1, 2]),
+        (list(TENSORS), "CHW", [0, 1, 2]),
+        ([(image, label) for label, image in enumerate(PHOTOGRAPHS)], "CHW", [0, 1, 2]),
+        ([{"image": image, "label": 1} for image in FLOATS], "CHW", [1, 1, 1]),
+        ({"image": FLOATS, "label": [2, 1, 0]}, "CHW", [2, 1, 0]),
     ],
 )
 def test_all_forms_are_one_array(images, layout, labels):

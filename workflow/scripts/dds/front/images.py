@@ -62,8 +62,9 @@ def as_images(images: ImagesLike, labels: ArrayLike | None = None, layout: str =
     ----------
     images : array_like, Tensor, PIL image, Dataset, DataLoader, or a list of images
         Arrays and tensors are floats in [0,1], or bytes (uint8, 0 to 255); bytes that are all 0
-        or 1 are refused, as they could be either. A data set gives images, or pairs of an image
-        and its label, or mappings with ``image`` and ``label``; a loader gives batches of these.
+        or 1 are refused, as they could be either. A data set, or a list of its rows, gives images,
+        or pairs of an image and its label, or mappings with ``image`` and ``label``; a loader
+        gives batches of these, of which one will do.
     labels : array_like of int, optional
         The true classes, for images that do not come with theirs.
     layout : {"CHW", "HWC"}, optional
@@ -106,11 +107,20 @@ def as_images(images: ImagesLike, labels: ArrayLike | None = None, layout: str =
 
 def _is_collection(images: Any) -> bool:
     """Tell data sets and loaders, whose items bring labels, from arrays and lists of images."""
+    if isinstance(images, list | tuple) and images and _is_row(images[0]):
+        return True
     if isinstance(images, np.ndarray | torch.Tensor | Sequence) or hasattr(images, "__array__"):
         return isinstance(images, torch.utils.data.Dataset)
     return not _is_pillow(images) and (
         isinstance(images, Iterable) or hasattr(images, "__getitem__")
     )
+
+
+def _is_row(item: Any) -> bool:
+    """Tell whether an item of a list is an image with its label, as of ``list(dataset)``."""
+    if isinstance(item, tuple) and item:
+        return _is_pillow(item[0]) or _are_arrays(item[:1])
+    return isinstance(item, Mapping)
 
 
 def _is_pillow(image: Any) -> bool:
@@ -128,17 +138,23 @@ def _items(dataset: Any) -> Iterator[tuple[Any, Any]]:
     """Yield each image of a data set or loader, and its label or None."""
     if isinstance(dataset, torch.utils.data.DataLoader):
         for batch in dataset:
-            images, labels = _pair(batch)
-            if labels is not None and len(labels) != len(images):
-                raise ValueError(
-                    f"a batch of the loader has {len(images)} images and {len(labels)} labels"
-                )
-            yield from zip(images, [None] * len(images) if labels is None else labels, strict=True)
+            yield from _of_batch(batch)
+    elif isinstance(dataset, Mapping):
+        yield from _of_batch(dataset)
+    elif isinstance(dataset, torch.utils.data.IterableDataset):
+        yield from map(_pair, dataset)
     elif hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
         for index in range(len(dataset)):
             yield _pair(dataset[index])
     else:
         yield from map(_pair, dataset)
+
+
+def _of_batch(batch: Any) -> Iterator[tuple[Any, Any]]:
+    images, labels = _pair(batch)
+    if labels is not None and len(labels) != len(images):
+        raise ValueError(f"a batch of the loader has {len(images)} images and {len(labels)} labels")
+    yield from zip(images, [None] * len(images) if labels is None else labels, strict=True)
 
 
 def _pair(item: Any) -> tuple[Any, Any]:
