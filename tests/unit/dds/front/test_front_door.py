@@ -80,6 +80,11 @@ def test_devices_share_the_images_and_count_the_same(plan):
         np.testing.assert_array_equal(several.radius, one.radius)
 
 
+class Lacks(Brightness):
+    def forward(self, images):
+        return super().forward(images - {}["mean"])
+
+
 class Fails(Brightness):
     """Fails in a thread of its own, after a while."""
 
@@ -143,6 +148,7 @@ def test_the_plan_decides_how_many_samples_are_drawn():
         ({"device": "gpu"}, "device 'gpu' cannot be used: "),
         ({"classifier": Classifier(Brightness(), classes="abc")}, "2 logits and 3 names"),
         ({"classifier": nn.Conv2d(3, 2, 1)}, r"fails on images of shape \(1, 4, 4\): .*Classifier"),
+        ({"classifier": Lacks()}, r"fails on images of shape \(1, 4, 4\): KeyError: 'mean'"),
         ({"device": ["cpu", "cuda:99"]}, "device .* cannot be used: "),
         ({"classifier": Cast().half()}, "the classifier has weights in float16 .* call .float()"),
         ({"classifier": len}, "the classifier is a builtin_function_or_method; it must be a torch"),

@@ -269,7 +269,7 @@ def count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.
             with torch.inference_mode():
                 # Copied, for a network may work in place on what it is fed.
                 logits = logits_of(classifier(torch.tensor(image, device=device)))
-    except (AssertionError, IndexError, RuntimeError, TypeError) as error:
+    except Exception as error:  # whatever a user's function raises
         raise ValueError(
             f"the classifier fails on images of shape {image.shape[1:]}: {first_line(error)}; "
             "dds.Classifier(network, size=..., mean=..., std=...) brings them to what it wants"
