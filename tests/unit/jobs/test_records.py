@@ -158,6 +158,8 @@ def test_other_files_under_other_names_are_other_inputs(counting):
     put("results/s/counts/f/votes.parquet", "votes")
     assert _is_out_of_date(reading("results/s/counts/f/votes.parquet", mine), always)
     assert not _is_out_of_date(reading(votes), never)  # one's own file may be missing
+    taking = a_job("take_counts", ["deposit.tar.gz"], [COUNTS], MERGED)  # what a deposit brought
+    assert not _is_out_of_date(taking, never)
 
 
 def test_a_file_that_is_replaced_while_a_job_reads_it_leaves_no_result(counting):

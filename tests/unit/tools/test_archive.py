@@ -30,10 +30,10 @@ def test_queries_of_addresses_stay_out():
 
 def test_code_of_ones_own_is_packed_with_what_it_imports_and_reads(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model = {"network": "mine.py:build", "arguments": {"config": "packed.json"}}
+    model = {"network": "packed.py:build", "arguments": {"config": "packed.json"}}
     (tmp_path / "mine.yaml").write_text(json.dumps({"models": {"mine": model}}))
-    (tmp_path / "mine.py").write_text("import packed_too, dds.files\n")
+    (tmp_path / "packed.py").write_text("import packed_too, dds.files\n")
     for name in ("packed.json", "packed_too.py", "another.py"):
         (tmp_path / name).write_text("")
     packed = {str(path) for path in files_of("mine.yaml")}
-    assert packed == {"mine.yaml", "mine.py", "packed.json", "packed_too.py"}
+    assert packed == {"mine.yaml", "packed.py", "packed.json", "packed_too.py"}
