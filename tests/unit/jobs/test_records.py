@@ -140,6 +140,18 @@ def test_of_what_is_not_there_only_what_is_cheap_is_made_again(counting):
         a_job("certify", counting.input, [COUNTS], {"protocol": 1, "code": "1"}), never
     )
     assert _is_out_of_date(counting, always)
+    put(COUNTS, "counts")
+    beside = COUNTS.replace(".parquet", ".json")  # of a dear result, one of two files
+    for n, again in ((100, False), (1000, True)):
+        partly = a_job("merge_counts", counting.input, [COUNTS, beside], MERGED | {"n": n})
+        partly.params.depends |= {"protocol": 1}
+        record_path(COUNTS).write_text(
+            json.dumps(
+                json.loads(record_path(COUNTS).read_text()) | {"depends": MERGED | {"protocol": 1}}
+            )
+        )
+        assert _is_out_of_date(partly, never) == again
+    Path(COUNTS).unlink()
     Path(counting.input[0]).unlink()  # as where the votes have been removed
     assert not _is_out_of_date(counting, always)
 

@@ -67,13 +67,14 @@ def write_records(snakemake: Any, before: Mapping[Path, str] | None = None) -> N
     record: dict[str, Any] = {"rule": str(snakemake.rule), "depends": depends}
     record |= {"inputs": {}, "sources": {}}
     for path in _read_by(snakemake):
-        if before is not None and before.get(path) != _content(path):
+        content = _content(path)
+        if before is not None and before.get(path) != content:
             _remove(snakemake.output)
             raise ValueError(f"{path} was replaced while this job read it; run again")
         if path.is_relative_to(top):
-            record["inputs"][str(path)] = _content(path)
+            record["inputs"][str(path)] = content
         else:  # no job of the study makes it, so that its times say nothing
-            record["sources"][str(path)] = {"content": _content(path), "state": _state(path)}
+            record["sources"][str(path)] = {"content": content, "state": _state(path)}
     outputs = [Path(path) for path in snakemake.output]
     for place in dict.fromkeys(map(record_path, outputs)):
         written = {path.suffix: _content(path) for path in outputs if record_path(path) == place}
@@ -190,9 +191,12 @@ def _is_out_of_date(job: Any, is_remembered: Callable[[Any], bool]) -> bool:
     depends = _depends(job)
     if depends is None:
         return False
-    if not all(Path(path).exists() for path in job.output):
-        # Checks and archives ask for it. What is dear may have been left out on purpose.
-        return _is_cheap(depends) and all(Path(path).exists() for path in job.input)
+    is_there = [Path(path).exists() for path in job.output]
+    # Checks and archives ask for what is missing. What is dear may have been left out on purpose.
+    if not all(is_there) and _is_cheap(depends) and all(Path(path).exists() for path in job.input):
+        return True
+    if not any(is_there):
+        return False
     records = {path: _read(path) for path in map(record_path, job.output)}
     if None in records.values():
         return _is_cheap(depends) and not is_remembered(job)
