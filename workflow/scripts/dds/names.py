@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+#: In a path of weights, the noise level that they are for.
+SIGMA = "{sigma}"
+
 _SHARD = re.compile(r"images_(\d{5,})-(\d{5,})")
 
 
@@ -96,6 +99,19 @@ def sigma_name(sigma: float) -> str:
     ('sigma_0.25', 'sigma_1')
     """
     return f"sigma_{float(sigma):g}"
+
+
+def for_sigma(path: str, sigma: float | None) -> str:
+    """Return the file of a noise level, of a path in which ``{sigma}`` stands for it.
+
+    Examples
+    --------
+    >>> for_sigma("weights/{sigma}.pt", 0.25), for_sigma("weights.pt", 0.25)
+    ('weights/0.25.pt', 'weights.pt')
+    """
+    if sigma is None:
+        return path
+    return path.replace(SIGMA, sigma_name(sigma).removeprefix("sigma_"))
 
 
 def shard_place(path: str | Path) -> tuple[float, range]:

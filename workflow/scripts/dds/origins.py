@@ -216,13 +216,27 @@ class HubDownload(Download):
 
 
 class Checkpoint(Keys):
-    """A file of weights: one of the user's own or a published one, and where in it they lie."""
+    """A file of weights of one's own, and where in it, or in a published one, they lie."""
 
-    file: Text | None = key("A checkpoint of the user's own.", None)
-    obtain: Text | None = key("With `file`: how to get it.", None)
-    strip_prefix: str | None = key("Removed from the start of every name.", None)
-    download: dict[str, Any] | None = key("A published checkpoint.", None)
-    key: str | None = key("Where in the checkpoint the state dict lies.", None)
+    file: Text | None = key(
+        "A checkpoint of your own. A classifier that has one for each sigma has `{sigma}` in its "
+        "path, which stands for the noise level, such as 0.25 or 1.",
+        None,
+        allowed="path",
+    )
+    obtain: Text | None = key("With `file`: how to get it, for the error when there is none.", None)
+    strip_prefix: str | None = key(
+        "With `file` or `download`: removed from the start of every name in the state dict; "
+        "`module.` and `_orig_mod.` are removed anyhow.",
+        None,
+        allowed="text, such as `model.`",
+    )
+    key: str | None = key(  # the last, as from here on it is no function
+        "With `file` or `download`: where in the checkpoint the state dict lies, if several of its "
+        "entries fit the network.",
+        None,
+        allowed="text, such as `ema`, or `ema.model` for an entry inside an entry",
+    )
 
 
 class DataFile(Keys):

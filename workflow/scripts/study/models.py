@@ -19,10 +19,10 @@ from pydantic import (
 
 from dds import keys
 from dds.keys import Count, Keys, Text, Whole, each_once, key, refuse
-from dds.names import sigma_name
+from dds.names import SIGMA, for_sigma
 from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
 from dds.networks.families import FAMILIES
-from dds.origins import Download, HubDownload
+from dds.origins import Checkpoint, Download, HubDownload
 from study.errors import NAME, missing_key, refuse_at, show, suggestion
 from study.experiments import TimestepRule
 
@@ -32,8 +32,6 @@ _BESIDE_A_CHECKPOINT = {
     "key": ("file", "download"),
     "strip_prefix": ("file", "download"),
 }
-#: In the path of a checkpoint, the noise level that it is for.
-_SIGMA = "{sigma}"
 _PATH_OF_A_FUNCTION = re.compile(r".+\.py(:\w+)?")
 #: No denoiser, and what certification calls its images.
 _RESERVED = ("none", "pack")
@@ -209,33 +207,12 @@ class LabelledDownload(Download):
     )
 
 
-class Weights(Keys):
+class Weights(Checkpoint):
     """Where the weights of a network come from: one of several origins."""
 
     ORIGINS: ClassVar[tuple[str, ...]] = ("train", "file", "download")
 
     train: Recipe | None = keys.key("Train the model from scratch.", None, paper="4")
-    file: Text | None = keys.key(
-        "A checkpoint of your own. A classifier that has one for each sigma has `{sigma}` in its "
-        "path, which stands for the noise level, such as 0.25 or 1.",
-        None,
-        allowed="path",
-    )
-    obtain: Text | None = keys.key(
-        "With `file`: how to get it, for the error when there is none.", None
-    )
-    key: str | None = keys.key(
-        "With `file` or `download`: where in the checkpoint the state dict lies, if several of its "
-        "entries fit the network.",
-        None,
-        allowed="text, such as `ema`, or `ema.model` for an entry inside an entry",
-    )
-    strip_prefix: str | None = keys.key(
-        "With `file` or `download`: removed from the start of every name in the state dict; "
-        "`module.` and `_orig_mod.` are removed anyhow.",
-        None,
-        allowed="text, such as `model.`",
-    )
     download: Download | None = keys.key("A published checkpoint.", None, paper="4")
 
     @model_validator(mode="after")
@@ -251,9 +228,7 @@ class Weights(Keys):
 
     def file_for(self, sigma: float | None) -> str | None:
         """Return the user's own checkpoint, of a noise level if it is not for all of them."""
-        if self.file is None or sigma is None:
-            return self.file
-        return self.file.replace(_SIGMA, sigma_name(sigma).removeprefix("sigma_"))
+        return None if self.file is None else for_sigma(self.file, sigma)
 
     @property
     def origin(self) -> str:
@@ -273,10 +248,10 @@ class DenoiserWeights(Weights):
 
     @model_validator(mode="after")
     def _for_every_sigma(self) -> Self:
-        if self.file is not None and _SIGMA in self.file:
+        if self.file is not None and SIGMA in self.file:
             raise refuse_at(
                 f"{show(self.file)} is of one sigma, and a denoiser's weights are for all; "
-                f"leave out {_SIGMA}",
+                f"leave out {SIGMA}",
                 "file",
             )
         return self
@@ -398,7 +373,7 @@ class Classifier(Published, ClassifierKeys, Model):
         """Whether the classifier has one set of weights for each sigma."""
         made = self.weights
         if made.file is not None:
-            return _SIGMA in made.file
+            return SIGMA in made.file
         return made.finetune is not None or (made.train is not None and made.train.noise != "none")
 
 

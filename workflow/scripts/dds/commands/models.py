@@ -16,6 +16,7 @@ import click
 from dds.commands.running import PATH, added, how_many
 from dds.differences import patched
 from dds.kinds import is_file, load_file
+from dds.names import for_sigma
 
 if TYPE_CHECKING:
     from torch import nn
@@ -154,12 +155,13 @@ def find_classifier(
         _check_no_weights(name, weights)
         return hub_classifier(name)
     entry = _entry(name, "classifier", models)
+    from dds.keys import checked
     from dds.networks.description import ClassifierKeys
-    from dds.networks.registry import described, load_classifier
+    from dds.networks.registry import load_classifier
 
     if isinstance(entry.get("classes"), str):
         entry["classes"] = read_classes(Path(entry["classes"]))
-    network = described(ClassifierKeys, entry, name)
+    network = checked(ClassifierKeys, entry, name, others=True)
     _check_channels(name, network, channels)
     path, place = _weights(name, entry, "classifier", weights, sigma)
     classifier = load_classifier(network, path, **place)
@@ -213,10 +215,11 @@ def find_denoiser(
         _check_no_weights(name, weights)
         return hub_denoiser(name.removeprefix("hf:"))
     entry = _entry(name, "denoiser", models)
+    from dds.keys import checked
     from dds.networks.description import DenoiserKeys
-    from dds.networks.registry import described, load_denoiser
+    from dds.networks.registry import load_denoiser
 
-    network = described(DenoiserKeys, entry, name)
+    network = checked(DenoiserKeys, entry, name, others=True)
     _check_channels(name, network, channels)
     path, place = _weights(name, entry, "denoiser", weights)
     return load_denoiser(network, path, **place)
@@ -364,29 +367,25 @@ def _weights(
 ) -> tuple[Path, dict[str, Any]]:
     """Return where the weights of an entry lie, and where in that file."""
     if given is not None:
-        return _of_sigma(given, sigma), {}
+        return Path(for_sigma(str(given), sigma)), {}
     from dds.keys import checked
     from dds.origins import Checkpoint, HubDownload
 
     at = f"{name}.weights"
-    origin = checked(Checkpoint, entry.get("weights") or {}, at, others=True)
+    written = entry.get("weights") or {}
+    origin = checked(Checkpoint, written, at, others=True)
     place = {"key": origin.key, "strip_prefix": origin.strip_prefix or ""}
-    if origin.download is not None:
-        source = checked(HubDownload, origin.download, f"{at}.download", others=True)
+    if written.get("download") is not None:
+        source = checked(HubDownload, written["download"], f"{at}.download", others=True)
         return _download(name, source, role), place
     instead = f"or name their file by --{role}-weights FILE"
     if origin.file is None:
         raise ValueError(f"{role} {name} is trained by the workflow: let it run, {instead}")
-    path = _of_sigma(Path(origin.file), sigma)
+    path = Path(for_sigma(origin.file, sigma))
     if not path.exists():
         obtain = origin.obtain or "put them there"
         raise ValueError(f"{role} {name}: no weights at {path}: {obtain}, {instead}")
     return path, place
-
-
-def _of_sigma(path: Path, sigma: float | None) -> Path:
-    """Return the file of a noise level, where a path stands for one of each."""
-    return path if sigma is None else Path(str(path).replace("{sigma}", f"{sigma:g}"))
 
 
 def _download(name: str, source: HubDownload, role: str) -> Path:

@@ -91,7 +91,7 @@ def description(value: Any) -> Iterator[bytes]:
         yield f"array {value.dtype} {value.shape}".encode()
         yield value.tobytes()
     elif isinstance(value, Enum):
-        yield _kind(value)
+        yield kind_of(value).encode()
         yield str(value.name).encode()
     elif isinstance(value, _WRITTEN):
         yield f"{type(value).__name__} {value!r}".encode()
@@ -110,18 +110,18 @@ def description(value: Any) -> Iterator[bytes]:
         for item in value:
             yield from description(item)
     elif is_dataclass(value) and not isinstance(value, type):
-        yield _kind(value)
+        yield kind_of(value).encode()
         for field in fields(value):
             yield field.name.encode()
             yield from description(getattr(value, field.name))
     else:
-        yield _kind(value)
+        yield kind_of(value).encode()
 
 
 def _of_object(value: Any, label: str) -> Iterator[bytes]:
     """Yield an object's class and its public attributes; modules in it have a turn of their own."""
     yield label.encode()
-    yield _kind(value)
+    yield kind_of(value).encode()
     for key, setting in sorted(vars(value).items()):
         if not key.startswith("_") and key != "training" and not isinstance(setting, nn.Module):
             yield key.encode()
@@ -132,9 +132,10 @@ def _of_object(value: Any, label: str) -> Iterator[bytes]:
         yield from description(constants.const_mapping)
 
 
-def _kind(value: Any) -> bytes:
+def kind_of(value: Any) -> str:
+    """Return the full name of a function or class, and of any other object that of its class."""
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}".encode()
+    return f"{getattr(named, '__module__', '')}.{named.__qualname__}"
 
 
 def _numbers(tensor: Tensor) -> np.ndarray:

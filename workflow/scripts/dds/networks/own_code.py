@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from dds.networks.identity import PLAIN, description
+from dds.networks.identity import PLAIN, description, kind_of
 
 #: Installed, also where a developer has them in another folder.
 _LIBRARIES = {"dds", "diffusers", "guided_diffusion", "numpy", "scipy", "timm", "torch",
@@ -89,7 +89,7 @@ class _Reader:
         again = f"again {self._told}" if is_told else ""
         self._seen[id(value)] = again, value  # held, lest another gets its id
         if is_told:
-            self._write(_kind(value))
+            self._write(kind_of(value))
         for name, part, wanted in self._parts(value, all_of_it):
             if is_told:
                 self._write(name)
@@ -102,7 +102,7 @@ class _Reader:
         """Yield what a value is made of: what to call it, the part, and whether all of that."""
         if isinstance(value, Mapping):
             for key in sorted(value, key=repr):
-                yield repr(key) if isinstance(key, PLAIN) else _kind(key), value[key], all_of_it
+                yield repr(key) if isinstance(key, PLAIN) else kind_of(key), value[key], all_of_it
         elif isinstance(value, list | tuple | set | frozenset):
             items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
             yield from (("item", item, all_of_it) for item in items)
@@ -226,8 +226,3 @@ def _is_own_module(name: str) -> bool:
     if file is None:
         return name == "__main__"
     return not any(Path(file).is_relative_to(folder) for folder in _INSTALLED)
-
-
-def _kind(value: Any) -> str:
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{getattr(named, '__module__', '')}.{named.__qualname__}"

@@ -60,7 +60,7 @@ def build_classifier(entry: ClassifierKeys | Mapping[str, Any]) -> Classifier:
     >>> sum(parameter.numel() for parameter in classifier.parameters())
     77330
     """
-    entry = described(ClassifierKeys, entry, "classifier")
+    entry = _described(ClassifierKeys, entry, "classifier")
     shape = {"classes": len(entry.classes), "channels": entry.input.channels}
     own = _own_function(entry.network)
     network = own(**shape, **entry.arguments) if own else _build(entry, "classifier", **shape)
@@ -105,7 +105,7 @@ def build_denoiser(
     >>> build_denoiser(entry).schedule.timestep(0.25).t
     1158
     """
-    entry = described(DenoiserKeys, entry, "denoiser")
+    entry = _described(DenoiserKeys, entry, "denoiser")
     own = _own_function(entry.network)
     if own:
         network = own(**entry.arguments)
@@ -187,7 +187,7 @@ def load_denoiser(
     return denoiser
 
 
-def described(kind: type[Described], entry: Any, role: str) -> Described:
+def _described(kind: type[Described], entry: Any, role: str) -> Described:
     """Return an entry with its types checked; keys that describe no network are left out."""
     return entry if isinstance(entry, kind) else checked(kind, entry, role, others=True)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dds.networks.classifiers import logits_of
 from dds.sampling.checks import check_denoised, check_logits, explained
+from dds.sampling.denoising_check import in_one_shot, seeded_normal
 from dds.sampling.smoothing import SmoothedClassifier
 
 #: Of the range of the answers: what counts as a difference. Other images that change an answer do
@@ -76,7 +77,7 @@ def check_batches(smoothed: SmoothedClassifier, images: np.ndarray, classes: int
     """
     device = smoothed.runner.device
     image = torch.tensor(np.asarray(images[0], np.float32), device=device)
-    normal = torch.randn(image.shape, generator=torch.Generator().manual_seed(_SEED)).to(device)
+    normal = seeded_normal(image.shape, _SEED).to(device)
     noise = smoothed.denoiser.noise_sigma(smoothed.sigma) * normal
     with explained(smoothed.networks), smoothed.runner.inference():
         for what, answer in _answers(smoothed, classes):
@@ -92,7 +93,7 @@ def check_batches(smoothed: SmoothedClassifier, images: np.ndarray, classes: int
 def _answers(smoothed: SmoothedClassifier, classes: int) -> Iterator[tuple[str, Answer]]:
     """Yield what is asked, and what to call it in an error."""
     denoiser, sigma = smoothed.denoiser, smoothed.sigma
-    one_shot = denoiser.one_shot() if hasattr(denoiser, "one_shot") else denoiser
+    one_shot = in_one_shot(denoiser)
 
     def denoise(noisy: Tensor) -> Tensor:
         clean = one_shot.denoise(noisy, sigma, lambda step: torch.zeros_like(noisy))

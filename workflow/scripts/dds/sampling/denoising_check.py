@@ -181,13 +181,13 @@ class _Trial:
         denoiser, device = smoothed.denoiser, smoothed.runner.device
         # One step, as the many steps of a chain draw from what an image may be, with twice the
         # error of the estimate.
-        self._denoiser = denoiser.one_shot() if hasattr(denoiser, "one_shot") else denoiser
+        self._denoiser = in_one_shot(denoiser)
         self._sigma = smoothed.sigma
         rows = smoothed.runner.rows
         self._rows = min(rows, SAMPLES) if isinstance(rows, int) else 4
         chosen = np.asarray(images[few(len(images))], np.float32)
         self._clean = torch.from_numpy(chosen).to(device)
-        normal = _normal(self._clean.shape, _SEED).to(device)
+        normal = seeded_normal(self._clean.shape, _SEED).to(device)
         self._noise_sigma = denoiser.noise_sigma(self._sigma)
         self._noisy = self._clean + self._noise_sigma * normal
 
@@ -238,7 +238,7 @@ class _Trial:
     @staticmethod
     def _reading(denoiser: Denoiser) -> _Reading:
         def normal_like(noisy: Tensor) -> Normal:
-            return lambda step: _normal(noisy.shape, _SEED + step).to(noisy.device)
+            return lambda step: seeded_normal(noisy.shape, _SEED + step).to(noisy.device)
 
         return lambda noisy, sigma: denoiser.denoise(noisy, sigma, normal_like(noisy))
 
@@ -259,5 +259,11 @@ def _decibels(error: float) -> float:
     return -10 * math.log10(max(error, 1e-10))
 
 
-def _normal(shape: torch.Size, seed: int) -> Tensor:
+def in_one_shot(denoiser: Denoiser) -> Denoiser:
+    """Return a denoiser that takes one step with the same network, where there is one."""
+    return denoiser.one_shot() if hasattr(denoiser, "one_shot") else denoiser
+
+
+def seeded_normal(shape: torch.Size, seed: int) -> Tensor:
+    """Return standard normal noise on the CPU, none that is certified against."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
