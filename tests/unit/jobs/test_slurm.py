@@ -203,6 +203,18 @@ def test_a_job_that_made_room_for_another_is_sent_again(executor, commands, foun
     assert executor.failed == {}
 
 
+@pytest.mark.parametrize("state", ["PENDING", "CONFIGURING", "RUNNING", "COMPLETING"])
+def test_a_job_that_ends_between_two_questions_is_told_of_by_the_next(executor, commands, state):
+    """Else it would count as failed before it is known that it made room for another."""
+    job = Job(1)
+    executor.finished = [job]  # the plugin would find it so
+    commands.know(job_1=(state, "None", "N/A"))
+    assert still_active(executor, job) == [job]
+    commands.know(job_1=("FAILED", "NonZeroExitCode", "2026-11-26T06:20:00"))
+    assert still_active(executor, job) == []
+    assert executor.submitted == [[job.job]]
+
+
 @pytest.mark.parametrize("found", [
     ("FAILED", "NonZeroExitCode", "N/A"),  # it was not preempted
     ("CANCELLED", "None", "2026-11-26T06:20:00"),  # a person ended it

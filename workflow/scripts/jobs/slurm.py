@@ -49,6 +49,9 @@ _UNKNOWN = 2  # checks in a row at which SLURM does not know a job, until it is 
 # Why SLURM, not a person, holds a job that could not be started.
 _HELD = frozenset({"launch failed requeued held", "JobHoldMaxRequeue"})
 
+# A job in none of these may have ended.
+_ALIVE = frozenset({"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"})
+
 # How a job ends that made room for another, and is not started again by SLURM.
 _ENDED_EARLY = frozenset({"FAILED", "PREEMPTED"})
 
@@ -282,12 +285,15 @@ def _losing_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
                 yield job
             return
         jobs = [job for job in active_jobs if not _sent_again(self, job, known)]
+        # The plugin asks again. Of a job that ends meanwhile it would not know why.
+        alive = [job for job in jobs if _is_alive(job, known)]
+        ended = [job for job in jobs if job not in alive]
         answers = self._status_query_calls
-        waiting = [job async for job in check_active_jobs(self, jobs)]
+        waiting = [job async for job in check_active_jobs(self, ended)]
         self.next_seconds_between_status_checks = settings.init_seconds_before_status_checks
-        if jobs and self._status_query_calls == answers:
-            waiting = jobs
-        for job in _still_to_come(self, waiting, known):
+        if ended and self._status_query_calls == answers:
+            waiting = ended
+        for job in _still_to_come(self, alive + waiting, known):
             yield job
 
     return check
@@ -306,6 +312,10 @@ def _known(run: str) -> dict[str, _Known] | None:
         job: _Known(state, reason.replace("_", " "), preempted)
         for job, state, reason, preempted, *_ in lines
     }
+
+
+def _is_alive(job: Any, known: dict[str, _Known]) -> bool:
+    return job.external_jobid in known and known[job.external_jobid].state in _ALIVE
 
 
 def _sent_again(executor: Any, job: Any, known: dict[str, _Known]) -> bool:
