@@ -13,7 +13,6 @@ import base64
 import json
 import os
 import re
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from jobs import processes
 from jobs.checkpoints import UnusableCheckpoint, read_progress
 from jobs.lock import describe, read_owner
 from jobs.running import Running, read_running
+from jobs.slurm_commands import ask
 from study.experiments import Experiment
 from study.study import Study
 
@@ -222,12 +222,9 @@ class Queued:
 
 def slurm_jobs() -> list[Queued]:
     """Return the jobs that Snakemake has sent to SLURM from this folder; none without SLURM."""
-    command = ["squeue", "--me", "--noheader", "--array", "--format=%A|%T|%r|%k|%Z"]
-    try:
-        answer = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=processes.PATIENCE
-        )
-    except (OSError, subprocess.SubprocessError):
+    form = "--format=%A|%T|%r|%k|%Z"
+    answer = ask("squeue", "--me", "--noheader", "--array", form, timeout=processes.PATIENCE)
+    if answer is None or answer.returncode:
         return []
     found = []
     for line in answer.stdout.splitlines():

@@ -9,6 +9,7 @@ later job must have gone on from at least what had been saved.
 import contextlib
 import os
 import re
+import shutil
 import signal
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -149,6 +150,17 @@ def test_a_job_is_preempted(cluster, unforgiving, project, undisturbed, run, job
     assert "certify_shard: stopped after " in project.slurm_log(job["JobId"])
     states = {job["JobId"]: job["JobState"] for job in cluster.jobs()}
     assert states[urgent] == "COMPLETED"
+
+
+def test_a_job_that_fails_loses_no_votes_that_it_found(cluster, unforgiving, project, undisturbed):
+    """Each Snakemake, one within another, cleans up after a job that failed."""
+    for part in ("counts/long", "records"):
+        shutil.copytree(undisturbed.results / part, project.results / part)
+    project.site["config"]["device"] = "cuda"  # there is none
+    run = project.submit(cluster, SHARD, "--forcerun", "certify_shard")
+    run.wait_until(lambda: run.process.poll() == 1)
+    assert [job["JobState"] for job in certifications(cluster)] == ["FAILED"]
+    assert undisturbed.digests("long").items() >= project.digests("long").items() != set()
 
 
 def test_a_node_cannot_start_jobs(cluster, project, undisturbed):

@@ -90,7 +90,10 @@ ROOMS = {
     "jobs": (
         "jobs jobs.*",
         "ground plans certificates data description networks votes counts sampling study",
-        NUMBERS | {"torch", "pynvml", "snakemake", "snakemake_interface_logger_plugins"},
+        NUMBERS | {
+            "torch", "pynvml", "snakemake", "snakemake_interface_executor_plugins",
+            "snakemake_interface_logger_plugins",
+        },
     ),
 }  # fmt: skip
 #: Libraries of models, which not everyone who runs the tests has.

@@ -57,6 +57,7 @@ from dds.names import sigma_name
 from dds.origins import digest, identity
 from jobs.containers import ready_containers
 from jobs.gpus import share_gpus
+from jobs.outputs import keep_updated_outputs
 from jobs.records import heed_records
 from jobs.site import give_resources
 from jobs.slurm import outlive_faults
@@ -94,6 +95,7 @@ except StudyError as error:
     sys.exit(f"error: {error}")
 
 config.update(CONFIG.model_dump())  # so that every job sees the defaults
+keep_updated_outputs()
 outlive_faults()
 if workflow.is_main_process:
     heed_records()

@@ -5,6 +5,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+import time
 import types
 from pathlib import Path
 
@@ -43,7 +45,7 @@ class Job:
 def submitted(executor, number, *outputs):
     """Submit a job that makes these outputs."""
     job = Job(number, *outputs)
-    executor.report_job_submission(job, register_job=True)
+    executor._report_job_submission_threadsafe(job)
     return job
 
 
@@ -60,7 +62,7 @@ class Executor:
         self.workflow = types.SimpleNamespace(executor_settings=settings, sourcecache=cache)
         self._status_query_calls, self.slurm_answers = 0, True
         self._submitted_job_clusters = set()
-        self.refusals, self.cancelled = [], False
+        self.refusals, self.cancelled, self.lock = [], False, threading.Lock()
         self.submitted, self.finished, self.done, self.failed = [], [], [], {}
         self._job_submission_executor = types.SimpleNamespace(submit=lambda send, job: send(job))
         self.__post_init__()
@@ -77,13 +79,17 @@ class Executor:
                     yield job
 
     def cancel(self):
+        self.cancel_jobs([])
         self.cancelled = True
 
     def get_partition_arg(self, job):
         return f" -p {self.partition}" if self.partition else ""
 
-    def report_job_submission(self, job, register_job):
-        assert register_job  # what Snakemake hands over arrives
+    def cancel_jobs(self, active_jobs):
+        raise RuntimeError("scancel: error: Invalid job id specified")
+
+    def _report_job_submission_threadsafe(self, job):
+        pass
 
     def report_job_success(self, job):
         self.done.append(job)
@@ -159,12 +165,17 @@ def executor(monkeypatch, commands):
     monkeypatch.setattr(slurm, "_PAUSE", 0)
     monkeypatch.setattr(slurm, "_answers", lambda: True)
     monkeypatch.setenv("XDG_CACHE_HOME", "kept")
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "changed by the executor")
     slurm.outlive_faults()
     slurm.outlive_faults()  # the workflow is read again: nothing is wrapped twice
     return plugin.Executor()
 
 
 def still_active(executor, *jobs):
+    for job in jobs:
+        if "found" not in job.aux:
+            executor._report_job_submission_threadsafe(job)
+
     async def collect():
         return [job async for job in executor.check_active_jobs(list(jobs))]
 
@@ -203,7 +214,9 @@ def test_a_job_that_made_room_for_another_is_sent_again(executor, commands, foun
     assert executor.failed == {}
 
 
-@pytest.mark.parametrize("state", ["PENDING", "CONFIGURING", "RUNNING", "COMPLETING"])
+@pytest.mark.parametrize("state", [
+    "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STAGE_OUT", "REQUEUE_HOLD",
+])  # fmt: skip
 def test_a_job_that_ends_between_two_questions_is_told_of_by_the_next(executor, commands, state):
     """Else it would count as failed before it is known that it made room for another."""
     job = Job(1)
@@ -228,6 +241,58 @@ def test_no_other_job_is_sent_again_like_that(executor, commands, found):
     assert executor.submitted == []
 
 
+def test_a_preempted_job_that_slurm_forgets_at_once_is_sent_again(executor, commands, tmp_path):
+    job = submitted(executor, 1, tmp_path / "missing")
+    commands.know(job_1=("RUNNING", "None", "2026-11-26T06:20:00"))  # in its grace time
+    assert still_active(executor, job) == [job]
+    lose(executor, commands, job)
+    assert executor.submitted == [[job.job]]
+    assert executor.failed == {}
+    assert executor.done == []
+
+
+def test_a_preempted_job_that_made_its_output_all_the_same_is_done(executor, commands, tmp_path):
+    job = submitted(executor, 1, tmp_path / "new")
+    commands.know(job_1=("RUNNING", "None", "2026-11-26T06:20:00"))
+    still_active(executor, job)
+    (tmp_path / "new").touch()
+    lose(executor, commands, job)
+    assert executor.done == [job]
+    assert executor.submitted == []
+
+
+def test_what_slurm_took_and_nobody_looks_after_is_cancelled(executor, commands, caplog):
+    """As where it answered a submission too late."""
+    job = submitted(executor, 1)
+    commands.know(job_1=("RUNNING",), job_2=("PENDING",), job_3=("COMPLETED",))
+    assert still_active(executor, job) == [job]
+    assert commands.cancelled == ["2"]
+    assert "SLURM has job 2, which it said it did not take." in caplog.text
+
+
+def test_what_is_being_submitted_is_not_taken_for_a_stray(executor, commands):
+    job = submitted(executor, 1)
+    commands.know(job_1=("RUNNING",), job_2=("PENDING",))
+    with slurm._submitting(executor):
+        still_active(executor, job)
+    assert commands.cancelled == []
+
+
+def test_lines_that_are_no_jobs_are_passed_over(executor, commands, tmp_path):
+    (tmp_path / "squeue.answer").write_text("CLUSTER: c1\n\n1|RUNNING|None|N/A|\n")
+    job = Job(1)
+    assert still_active(executor, job) == [job]
+
+
+@pytest.mark.parametrize("name", ["SQUEUE_PARTITION", "SQUEUE_STATES", "SACCT_LOCAL"])
+def test_what_a_user_has_set_for_himself_hides_no_job(executor, monkeypatch, name):
+    monkeypatch.setenv(name, "else")
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "%a %T")
+    executor.__init__()  # from here on for all that the plugin asks
+    assert name not in os.environ
+    assert os.environ["SLURM_TIME_FORMAT"] == "standard"
+
+
 def test_jobs_are_looked_at_as_often_in_the_end_as_at_first(executor, commands):
     commands.answer(job_1="None")
     for _ in range(20):
@@ -250,18 +315,20 @@ def lose(executor, commands, job):
 
 
 def test_a_lost_job_that_has_only_old_output_has_failed(executor, commands, tmp_path):
-    job = submitted(executor, 1, tmp_path / "missing", tmp_path / "old")
     (tmp_path / "old").touch()
-    os.utime(tmp_path / "old", (0, 0))
+    os.utime(tmp_path / "old", (time.time() + 900,) * 2)  # the file server's clock is ahead
+    job = submitted(executor, 1, tmp_path / "missing", tmp_path / "old")
     lose(executor, commands, job)
     assert executor.failed == {job: "SLURM does not know job 1 any more."}
     assert executor.done == []
 
 
 def test_what_another_lost_job_has_made_is_left_to_snakemake(executor, commands, tmp_path):
-    job = submitted(executor, 1, tmp_path / "missing", tmp_path / "new")
     (tmp_path / "new").touch()
-    os.utime(tmp_path / "new", (job.aux["submitted"] + 1,) * 2)  # clocks of files are coarse
+    job = submitted(executor, 1, tmp_path / "missing", tmp_path / "new")
+    (tmp_path / "newer").touch()
+    (tmp_path / "newer").replace(tmp_path / "new")
+    os.utime(tmp_path / "new", (0, 0))  # the file server's clock is behind
     lose(executor, commands, job)
     assert executor.done == [job]
     assert executor.failed == {}
@@ -312,6 +379,48 @@ def test_a_submission_does_not_wait_for_ever(executor, monkeypatch):
     monkeypatch.setattr(slurm, "_PATIENCE", 0)
     executor.run_job(job := Task())
     assert executor.submitted == [[job]]
+
+
+FAILED = "sbatch: error: Batch job submission failed: "
+AWAY = [
+    f"{FAILED}Unable to contact slurm controller (connect failure)",
+    f"{FAILED}Socket timed out on send/recv operation",
+]
+
+
+@pytest.mark.parametrize("refusal", AWAY)
+def test_a_submission_during_which_slurm_goes_away_is_no_failure(executor, refusal):
+    executor.refusals = [refusal] * 3
+    executor.run_job(job := Task())
+    assert executor.submitted == [[job]]
+    assert executor.failed == {}
+
+
+def test_slurm_is_not_waited_for_for_ever(executor, monkeypatch):
+    monkeypatch.setattr(slurm, "_PATIENCE", 0)
+    executor.refusals = AWAY[:1]
+    executor.run_job(job := Task())
+    assert executor.failed == {job: AWAY[0]}
+
+
+@pytest.mark.parametrize(("submit", "many"), [("run_job", False), ("run_array_jobs", True)])
+def test_what_goes_wrong_before_a_submission_fails_the_job(executor, monkeypatch, submit, many):
+    """Nobody reads what is raised there, and Snakemake would wait for ever."""
+    monkeypatch.setattr(executor, "get_partition_arg", lambda job: 1 / 0)
+    job = Task(runtime=60)
+    getattr(executor, submit)([job] if many else job)
+    assert executor.failed == {job: "Not submitted: division by zero"}
+
+
+def test_without_room_for_another_process_slurm_does_not_answer(executor, monkeypatch):
+    def no_fork(*command, **options):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "run", no_fork)
+    job = Job(1)
+    assert still_active(executor, job) == [job]
+    executor.run_job(task := Task(runtime=60))
+    assert executor.submitted == [[task]]
 
 
 @pytest.mark.parametrize("limit", [
@@ -406,9 +515,10 @@ def test_time_stays_within_what_the_partition_allows(executor, commands, limits,
     assert task.resources.runtime == minutes
 
 
-def test_time_stays_within_what_the_site_says(executor, caplog):
+@pytest.mark.parametrize("most", [90, "90", "1.5h", "90m"])
+def test_time_stays_within_what_the_site_says(executor, caplog, most):
     with caplog.at_level(logging.INFO):
-        executor.run_job(task := Task(runtime=120, max_runtime=90))
+        executor.run_job(task := Task(runtime=120, max_runtime=most))
     assert task.resources.runtime == 90
     assert [record.message for record in caplog.records] == [
         "Job 7 gets 90 minutes, not 120: the most allowed."

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from jobs.slurm_commands import ask
 
 #: Seconds between two signs of life that a job gives in its files, and after how many without
 #: one it is taken for dead by whoever cannot see its process.
@@ -97,12 +98,9 @@ def is_alive(process: Mapping[str, Any]) -> bool | None:
 def slurm_runs(job: str) -> bool | None:
     """Tell whether a SLURM job runs, and does not wait for a new start; None if unknown."""
     states = "RUNNING,SUSPENDED,COMPLETING"
-    command = ["squeue", "--noheader", "--states", states, "--jobs", job, "--format", "%T"]
-    try:
-        answer = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=PATIENCE
-        )
-    except (OSError, subprocess.TimeoutExpired):
+    answer = ask("squeue", "--noheader", "--states", states, "--jobs", job, "--format", "%T",
+                 timeout=PATIENCE)  # fmt: skip
+    if answer is None:
         return None
     if answer.returncode != 0:
         return False if "Invalid job id" in answer.stderr else None

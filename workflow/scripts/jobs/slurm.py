@@ -4,6 +4,8 @@ When it submits
 
 - slurmctld does not answer while it is restarted, and takes no job beyond a user's limit. The
   plugin counts a submission in vain as a failed job.
+- A slurmctld that is busy may take a job and answer too late: nobody would look after that one.
+- What goes wrong before the plugin's own part is raised where nobody hears of it.
 - A job that ran out of time wants more of it, but SLURM refuses one that wants more than its
   partition allows, or never starts it.
 - Of a rule whose jobs go as arrays, the plugin holds back what Snakemake has chosen until
@@ -17,7 +19,9 @@ When it watches
   slurmctld may lose its state), or that was cancelled to make room for another.
 - A job that saves and ends when it is preempted counts as failed, as often as that happens.
 - It looks less and less often, at last less often than SLURM forgets jobs.
-- Interrupted while it looks, it cancels none of the jobs that it looks for.
+- What users have set for themselves, as SQUEUE_PARTITION, hides jobs from it.
+- Interrupted while it looks, it cancels none of the jobs that it looks for; nor any other once
+  one of them is unknown to SLURM.
 - Its thread may look for jobs before it knows what it needs for that, and dies without a word.
 
 In the job
@@ -28,6 +32,7 @@ In the job
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -35,9 +40,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from jobs.slurm_commands import ask, plain_environment
 
 PLUGIN = "snakemake_executor_plugin_slurm"
 JOBSTEP = "snakemake_executor_plugin_slurm_jobstep"
@@ -49,14 +57,23 @@ _UNKNOWN = 2  # checks in a row at which SLURM does not know a job, until it is 
 # Why SLURM, not a person, holds a job that could not be started.
 _HELD = frozenset({"launch failed requeued held", "JobHoldMaxRequeue"})
 
-# A job in none of these may have ended.
-_ALIVE = frozenset({"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"})
-
 # How a job ends that made room for another, and is not started again by SLURM.
 _ENDED_EARLY = frozenset({"FAILED", "PREEMPTED"})
 
+# The states that a job does not leave.
+_ENDED = _ENDED_EARLY | {
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "NODE_FAIL", "OUT_OF_MEMORY", "REVOKED",
+    "TIMEOUT",
+}  # fmt: skip
+
 # How SLURM calls the limits on the number of jobs in the queue.
 _FULL = re.compile(r"\b(?:QOS|Assoc)\w*Submit\w*Limit\b")
+
+# What its commands say when slurmctld went away, or did not answer in time.
+_AWAY = re.compile(
+    r"Unable to contact slurm controller|Socket timed out on send/recv|Connection refused"
+    r"|Zero Bytes were transmitted or received|Transport endpoint is not connected"
+)
 
 
 def outlive_faults() -> None:
@@ -76,9 +93,10 @@ def _mend(plugin: Any) -> None:
     for name, wrap in {
         "__post_init__": _prepared,
         "cancel": _ending,
+        "cancel_jobs": _as_far_as_possible,
         "run_job": _when_taken,
         "run_array_jobs": _as_arrays,
-        "report_job_submission": _noting_time,
+        "_report_job_submission_threadsafe": _noting_outputs,
         "report_job_error": _noting_timeouts,
         "_report_job_error_threadsafe": _noting_refusals,
         "check_active_jobs": _losing_none,
@@ -99,11 +117,12 @@ class _KeepingConfiguration:
         return subprocess.Popen(*arguments, env=env | kept, **options)
 
 
-class _Memory(threading.local):
+class _Submission(threading.local):
     """What an executor's submission in this thread came to."""
 
     def __init__(self) -> None:
         self.refused: list[Any] = []
+        self.patient_until = 0.0
 
 
 def _prepared(post_init: Callable[..., None]) -> Callable[..., None]:
@@ -111,7 +130,12 @@ def _prepared(post_init: Callable[..., None]) -> Callable[..., None]:
         # Jobs inherit it, and can write there. A project that was fetched lies in the cache itself.
         if not Path(__file__).is_relative_to(self.workflow.sourcecache.cache_path):
             os.environ.setdefault("XDG_CACHE_HOME", os.path.abspath(".snakemake/cache"))
-        self.ending, self.submission = threading.Event(), _Memory()
+        plain = plain_environment()  # for what the plugin asks of SLURM
+        for name in os.environ.keys() - plain.keys():
+            del os.environ[name]
+        os.environ.update(plain)
+        self.ending, self.submission = threading.Event(), _Submission()
+        self.submitting, self.sent = 0, set()
         self.asked_time: dict[Any, int] = {}
         self.timeouts: Counter[Any] = Counter()
         self.partition_limits: dict[str, float] = {}
@@ -128,18 +152,34 @@ def _ending(cancel: Callable[[Any], None]) -> Callable[[Any], None]:
     def end(self: Any) -> None:
         self.ending.set()  # or what waits to be submitted would be, after all else is cancelled
         cancel(self)
-        _ask("scancel", "--name", self.run_uuid)  # what was being submitted, or looked at
+        # What was being submitted, or looked at.
+        if _ask("scancel", "--name", self.run_uuid) is None:
+            self.logger.warning(f"SLURM does not answer. Later: scancel --name {self.run_uuid}")
 
     return end
 
 
+def _as_far_as_possible(cancel_jobs: Callable[[Any, list], None]) -> Callable[[Any, list], None]:
+    def cancel(self: Any, jobs: list[Any]) -> None:
+        try:
+            cancel_jobs(self, jobs)
+        except Exception as error:  # one job that SLURM does not know any more is enough
+            self.logger.debug(f"Not all jobs were cancelled one by one: {error}")
+
+    return cancel
+
+
 def _when_taken(run_job: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
     def submit(self: Any, job: Any) -> None:
+        self.submission.patient_until = time.monotonic() + _PATIENCE
         while not self.ending.is_set():
-            _wait_for_controller(self)
-            _set_time(self, job)
-            self.submission.refused = []
-            run_job(self, job)
+            with _submitting(self):
+                try:
+                    _wait_for_controller(self)
+                    _set_time(self, job)
+                    run_job(self, job)
+                except Exception as error:  # nobody reads what is raised here
+                    self._report_job_error_threadsafe(_named(job), f"Not submitted: {error}")
             if not self.submission.refused:
                 self.full = False
                 return
@@ -150,19 +190,42 @@ def _when_taken(run_job: Callable[[Any, Any], None]) -> Callable[[Any, Any], Non
 
 def _as_arrays(run_array_jobs: Callable[[Any, list], None]) -> Callable[[Any, list], None]:
     def submit(self: Any, jobs: list[Any]) -> None:
-        _wait_for_controller(self)
-        for job in jobs:
-            _set_time(self, job)
-        for minutes in sorted({job.resources.get("runtime") or 0 for job in jobs}):
-            alike = [job for job in jobs if (job.resources.get("runtime") or 0) == minutes]
-            if self.ending.is_set():
-                return
-            self.submission.refused = []
-            run_array_jobs(self, alike)
-            for job in self.submission.refused:  # as many as there is room for
-                self.run_job(job)
+        left = jobs
+        with _submitting(self), suppress(Exception):  # which a job of its own will tell of
+            _wait_for_controller(self)
+            for job in jobs:
+                _set_time(self, job)
+            for minutes in sorted({job.resources.get("runtime") or 0 for job in jobs}):
+                alike = [job for job in jobs if (job.resources.get("runtime") or 0) == minutes]
+                if self.ending.is_set():
+                    return
+                run_array_jobs(self, alike)
+                left = [job for job in left if job not in alike] + self.submission.refused
+                self.submission.refused = []
+        for job in left:  # as many as there is room for
+            self.run_job(job)
 
     return submit
+
+
+@contextmanager
+def _submitting(executor: Any) -> Iterator[None]:
+    """Have it known that SLURM may have a job now that nobody knows the number of."""
+    executor.submission.refused = []
+    with executor.lock:
+        executor.submitting += 1
+    try:
+        yield
+    finally:
+        with executor.lock:
+            executor.submitting -= 1
+
+
+def _named(job: Any) -> Any:
+    """Return a job as the plugin tells Snakemake of it."""
+    from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+
+    return SubmittedJobInfo(job)
 
 
 def _noting_refusals(report: Callable[..., None]) -> Callable[..., None]:
@@ -173,12 +236,18 @@ def _noting_refusals(report: Callable[..., None]) -> Callable[..., None]:
                     f"SLURM takes no more jobs ({limit[0]}); submitting when it does."
                 )
             self.full = True
-        elif "failed array sbatch submission" not in msg:
+            self.submission.patient_until = time.monotonic() + _PATIENCE  # it answers
+        elif "failed array sbatch submission" not in msg and not _is_worth_waiting(self, msg):
             report(self, job, msg)
             return
         self.submission.refused.append(job.job)
 
     return note_or_report
+
+
+def _is_worth_waiting(executor: Any, msg: str) -> bool:
+    """Tell whether slurmctld went away during a submission, and may come back."""
+    return bool(_AWAY.search(msg)) and time.monotonic() < executor.submission.patient_until
 
 
 def _wait_for_controller(executor: Any) -> None:
@@ -199,8 +268,8 @@ def _answers() -> bool:
 
 def _ask(*command: str) -> str | None:
     """Return what a command of SLURM's prints; nothing when SLURM does not answer."""
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return None if answer.returncode else answer.stdout
+    answer = ask(*command)
+    return None if answer is None or answer.returncode else answer.stdout
 
 
 # ---- Time ----
@@ -220,7 +289,7 @@ def _set_time(executor: Any, job: Any) -> None:
         return
     asked = executor.asked_time.setdefault((job, job.attempt), now)
     wanted = asked * (1 + executor.timeouts[job])
-    limits = [_partition_limit(executor, job), job.resources.get("max_runtime") or float("inf")]
+    limits = [_partition_limit(executor, job), _most_time(job)]
     job.resources.runtime = max(1, int(min(wanted, *limits)))
     if job.resources.runtime < wanted:
         executor.logger.info(
@@ -228,6 +297,13 @@ def _set_time(executor: Any, job: Any) -> None:
         )
     elif wanted > asked:
         executor.logger.info(f"Job {job.jobid} ran out of time; it gets {wanted} minutes.")
+
+
+def _most_time(job: Any) -> float:
+    """Return how many minutes the site allows a job; ``max_runtime`` may be 12h, as runtime may."""
+    from snakemake.resources import Resource
+
+    return Resource.parse_human_friendly("runtime", job.resources.get("max_runtime")) or math.inf
 
 
 def _partition_limit(executor: Any, job: Any) -> float:
@@ -238,7 +314,7 @@ def _partition_limit(executor: Any, job: Any) -> float:
         chosen = ["--partition", name] if name else []
         answer = _ask("sinfo", "--noheader", "--format=%l", *chosen)
         if not answer:
-            return float("inf")
+            return math.inf
         executor.partition_limits[name] = max(map(_minutes, answer.split()))
     return executor.partition_limits[name]
 
@@ -246,7 +322,7 @@ def _partition_limit(executor: Any, job: Any) -> float:
 def _minutes(time: str) -> float:
     """Read a time as SLURM prints it, ``[days-][hours:]minutes:seconds``, or ``infinite``."""
     if not (found := re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", time)):
-        return float("inf")
+        return math.inf
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return 1440 * days + 60 * hours + minutes + seconds / 60
 
@@ -262,12 +338,28 @@ class _Known(NamedTuple):
     preempted: str
 
 
-def _noting_time(report_job_submission: Callable[..., None]) -> Callable[..., None]:
-    def report(self: Any, job: Any, *arguments: Any, **options: Any) -> None:
-        job.aux["submitted"] = time.time()
-        report_job_submission(self, job, *arguments, **options)
+def _noting_outputs(report: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    def note(self: Any, job: Any) -> None:
+        self.sent.add(job.external_jobid)
+        job.aux["found"] = _outputs(job)
+        report(self, job)
 
-    return report
+    return note
+
+
+def _outputs(job: Any) -> list[tuple[int, ...] | None]:
+    """Return what tells whether an output was written since; None where there is none.
+
+    No time is compared with this host's, which may differ from that of the file server.
+    """
+    found: list[tuple[int, ...] | None] = []
+    for path in map(str, job.job.output):
+        try:
+            stat = os.stat(path)
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+        except OSError:
+            found.append(None)
+    return found
 
 
 def _losing_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
@@ -276,6 +368,7 @@ def _losing_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
         self.next_seconds_between_status_checks = settings.init_seconds_before_status_checks
         if not active_jobs:  # the executor may not be ready: its thread starts before it is
             return
+        submitting = self.submitting
         known = _known(self.run_uuid)
         if known is None:
             self.logger.warning(
@@ -284,9 +377,11 @@ def _losing_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
             for job in active_jobs:
                 yield job
             return
-        jobs = [job for job in active_jobs if not _sent_again(self, job, known)]
+        if not submitting and not self.submitting:
+            _cancel_strays(self, known)
+        jobs = [job for job in active_jobs if not _made_room(self, job, known)]
         # The plugin asks again. Of a job that ends meanwhile it would not know why.
-        alive = [job for job in jobs if _is_alive(job, known)]
+        alive = [job for job in jobs if _is_alive(known.get(job.external_jobid))]
         ended = [job for job in jobs if job not in alive]
         answers = self._status_query_calls
         waiting = [job async for job in check_active_jobs(self, ended)]
@@ -310,20 +405,34 @@ def _known(run: str) -> dict[str, _Known] | None:
     lines = ([field.strip() for field in line.split("|")] for line in answer.splitlines())
     return {
         job: _Known(state, reason.replace("_", " "), preempted)
-        for job, state, reason, preempted, *_ in lines
+        for job, state, reason, preempted, *_ in (line for line in lines if len(line) > 3)
     }
 
 
-def _is_alive(job: Any, known: dict[str, _Known]) -> bool:
-    return job.external_jobid in known and known[job.external_jobid].state in _ALIVE
+def _is_alive(found: _Known | None) -> bool:
+    return found is not None and found.state not in _ENDED
 
 
-def _sent_again(executor: Any, job: Any, known: dict[str, _Known]) -> bool:
+def _cancel_strays(executor: Any, known: dict[str, _Known]) -> None:
+    """Cancel what SLURM took although it told otherwise: it was sent again, or has failed."""
+    for job in known.keys() - executor.sent:
+        if _is_alive(known[job]):
+            executor.logger.warning(f"SLURM has job {job}, which it said it did not take.")
+            _ask("scancel", job)
+
+
+def _made_room(executor: Any, job: Any, known: dict[str, _Known]) -> bool:
     """Submit a job again that made room for another; tell whether this was one."""
-    found = known.get(job.external_jobid)
-    if not found or found.state not in _ENDED_EARLY or executor.ending.is_set():
+    if not (found := known.get(job.external_jobid)):
         return False
-    if found.state != "PREEMPTED" and not found.preempted[:1].isdigit():
+    job.aux["preempted"] = found.preempted[:1].isdigit() or found.state == "PREEMPTED"
+    if found.state not in _ENDED_EARLY or not job.aux["preempted"]:
+        return False
+    return _sent_again(executor, job)
+
+
+def _sent_again(executor: Any, job: Any) -> bool:
+    if executor.ending.is_set():
         return False
     executor.logger.info(f"SLURM preempted job {job.external_jobid}; it is sent again.")
     executor._job_submission_executor.submit(executor.run_job, job.job)
@@ -352,11 +461,14 @@ def _settle(executor: Any, job: Any) -> None:
     """Report a lost job as failed if output of an earlier run is there, else as done.
 
     Snakemake then waits for output that does not show yet, and counts the job as failed
-    when none comes.
+    when none comes. One that was making room for another when it was last seen is sent again,
+    unless it has made something.
     """
     message = f"SLURM does not know job {job.external_jobid} any more."
-    outputs = [str(path) for path in job.job.output]
-    if any(os.path.exists(o) and os.path.getmtime(o) < job.aux["submitted"] for o in outputs):
+    before, now = job.aux["found"], _outputs(job)
+    if job.aux.get("preempted") and before == now and _sent_again(executor, job):
+        return
+    if any(then is not None and then == state for then, state in zip(before, now, strict=True)):
         executor.report_job_error(job, msg=message)
     else:
         executor.logger.warning(f"{message} Looking for what it made.")

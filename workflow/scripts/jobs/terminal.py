@@ -84,8 +84,8 @@ class Terminal(logging.Filter):
                 self._steps = f"{record.done}/{record.total}"
         message = record.getMessage()
         self._interrupted |= message.startswith("Terminating processes on user request")
-        # Said of every failed job whose output, flagged `update`, was not there before.
-        return "no backup found" not in message
+        # Said of what was left as it was (`keep_updated_outputs`).
+        return "(updating job failed)" not in message
 
     def start(self, logger: logging.Logger, steps: int) -> None:
         """Draw the live line of a run of so many steps from here on, where there is a terminal."""
