@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +37,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Examples
     --------
+    >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "counts.txt")
     >>> with atomic_path(path) as temporary:
     ...     _ = temporary.write_text("980 of 1000")
@@ -47,14 +48,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.parent / f".{path.stem}.{secrets.token_hex(4)}{path.suffix}"
+    # Whom the umask lets read the result, the system decides: mkstemp hides it from the group, and
+    # to ask for the umask is to change it for all threads.
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 would hide results from the group
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -97,9 +98,7 @@ def remove_leftovers(path: str | Path) -> None:
         The file, as `atomic_path` was given it.
     """
     path = Path(path)
-    left = re.compile(
-        rf"\.{re.escape(path.stem)}\.[a-z0-9_]{{8}}{re.escape(path.suffix)}"  # as mkstemp names
-    )
+    left = re.compile(rf"\.{re.escape(path.stem)}\.[a-z0-9_]{{8}}{re.escape(path.suffix)}")
     for other in path.parent.iterdir():
         if left.fullmatch(other.name):
             other.unlink(missing_ok=True)
@@ -139,6 +138,7 @@ def sha256(path: str | Path) -> str:
 
     Examples
     --------
+    >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "empty")
     >>> path.touch()
     >>> sha256(path)[:16]
@@ -146,9 +146,3 @@ def sha256(path: str | Path) -> str:
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
