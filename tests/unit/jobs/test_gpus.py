@@ -107,8 +107,13 @@ def test_a_driver_that_does_not_answer_has_no_gpus(machine):
     assert visible_gpus() == []
 
 
-def test_without_nvidia_smi_the_driver_s_own_files_tell(tmp_path, monkeypatch):
+@pytest.mark.parametrize("slow", [False, True])
+def test_without_an_answer_of_nvidia_smi_the_driver_s_own_files_tell(tmp_path, monkeypatch, slow):
     monkeypatch.setenv("PATH", str(tmp_path))
+    if slow:
+        monkeypatch.setattr(gpus, "PATIENCE", 0.2)
+        (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec /bin/sleep 600\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setattr(gpus, "_DRIVER", tmp_path)
     assert visible_gpus() == []
     for slot, identifier in [("0000:19:00.0", "GPU-????????-????"), ("0000:3b:00.0", "GPU-5d5b")]:

@@ -193,10 +193,10 @@ def _machine_gpus() -> dict[Gpu, list[Gpu]]:
         answer = subprocess.run(
             ["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=PATIENCE
         )
-    except FileNotFoundError:  # as in containers with what computing needs alone
-        return {gpu: [] for gpu in _driver_gpus()}
     except (OSError, subprocess.TimeoutExpired):
-        return {}
+        # It is missing, as in containers with what computing needs alone, or wakes a driver that
+        # takes longer for it than anybody waits.
+        return {gpu: [] for gpu in _driver_gpus()}
     gpus: dict[Gpu, list[Gpu]] = {}
     for line in map(str.rstrip, answer.stdout.splitlines()):
         if found := _GPU.fullmatch(line):
