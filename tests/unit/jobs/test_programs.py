@@ -160,6 +160,43 @@ def test_where_nothing_can_be_written_jobs_go_on(tmp_path, caplog):
     assert "compiled programs are not kept: " in caplog.text
 
 
+def test_an_archive_that_another_job_prunes_at_once_is_no_harm(tmp_path, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "_prune", Path.unlink)
+        job(tmp_path, ["a"])
+    assert "compiled programs are not kept: " in caplog.text
+    assert job(tmp_path, ["a"]) == {}
+    assert job(tmp_path) == {"a": "program a"}
+
+
+def test_a_folder_that_cannot_be_read_is_no_harm(tmp_path, monkeypatch, caplog):
+    def is_file(path):
+        raise OSError(f"stale file handle: {path}")
+
+    with kept_programs(tmp_path / "kept", CPU, NETWORKS) as kept:
+        (kept.folder / "a").touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "is_file", is_file)
+            kept.save()
+    assert "compiled programs are not kept: stale file handle" in caplog.text
+
+
+def test_an_archive_that_cannot_be_removed_keeps_none_of_the_others(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        job(tmp_path / "kept", [name], {"name": name})
+    ours, theirs = archives(tmp_path / "kept")
+    os.utime(ours, (1, 1))  # so that it goes after the other
+    unlink = Path.unlink
+    monkeypatch.setattr(programs, "LARGEST", 0)
+    monkeypatch.setattr(
+        Path, "unlink",
+        lambda path, **options: os.rmdir(path) if path == theirs else unlink(path, **options),
+    )  # fmt: skip
+    job(tmp_path / "kept", ["c"])
+    assert theirs.exists()
+    assert not ours.exists()
+
+
 def test_what_killed_jobs_have_left_is_removed_by_the_next(tmp_path):
     program = (
         "import os, signal, torch\n"

@@ -63,17 +63,17 @@ class Programs:
 
     def save(self) -> None:
         """Keep what has come to the folder, if anything has; failing is no harm."""
-        found = self._files()
-        if found.items() <= self._kept.items():
-            return
         try:
+            found = self._files()
+            if found.items() <= self._kept.items():
+                return
             save_checkpoint(self._archive, _packed(self.folder, found), self._identity, {})
             _prune(self._archive)
-        except OSError as error:
+            size = self._archive.stat().st_size / 1e6
+        except OSError as error:  # also where another job has pruned the archive meanwhile
             _log.warning("compiled programs are not kept: %s", error)
             return
         self._kept = found
-        size = self._archive.stat().st_size / 1e6
         _log.info("compiled programs are kept in %s, %.1f MB", self._archive, size)
 
     def _unpack(self) -> dict[str, _State]:
@@ -231,15 +231,16 @@ def _packed(folder: Path, names: Iterable[str]) -> bytes:
 def _prune(newest: Path) -> None:
     """Remove the least recently used archives, and what killed jobs left of some, above `LARGEST`.
 
-    The newest stays.
+    The newest stays, and what is another user's may.
     """
     states = []
     for path in newest.parents[1].rglob("*"):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             if path.is_file() and path != newest:
                 states.append((path.stat().st_mtime, path.stat().st_size, path))
     room = LARGEST - newest.stat().st_size
     for _, size, path in sorted(states, reverse=True):
         room -= size
         if room < 0:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
