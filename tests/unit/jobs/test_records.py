@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from dds.differences import fingerprint
+from dds.files import sha256
+from jobs import records
 from jobs.records import (
     _is_out_of_date,
     check_inputs,
@@ -213,6 +215,39 @@ def test_a_file_of_the_user_s_own_is_known_by_its_content(counting):
     Path("mine.pt").unlink()  # the results stay where the data are not
     assert not _is_out_of_date(counting, never)
     assert fault(COUNTS) is None
+
+
+def plan_while(job, happens, monkeypatch):
+    """Tell whether a job is planned where something happens just after its own file was read."""
+    todo = [happens]
+
+    def read(path):
+        content = sha256(path)
+        while todo:
+            todo.pop()()
+        return content
+
+    os.utime("mine.pt", ns=(1, 1))  # so that it is read
+    monkeypatch.setattr(records, "sha256", read)
+    planned = _is_out_of_date(job, never)
+    assert todo == []
+    return planned
+
+
+def test_the_record_of_a_job_that_ends_while_another_run_is_planned_stays(counting, monkeypatch):
+    def end():
+        put(COUNTS, "other counts")
+        write_records(counting)
+
+    assert not plan_while(counting, end, monkeypatch)
+    assert fault(COUNTS) is None
+
+
+def test_a_file_that_is_replaced_while_a_run_is_planned_is_noticed_by_the_next(
+    counting, monkeypatch
+):
+    assert not plan_while(counting, lambda: put("mine.pt", "sthgiew"), monkeypatch)
+    assert _is_out_of_date(counting, never)
 
 
 def test_a_folder_of_the_user_s_own_is_known_by_what_is_in_it(counting):

@@ -245,19 +245,21 @@ def _has_other_sources(path: Path, record: dict[str, Any]) -> bool:
     touched = _touched(record)
     if any(_is_replaced(source, record) for source in touched):
         return True
-    if touched:
-        for source in touched:
-            record["sources"][source]["state"] = _state(Path(source))
+    seen = {
+        source: record["sources"][source] | {"state": state} for source, state in touched.items()
+    }
+    # To read takes minutes: a job that ended meanwhile has a record of its own there.
+    if seen and _read(path) == record:
         with suppress(OSError):
-            write_json(path, record)
+            write_json(path, record | {"sources": record["sources"] | seen})
     return False
 
 
-def _touched(record: Mapping[str, Any]) -> list[str]:
-    """Return the files that no job makes and that have other times or another size than then."""
-    sources = record["sources"]
-    there = [source for source in sources if Path(source).exists()]
-    return [source for source in there if _state(Path(source)) != sources[source]["state"]]
+def _touched(record: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the states of files that no job makes, where they are others than then."""
+    states = {source: _state(Path(source)) for source in record["sources"] if Path(source).exists()}
+    known = record["sources"]
+    return {source: state for source, state in states.items() if state != known[source]["state"]}
 
 
 def _is_replaced(source: str, record: Mapping[str, Any]) -> bool:
