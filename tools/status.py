@@ -116,9 +116,14 @@ class Row:
 
 
 def read_row(
-    experiment: str, settings: Experiment, sigma: float, results: Path, records: dict[str, Running]
+    experiment: str,
+    settings: Experiment,
+    sigma: float,
+    results: Path,
+    records: dict[str, Running],
+    now: float,
 ) -> Row:
-    """Find out how far an experiment is at one sigma, given what runs, by its log."""
+    """Find out how far an experiment is at one sigma, given what runs now, by its log."""
     counts = results / "counts" / experiment / sigma_name(sigma)
     logs = results / "logs" / "certify_shard" / experiment / sigma_name(sigma)
     files, logged = names_in(counts), names_in(logs)
@@ -129,7 +134,7 @@ def read_row(
             row.finished += len(shard_range(name))
             finished = counts / f"{name}.json"
         elif f"{name}.lock" in files or f"{name}.checkpoint" in files or f"{name}.log" in logged:
-            row.shards.append(read_shard(name, counts, logs, records))
+            row.shards.append(read_shard(name, counts, logs, records, now))
     row.samples_per_image = min(
         (finished and samples_per_image(finished)) or seen_per_image(row), row.samples_per_image
     )
@@ -158,13 +163,15 @@ def samples_per_image(provenance: Path) -> float | None:
         return None
 
 
-def read_shard(name: str, counts: Path, logs: Path, records: dict[str, Running]) -> Shard:
+def read_shard(
+    name: str, counts: Path, logs: Path, records: dict[str, Running], now: float
+) -> Shard:
     """Find out how far an unfinished shard is, and who works on it or why nobody does."""
     shard = Shard(name, logs / f"{name}.log", {})
     with suppress(FileNotFoundError, UnusableCheckpoint):
         shard.progress = read_progress(counts / f"{name}.checkpoint")
     shard.record = records.get(str(shard.log))
-    shard.owner = holder(counts / f"{name}.lock")
+    shard.owner = holder(counts / f"{name}.lock", now)
     if shard.record:
         shard.owner = shard.owner or processes.describe(vars(shard.record))
     if shard.owner is None:
@@ -172,14 +179,12 @@ def read_shard(name: str, counts: Path, logs: Path, records: dict[str, Running])
     return shard
 
 
-def holder(lock: Path) -> str | None:
+def holder(lock: Path, now: float) -> str | None:
     """Return who holds a lock; None where nobody alive does."""
     with suppress(OSError):
         owner = read_owner(lock)
-        alive = processes.is_alive(owner) if owner else None
-        if alive is None:
-            alive = abs(time.time() - lock.stat().st_mtime) < processes.STALE_AFTER
-        return describe(owner) if alive else None
+        if processes.seems_alive(owner, lock.stat().st_mtime, now):
+            return describe(owner)
     return None
 
 
@@ -241,6 +246,7 @@ def begun(results: Path) -> Iterator[str]:
     A job reports, in its log, once Python has loaded what it needs.
     """
     marks, places = _SNAKEMAKE / "incomplete", set()
+    now = processes.files_clock(_SNAKEMAKE)
     for folder, _, names in os.walk(marks):
         for name in names:
             mark = Path(folder, name)
@@ -255,7 +261,7 @@ def begun(results: Path) -> Iterator[str]:
                 logs = (results / "logs").glob(f"*/{about}.log")
                 reported = any(log.stat().st_mtime >= at for log in logs)
                 dear = place.parts[0] in ("counts", "attacks", "models") and about.parts
-                if dear and not reported and time.time() - at < processes.STALE_AFTER:
+                if dear and not reported and now - at < processes.STALE_AFTER:
                     places.add(str(place))
     yield from sorted(places)
 
@@ -278,9 +284,10 @@ def attack_lines(study: Study, results: Path) -> Iterator[str]:
 
 def report(study: Study, results: Path) -> list[str]:
     """Return the lines to show."""
-    records = {record.log: record for record in read_running(results / "logs")}
+    now = processes.files_clock(results / "logs")
+    records = {record.log: record for record in read_running(results / "logs", now)}
     rows = [
-        read_row(name, study.experiments[name], sigma, results, records)
+        read_row(name, study.experiments[name], sigma, results, records, now)
         for name in study.sampled
         for sigma in study.experiments[name].sigmas
     ]

@@ -11,7 +11,8 @@ import pytest
 
 from dds import progress
 from dds.progress import Progress, preparing
-from jobs import running
+from jobs import processes, running
+from jobs.processes import STALE_AFTER
 from jobs.running import note, progress_path, read_record, read_running, recorded
 
 FORK = multiprocessing.get_context("fork")
@@ -91,14 +92,37 @@ def test_a_killed_job_does_not_run(log):
     assert read_running(log.parents[3]) == []
 
 
-@pytest.mark.parametrize(("age", "runs"), [(0, 1), (running.STALE_AFTER + 1, 0)])
-def test_a_job_elsewhere_lives_by_its_last_sign(log, age, runs):
+def leave(log):
+    """Leave the record of a job on another host."""
     with recorded("certify_shard", log):
         wait_until(log, lambda job: True)
         record = json.loads(progress_path(log).read_text())
     progress_path(log).write_text(json.dumps(record | {"host": "node7", "of_a_later_version": 1}))
+
+
+@pytest.mark.parametrize(("age", "runs"), [(0, 1), (STALE_AFTER + 1, 0)])
+def test_a_job_elsewhere_lives_by_its_last_sign(log, age, runs):
+    leave(log)
     os.utime(progress_path(log), (time.time() - age,) * 2)
     assert len(read_running(log.parents[3])) == runs
+
+
+@pytest.mark.parametrize("off", [-150, 150])
+def test_a_file_server_with_another_clock_hides_no_job(log, monkeypatch, off):
+    leave(log)
+    here = time.time
+    monkeypatch.setattr(time, "time", lambda: here() + off)
+    assert len(read_running(log.parents[3])) == 1
+    assert [path for path in log.parents[3].rglob("*") if path.is_file()] == [progress_path(log)]
+
+
+def test_who_may_only_read_sees_what_runs(log, monkeypatch):
+    def refuse(**options):
+        raise PermissionError(f"no file in {options['dir']}")
+
+    leave(log)
+    monkeypatch.setattr(processes.tempfile, "TemporaryFile", refuse)
+    assert len(read_running(log.parents[3])) == 1
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"pid": 1e999}', "[" * 100_000, '{"host": "a"}'])

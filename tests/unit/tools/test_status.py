@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -210,6 +212,38 @@ def test_a_killed_holder_is_not_running(results):
     lock.write_text("{}")
     os.utime(lock, (time.time() - STALE_AFTER - 1,) * 2)
     assert "SLURM job 16 ended without a word, as when killed" in results.shown()[-1]
+
+
+@pytest.mark.parametrize("off", [-150, 150])
+def test_a_file_server_with_another_clock_hides_nobody(results, monkeypatch, off):
+    elsewhere = this_process() | {"host": "node7"}
+    results.record(NAMES[0], RECORD | COUNTED | elsewhere)
+    results.begin(NAMES[1], 1_000, rate=10.0)
+    lock = results.counts / f"{NAMES[1]}.lock"
+    lock.write_text(json.dumps(elsewhere | {"since": "2024-01-01 00:00:00", "token": "abc"}))
+    results.mark(results.counts / f"{NAMES[2]}.parquet")
+    results.mark(results.counts / f"{NAMES[3]}.parquet", age=STALE_AFTER + 1)  # died long ago
+    before = set(Path().rglob("*"))
+    here = time.time
+    monkeypatch.setattr(time, "time", lambda: here() + off)
+    shown = results.shown()
+    assert [f"process {os.getpid()} on node7" in line for line in after("running:", shown)] == [
+        True, True,
+    ]  # fmt: skip
+    assert after("starting:", shown) == [f"  counts/e/sigma_0.25/{NAMES[2]}"]
+    assert set(Path().rglob("*")) == before
+
+
+def test_the_clock_of_the_files_is_asked_once_however_many_shards_there_are(results, monkeypatch):
+    for name in NAMES:
+        results.record(name, RECORD | this_process() | {"host": "node7"})
+        (results.counts / f"{name}.lock").write_text("{}")
+    asked, probe = Counter(), tempfile.TemporaryFile
+    monkeypatch.setattr(
+        tempfile, "TemporaryFile", lambda dir: asked.update([dir]) or probe(dir=dir)
+    )
+    results.shown()
+    assert asked == {results.root / "logs": 1, Path(".snakemake"): 1}
 
 
 def test_failures_of_every_rule_are_shown_with_their_reason(results):

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import stat
-import tempfile
 import threading
 import time
 import uuid
@@ -26,6 +25,7 @@ from jobs import processes, running
 from jobs.processes import (
     HEARTBEAT,
     STALE_AFTER,
+    files_clock,
     is_alive,
     names_a_process,
     slurm_runs,
@@ -173,7 +173,7 @@ def _wait_for(path: Path, owner: dict[str, Any], stop: Callable[[], bool]) -> IO
             continue
         if found != seen:
             seen, since = found, time.monotonic()
-        silent = max(time.monotonic() - since, _age(path.parent, beat))
+        silent = max(time.monotonic() - since, files_clock(path.parent) - beat)
         if _is_stale(holder, owner, silent):
             _remove(path, found)
             continue
@@ -263,15 +263,6 @@ def _read(path: Path) -> tuple[dict[str, Any], float]:
         isinstance(owner.get(key), str) for key in ("since", "token")
     )
     return (owner if whole else {}), beat
-
-
-def _age(folder: Path, beat: float) -> float:
-    """Return the seconds since a heartbeat, by the file system's own clock."""
-    try:
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            return os.fstat(probe.fileno()).st_mtime - beat
-    except OSError:  # as on a full disk
-        return time.time() - beat
 
 
 def _beat(file: IO[str], ended: threading.Event) -> None:

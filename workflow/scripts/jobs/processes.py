@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -93,6 +95,35 @@ def is_alive(process: Mapping[str, Any]) -> bool | None:
     if None in (started, process["process_started"]):
         return None  # the number may have been given to another process since
     return started == process["process_started"]
+
+
+def seems_alive(process: Mapping[str, Any], sign: float, now: float) -> bool:
+    """Tell whether a process lives; by its last sign of life where it cannot be seen.
+
+    Parameters
+    ----------
+    process : mapping
+        What `this_process` returned there; empty where that is not known.
+    sign : float
+        When a file was changed that it changes every `HEARTBEAT` seconds.
+    now : float
+        The time by the same clock; see `files_clock`.
+    """
+    seen = is_alive(process) if process else None
+    return abs(now - sign) < STALE_AFTER if seen is None else seen
+
+
+def files_clock(folder: str | Path) -> float:
+    """Return the time by the clock that says when files of a folder are changed.
+
+    It may be a file server's, minutes from this host's. This host's is taken where nothing can
+    be written, as where one may only read. No file is left.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            return os.fstat(probe.fileno()).st_mtime
+    except OSError:
+        return time.time()
 
 
 def slurm_runs(job: str) -> bool | None:

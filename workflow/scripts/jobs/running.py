@@ -2,7 +2,7 @@
 
 While a job runs, a record of it lies beside its log: ``NAME.progress`` beside ``NAME.log``, JSON
 with the fields of `Running`. It is replaced at most once a second, and removed at the end. A
-record that a killed job left is not `Running.is_alive`; the job's next start replaces it.
+record that a killed job left is not read as one that runs; the job's next start replaces it.
 
 Reading needs the standard library and tqdm alone.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dds.progress import current
-from jobs.processes import HEARTBEAT, STALE_AFTER, is_alive, names_a_process, this_process
+from jobs.processes import HEARTBEAT, files_clock, names_a_process, seems_alive, this_process
 
 #: Seconds between two looks at how far a job is.
 INTERVAL = 1.0
@@ -110,12 +110,6 @@ class Running:
             return f"{self.parts_done:,} of {self.parts:,} {self.part_unit}"
         return f"{self.done / self.total:.0%}" if self.total and self.done is not None else None
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether its process lives; by its last sign of life where it cannot be seen."""
-        seen = is_alive(dataclasses.asdict(self))
-        return abs(time.time() - self.updated) < STALE_AFTER if seen is None else seen
-
 
 def progress_path(log: str | Path) -> Path:
     """Return where the job with this log keeps its record."""
@@ -149,21 +143,25 @@ def read_record(path: str | Path) -> Running | None:
         return None
 
 
-def read_running(logs: str | Path) -> list[Running]:
+def read_running(logs: str | Path, now: float | None = None) -> list[Running]:
     """Read the records of all jobs that live.
 
     Parameters
     ----------
     logs : str or Path
         The folder of a study's logs: ``results/STUDY/logs``.
+    now : float, optional
+        The time by the clock of that folder's files; by default `files_clock` is asked.
 
     Returns
     -------
     list of Running
         Those that run longest first.
     """
+    now = files_clock(logs) if now is None else now
     records = filter(None, map(read_record, Path(logs).rglob("*.progress")))
-    return sorted((job for job in records if job.is_alive), key=lambda job: job.started)
+    running = (job for job in records if seems_alive(vars(job), job.updated, now))
+    return sorted(running, key=lambda job: job.started)
 
 
 def note(**facts: Any) -> None:
