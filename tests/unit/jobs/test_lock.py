@@ -144,17 +144,30 @@ def test_a_holder_elsewhere_lives_by_its_heartbeat(path, squeue, monkeypatch, an
 @pytest.mark.parametrize(
     "gone", ["true", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"]
 )
-def test_a_holder_whose_slurm_job_is_gone_does_not_block(path, squeue, gone):
+def test_a_silent_holder_whose_slurm_job_is_gone_does_not_block(path, squeue, gone):
     squeue(gone)
-    leave(path, slurm_job="12")
+    leave(path, slurm_job="12", age=lock.SILENT_AFTER + 1)
     with try_to_hold(path):
+        pass
+
+
+@pytest.mark.parametrize("mine", ["12", "13"])
+@pytest.mark.parametrize("age", [-3600, 0, lock.HEARTBEAT + 1])
+def test_a_holder_with_a_heartbeat_lives_though_slurm_does_not_know_it(
+    path, squeue, monkeypatch, age, mine
+):
+    """It is another cluster's on the same disks, or SLURM has lost it, and it runs on."""
+    squeue("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    monkeypatch.setenv("SLURM_JOB_ID", mine)
+    leave(path, slurm_job="12", age=age)
+    with pytest.raises(Interrupted, match="SLURM job 12, process 1 on node7"), try_to_hold(path):
         pass
 
 
 def test_squeue_is_asked_for_running_jobs_alone(path, squeue):
     """A requeued job waits in the queue: its earlier run is over, and must not block."""
     squeue('case "$*" in *PENDING*) echo PENDING;; esac')
-    leave(path, slurm_job="12")
+    leave(path, slurm_job="12", age=lock.SILENT_AFTER + 1)
     with try_to_hold(path):
         pass
 
@@ -162,7 +175,7 @@ def test_squeue_is_asked_for_running_jobs_alone(path, squeue):
 def test_a_requeued_job_takes_over_from_its_earlier_run(path, squeue, monkeypatch):
     squeue("echo RUNNING")
     monkeypatch.setenv("SLURM_JOB_ID", "12")
-    leave(path, slurm_job="12")
+    leave(path, slurm_job="12", age=lock.SILENT_AFTER + 1)
     with try_to_hold(path):
         assert read_owner(path)["slurm_job"] == "12"
 

@@ -24,6 +24,7 @@ from dds.progress import Interrupted
 from jobs import processes, running
 from jobs.processes import (
     HEARTBEAT,
+    SILENT_AFTER,
     STALE_AFTER,
     files_clock,
     is_alive,
@@ -75,10 +76,10 @@ class Lock:
 def hold(path: str | Path, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Lock]:
     """Hold a lock for the length of the block; wait while another live job holds it.
 
-    A stale lock does not block: its holder is a process of this host that is gone, an
-    earlier run of this SLURM job, a SLURM job that does not run any more, or one without a
-    heartbeat for `STALE_AFTER` seconds, by whatever clock. Should such a holder live after
-    all, `Lock.verify` stops it.
+    A stale lock does not block: its holder is a process of this host that is gone, or one
+    without a heartbeat for `STALE_AFTER` seconds, by whatever clock; for `SILENT_AFTER`, if it
+    is of an earlier run of this SLURM job, or of a SLURM job that does not run any more. Should
+    such a holder live after all, `Lock.verify` stops it.
 
     Parameters
     ----------
@@ -196,7 +197,7 @@ def _is_stale(holder: dict[str, Any], me: dict[str, Any], silent: float) -> bool
             return not alive
         job = holder["slurm_job"]
         requeued = job == me["slurm_job"] and holder["host"] != me["host"]  # that run is over
-        if job and (requeued or slurm_runs(job) is False):
+        if job and silent >= SILENT_AFTER and (requeued or slurm_runs(job) is False):
             return True
     return silent >= STALE_AFTER
 

@@ -15,9 +15,11 @@ from typing import Any
 from jobs.slurm_commands import ask
 
 #: Seconds between two signs of life that a job gives in its files, and after how many without
-#: one it is taken for dead by whoever cannot see its process.
+#: one it is taken for dead by whoever cannot see its process; and after how many where SLURM says
+#: so, too. SLURM alone may be that of another cluster, or have lost its jobs while they run on.
 HEARTBEAT = 15.0
 STALE_AFTER = 120.0
+SILENT_AFTER = 3 * HEARTBEAT
 
 #: Seconds to wait for squeue. Whoever asks heeds no signal meanwhile, and SLURM kills a job
 #: 30 s after it has told it to end (KillWait).
