@@ -1,6 +1,7 @@
 """Networks of the hub's libraries see what their own libraries would show them."""
 
 import random
+from warnings import catch_warnings
 
 import numpy as np
 import pytest
@@ -241,7 +242,24 @@ def test_a_processor_that_makes_blue_of_red_is_followed(normalised, tmp_path):
 def test_edges_may_be_cut_off(resized, cut):
     size = transforms.Resize(resized), transforms.CenterCrop(cut)
     found = wanted_by(transforms.Compose([*size, tensor_of]))
-    assert found == (cut, (0, 0, 0), (1, 1, 1), "bilinear", False)
+    cut_from = resized if resized > cut else None
+    assert found == (cut, (0, 0, 0), (1, 1, 1), "bilinear", False, cut_from)
+
+
+def test_edges_that_are_not_cut_off_are_told(vit, tmp_path):
+    """Once images are cut as the processor cuts them, the network sees what it would show."""
+    sizes = {"size": {"shortest_edge": 20}, "crop_size": {"height": 16, "width": 16}}
+    processor = transformers.MobileViTImageProcessor(**sizes, do_flip_channel_order=False)
+    vit.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    image = photograph(24)[1][0]
+    told = r"processor keeps the middle 16 of 20 pixels; .* images of 24 x 24 are .*to 16 x 16"
+    for classifier, its in ((vit, processor), (hub_classifier(str(tmp_path)), None)):
+        with pytest.warns(UserWarning, match=told) as caught:
+            certify(image, classifier, None, 0.5, n=10, processor=its)
+        assert [each.filename for each in caught] == [__file__]
+        with catch_warnings(action="error"):
+            certify(image[:, 4:-4, 4:-4], classifier, None, 0.5, n=10, processor=its)
 
 
 def test_a_processor_may_make_grey_images():

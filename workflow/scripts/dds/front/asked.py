@@ -114,6 +114,7 @@ class Asked:
         names = getattr(ready, "classes", None)
         _check_classes(given, count, names)
         _warn_of_squeezing(ready, *given.pixels.shape[2:])
+        _warn_of_edges(ready, *given.pixels.shape[2:])
         _warn_of_other_size(denoiser, *given.pixels.shape[2:])
         return cls(
             call,
@@ -285,6 +286,18 @@ def _warn_of_squeezing(classifier: nn.Module, height: int, width: int) -> None:
         warnings.warn(
             f"images of {width} x {height} pixels are squeezed to the {size} x {size} that the "
             "classifier wants; crop them to squares where it was trained on crops",
+            stacklevel=5,
+        )
+
+
+def _warn_of_edges(classifier: nn.Module, height: int, width: int) -> None:
+    """Say that the network sees more of images than its processor would show it."""
+    cut_from, size = getattr(classifier, "_cut_from", None), getattr(classifier, "size", None)
+    if cut_from is not None and (height, width) != (size, size):
+        warnings.warn(
+            f"the classifier's processor keeps the middle {size} of {cut_from} pixels; here edges "
+            f"are not cut off: images of {width} x {height} are resized whole; cut them to {size} "
+            f"x {size} as the processor does to certify what it would show",
             stacklevel=5,
         )
 

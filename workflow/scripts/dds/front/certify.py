@@ -76,7 +76,8 @@ def certify(
     processor : callable, optional
         What the network wants before it: an image processor of transformers, or a transform of
         torchvision or timm. By default that of a network of transformers is looked for where the
-        network was loaded from.
+        network was loaded from. Edges that it cuts off are kept, with a warning: images are resized
+        whole, unless you give them cut.
     plan : str or mapping, optional
         How samples are spent: ``"fixed"`` draws all of every image; ``"sequential"`` decides the
         `radii` and stops where they are; ``"curtailed"`` stops images that cannot reach the lowest
@@ -129,7 +130,8 @@ def certify(
     Warns
     -----
     UserWarning
-        If so small an `n0` often selects another class than the one with the most votes.
+        If so small an `n0` often selects another class than the one with the most votes, or images
+        are not what the networks were trained on.
 
     References
     ----------

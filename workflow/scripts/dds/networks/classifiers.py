@@ -50,6 +50,8 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
+    # Height that a processor cuts edges off of, for a warning; private, as it changes no logits.
+    _cut_from: int | None = None
 
     def __init__(
         self,

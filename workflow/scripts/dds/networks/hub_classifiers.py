@@ -47,6 +47,7 @@ class Wanted(NamedTuple):
     std: tuple[float, ...]
     interpolation: str
     flipped: bool = False  # whether channels come in the other order, blue first
+    cut_from: int | None = None  # height of what edges are cut off of
 
 
 class BlueFirst(nn.Module):
@@ -90,12 +91,13 @@ def hub_classifier(name: str, *, revision: str | None = None) -> Classifier:
     ------
     ValueError
         If there is no such network, it cannot be reached, its weights do not fit, or its
-        processor does something else than to resize and to normalise.
+        processor does something else than to resize, to cut edges off and to normalise.
 
     Notes
     -----
     The whole image is resized to what the network wants. Published evaluations often cut the
-    edges off before; cut images the same way to compare with them.
+    edges off before; cut images the same way to compare with them. Of a processor that cuts,
+    `certify` warns.
 
     Examples
     --------
@@ -125,7 +127,8 @@ def as_classifier(network: nn.Module, processor: Any = None) -> nn.Module:
         GPUs. Any other network, a `Classifier` among them, takes images in [0,1] and is returned.
     processor : callable, optional
         What a network of any library wants before it: an image processor of transformers, or a
-        transform of timm or torchvision, which makes a tensor of a PIL image.
+        transform of timm or torchvision, which makes a tensor of a PIL image. Edges that it cuts
+        off are kept: the whole image is resized.
 
     Returns
     -------
@@ -135,9 +138,9 @@ def as_classifier(network: nn.Module, processor: Any = None) -> nn.Module:
     Raises
     ------
     ValueError
-        If there is no processor to be found, it does something else than to resize and to
-        normalise, or there is one for a `Classifier`, which has its own; or the network is a
-        program of torch.export.
+        If there is no processor to be found, it does something else than to resize, to cut edges
+        off and to normalise, or there is one for a `Classifier`, which has its own; or the network
+        is a program of torch.export.
 
     Examples
     --------
@@ -226,7 +229,7 @@ def wanted_by(processor: Callable[..., Any]) -> Wanted:
         """Return what the network gets to see of an image, in its own range."""
         return (_processed(processor, image) - _each(black)) / _each(scale)
 
-    flipped = _are_channels_flipped(seen, _unscaled(seen))
+    flipped, uncut = _order_and_height(seen, _unscaled(seen))
     other_way = slice(None, None, -1 if flipped else 1)
     resizes = height != _TRIED or _processed(processor, _noise(_OTHER)).shape[1] != _OTHER
     return Wanted(
@@ -235,6 +238,7 @@ def wanted_by(processor: Callable[..., Any]) -> Wanted:
         tuple(np.round(1 / scale, 6)[other_way].tolist()),
         _interpolation(processor),
         flipped,
+        uncut if uncut > height else None,
     )
 
 
@@ -255,10 +259,11 @@ def _unscaled(seen: Callable[[np.ndarray], np.ndarray]) -> int:
     return round(_TRIED / steepness)
 
 
-def _are_channels_flipped(seen: Callable[[np.ndarray], np.ndarray], height: int) -> bool:
+def _order_and_height(seen: Callable[[np.ndarray], np.ndarray], height: int) -> tuple[bool, int]:
     """Tell whether a processor makes blue of red; refuse what does more to single pixels.
 
-    They are seen in images that are not resized. That height is measured, and may be one off.
+    They are seen in images that are not resized. That height is measured, and may be one off; the
+    right one is returned, too.
     """
     for each in (height, height - 1, height + 1):
         image = _noise(each)
@@ -273,7 +278,7 @@ def _are_channels_flipped(seen: Callable[[np.ndarray], np.ndarray], height: int)
             for flipped in (False, True):
                 other = middle[::-1] if flipped else middle
                 if other.shape == found.shape and np.abs(other - found).max() < 0.01:
-                    return flipped
+                    return flipped, each
     raise ValueError(_SOMETHING_ELSE)
 
 
@@ -362,8 +367,10 @@ def _wanted_by_timm(network: nn.Module) -> Wanted:
 
 def _wrapped(network: nn.Module, wanted: Wanted) -> Classifier:
     classes, how = _class_names(_unwrapped(network)), wanted._asdict()
-    seeing = BlueFirst(network) if how.pop("flipped") else network
-    return Classifier(seeing, **how, classes=classes)
+    seeing, cut_from = BlueFirst(network) if how.pop("flipped") else network, how.pop("cut_from")
+    classifier = Classifier(seeing, **how, classes=classes)
+    classifier._cut_from = cut_from
+    return classifier
 
 
 def _class_names(network: nn.Module) -> tuple[str, ...] | None:
