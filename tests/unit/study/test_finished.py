@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from study.finished import ResultsError, open_results
@@ -98,6 +100,35 @@ def test_a_notebook_has_few_parameters_which_fit_the_default_study(path):
     names = {}
     exec("".join(cell["source"]), {}, names)
     assert names == {"study": "digits", "results": "results/digits"}
+
+
+@pytest.mark.parametrize(
+    ("label", "votes", "said"),
+    [
+        (1, [0, 1000], "prediction 1 (-1 abstains), certified within 0.500; with 1000 samples the"),
+        (0, [0, 0], "no radius, as the plan stopped; with 1000 samples the"),
+    ],
+)
+def test_the_notebook_on_one_image_goes_by_the_plan(label, votes, said, capsys):
+    """A plan that decides some radii reaches the largest of them, and may stop before."""
+    plan = {
+        "plan": "sequential",
+        "n0": 10,
+        "n": 1000,
+        "alpha": 0.001,
+        "frugal": True,
+        "radii": [0.25, 0.5],
+    }
+    experiment = SimpleNamespace(n=1000, last_alpha=0.001, model_dump=lambda: plan)
+    row = {"image": 0, "label": label, "classifier": "cnn", "sigma": 0.5, "selection": [0, 10]}
+    names = {"counts": pd.DataFrame([row | {"estimation": votes}]), "experiment": experiment}
+    names |= {"image": 0, "classifier": "cnn", "sigma": 0.5, "alpha": 0.001}
+    (path,) = (path for path in NOTEBOOKS if path.stem == "one_image")
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    exec("".join(line for line in cells[1]["source"] if line.startswith("from dds")), names)
+    for cell in cells[4:6]:  # the bound on the probability, and the radius
+        exec("".join(cell["source"]), names)
+    assert capsys.readouterr().out.endswith(f"{said} plan could certify at most 0.500\n")
 
 
 def test_printed_parameters_end_no_script_and_are_a_plain_mapping_otherwise():
