@@ -274,6 +274,8 @@ def test_classes_of_a_network_are_not_put_in_another_order(here, capsys):
         ("plan --sigma 1 --classifier model.py:classifier", "needs --size"),
         ("plot absent.tsv", "absent.tsv: No such file or directory"),
         ("export-log absent.parquet logs", "absent.parquet: No such file or directory"),
+        ("export-log classes.txt logs", "classes.txt is no file of certificates or of results"),
+        ("export-log photos logs", "photos is no file of certificates .*; logs are made of these"),
     ],
 )  # fmt: skip
 def test_mistakes_get_one_line_with_the_cure(here, capsys, line, problem):

@@ -59,10 +59,15 @@ def export_log(certificates: Path, folder: Path) -> None:
     CERTIFICATES is a file of certificates or of results (.parquet); FOLDER gets a log for each
     classifier and noise level, in Cohen et al.'s format.
     """
-    from dds.commands.results import read_any_certificates
+    from dds.commands.results import is_parquet, read_any_certificates
     from dds.logs import write_logs
     from dds.statistics.accuracy import leaves_undecided
 
+    if not is_parquet(certificates):
+        raise ValueError(
+            f"{certificates} is no file of certificates or of results (.parquet); logs are made of "
+            "these alone"
+        )
     found = read_any_certificates(certificates)
     if leaves_undecided(found):
         raise ValueError(

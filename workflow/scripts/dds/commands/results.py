@@ -175,13 +175,19 @@ def read_folder(folder: Path, sigma: float | None) -> tuple[pd.DataFrame, list[s
 def _read(path: Path, sigma: float | None) -> tuple[pd.DataFrame, list[str]]:
     from dds.logs import read_log
 
+    if is_parquet(path):
+        return read_any_certificates(path), []
     if path.is_dir():
         return read_folder(path, sigma)
+    return read_log(path, sigma=sigma), []
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell a file of results or certificates from a log, and from a folder of logs."""
+    if path.is_dir():
+        return False
     with open(path, "rb") as file:
-        is_parquet = file.read(len(_PARQUET)) == _PARQUET
-    if not is_parquet:
-        return read_log(path, sigma=sigma), []
-    return read_any_certificates(path), []
+        return file.read(len(_PARQUET)) == _PARQUET
 
 
 def read_any_certificates(path: Path) -> pd.DataFrame:
