@@ -132,6 +132,13 @@ def test_a_folder_without_folders_in_it_will_do(unet, tmp_path):
     assert hub_denoiser(tmp_path).predicts == "edm"
 
 
+def test_a_repository_may_be_named_as_that_of_a_classifier(folder, monkeypatch):
+    (folder.parent / "owner").mkdir()
+    folder.rename(folder.parent / "owner" / "name")  # libraries look here before the hub
+    monkeypatch.chdir(folder.parent)
+    assert hub_denoiser("hf:owner/name").predicts == "v"
+
+
 def test_an_entry_with_the_copied_configuration_takes_the_weights(folder, unet):
     config = json.loads((folder / "unet" / "config.json").read_text())
     scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())

@@ -213,7 +213,7 @@ def find_denoiser(
         from dds.networks.hub_denoisers import hub_denoiser
 
         _check_no_weights(name, weights)
-        return hub_denoiser(name.removeprefix("hf:"))
+        return hub_denoiser(name)
     entry = _entry(name, "denoiser", models)
     from dds.keys import checked
     from dds.networks.description import DenoiserKeys

@@ -34,8 +34,9 @@ def hub_denoiser(
     ----------
     name_or_folder : str or Path
         A repository on the hub, such as ``"google/ddpm-cifar10-32"``, which diffusers
-        downloads and keeps; or a folder that has the same files, which needs no network. The
-        network lies in it or in ``unet``, the scheduler's file in it or in ``scheduler``.
+        downloads and keeps; ``hf:`` may stand before it, as before that of a classifier. Or a
+        folder that has the same files, which needs no network. The network lies in it or in
+        ``unet``, the scheduler's file in it or in ``scheduler``.
     revision : str, optional
         A commit, tag or branch of the repository; by default its main branch.
     timestep, steps
@@ -69,7 +70,7 @@ def hub_denoiser(
     >>> denoiser.predicts, denoiser.schedule.steps
     ('v', 1000)
     """
-    source = expanduser(str(name_or_folder))
+    source = expanduser(str(name_or_folder).removeprefix("hf:"))
     if source.startswith((".", "/")) and not Path(source).is_dir():
         raise ValueError(f"there is no folder {source}")
     config, inside = _config(diffusers.UNet2DModel, source, ("", "unet"), revision)
