@@ -165,5 +165,7 @@ rebuild: $(READY) ## rebuild a study from a deposit, without a GPU (DEPOSIT=pape
 	@$(BIN)/snakemake all --cores $(CORES) --config $(if $(STUDY),"study=$(STUDY)") "deposit=$(DEPOSIT)"
 
 clean: ## remove the environment, caches, compiled networks and the site; results stay
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis .mutants results/.programs site
+	@# A link to a larger disk stays, and its folder is emptied: the next environment goes there, too.
+	@if [ ! -L $(VENV) ]; then rm -rf $(VENV); elif [ -d $(VENV) ]; then find $(VENV)/ -mindepth 1 -delete; fi
+	rm -rf .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis .mutants results/.programs site
 	@echo "clean: done"

@@ -25,6 +25,11 @@ def test_the_environment_may_lie_on_another_disk(tmp_path):
         (project / ".venv" / "ready").unlink()
     assert (project / ".venv").is_symlink()
     assert (elsewhere / "bin" / "python").exists()
+    (elsewhere / ".hidden").touch()
+    subprocess.run(["make", "clean"], cwd=project, check=True, capture_output=True)
+    assert not list(elsewhere.iterdir())
+    subprocess.run(made, cwd=project, check=True, capture_output=True)
+    assert (elsewhere / "bin" / "python").exists()
 
 
 @pytest.fixture
@@ -59,3 +64,12 @@ def test_the_configuration_names_the_study_where_nothing_else_does(recorded, tar
     answer = subprocess.run(made, cwd=recorded, check=True, capture_output=True, text=True)
     assert "digits" not in answer.stdout
     assert "" not in answer.stdout.splitlines()
+
+
+def test_clean_leaves_no_environment(recorded):
+    for _ in range(2):
+        subprocess.run(["make", "clean"], cwd=recorded, check=True, capture_output=True)
+        assert not (recorded / ".venv").exists()
+    (recorded / ".venv").symlink_to("a/disk/that/is/not/there")
+    subprocess.run(["make", "clean"], cwd=recorded, check=True, capture_output=True)
+    assert (recorded / ".venv").is_symlink()
