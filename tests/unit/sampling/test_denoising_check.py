@@ -254,6 +254,42 @@ def test_a_batch_is_no_larger_than_that_of_the_samples():
     )
 
 
+def test_memory_that_is_used_up_halves_the_batches():
+    class Greedy(Own):
+        def denoise(self, noisy, sigma, normal=None):
+            if len(noisy) > self.most:
+                raise torch.OutOfMemoryError
+            return super().denoise(noisy, sigma)
+
+    greedy = Greedy(2)
+    for greedy.most in (8, 1):
+        assert check(greedy, 0.25).psnr_denoised == check(Own(2), 0.25).psnr_denoised
+    greedy.most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        check(greedy, 0.25)
+
+
+@pytest.mark.parametrize("raised", [RuntimeError, IndexError, AssertionError])
+def test_a_denoiser_that_fails_is_told_in_one_line(raised):
+    class Fails(Own):
+        def denoise(self, noisy, sigma, normal=None):
+            raise raised("too small\nand more")
+
+    line = r"^denoiser Fails fails on images of shape \(1, 16, 16\): too small; give images of .*$"
+    with pytest.raises(ValueError, match=line):
+        check(Fails(2), 0.25)
+
+
+def test_a_denoiser_may_write_over_what_it_returned_before():
+    class Buffered(Own):
+        buffer = torch.empty(16, 1, SIZE, SIZE)
+
+        def denoise(self, noisy, sigma, normal=None):
+            return self.buffer[: len(noisy)].copy_(super().denoise(noisy, sigma))
+
+    assert check(Buffered(2), 0.25, batch_size=4) == check(Own(2), 0.25, batch_size=4)
+
+
 @pytest.mark.parametrize(
     ("gain", "is_sure", "is_said"),
     [(0.3, True, False), (0.6, True, True), (0.6, False, False), (1.2, False, True)],

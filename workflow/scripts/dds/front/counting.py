@@ -17,7 +17,6 @@ from dds.front.asked import Asked
 from dds.front.saved import SavedVotes, part_of
 from dds.networks.lending import lent
 from dds.progress import Interrupted, Progress
-from dds.reasons import first_line
 from dds.sampling.batch_check import check_batches
 from dds.sampling.denoising_check import check_denoising
 from dds.sampling.forecast import Forecast
@@ -59,7 +58,8 @@ def count_votes(
         return votes, facts | {"compiled": saved.compiled}
     with lent(asked.modules), _bar(asked, votes, progress) as tell:
         smoothed = _smoothed(asked, devices, compiled=saved.compiled)
-        _check_networks(smoothed[0], asked)
+        check_denoising(smoothed[0], asked.pixels)
+        check_batches(smoothed[0], asked.pixels, asked.classes)
         saved.start(votes)
         try:
             _Counting(asked, votes, parts, saved, tell).run(smoothed)
@@ -119,21 +119,6 @@ class _Counting:
             self._tell()
         if self._is_stopped:
             raise Interrupted("another device has failed, or was interrupted")
-
-
-def _check_networks(smoothed: SmoothedClassifier, asked: Asked) -> None:
-    """Try the networks on a few images, and say of which the denoiser fails."""
-    try:
-        check_denoising(smoothed, asked.pixels)
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        raise ValueError(
-            f"denoiser {type(smoothed.denoiser).__name__} fails on images of shape "
-            f"{asked.pixels.shape[1:]}: {first_line(error)}; give images of the size and "
-            "channels that it was trained on"
-        ) from error
-    check_batches(smoothed, asked.pixels, asked.classes)
 
 
 def _smoothed(

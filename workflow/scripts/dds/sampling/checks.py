@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dds.keys import LARGEST_SIGMA
+from dds.reasons import first_line
 from dds.sampling.votes import NOT_FINITE
 
 
@@ -78,6 +79,25 @@ def explained(networks: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
         except ValueError as cause:
             raise cause from error
         raise
+
+
+@contextmanager
+def in_one_line(what: str, cure: str) -> Iterator[None]:
+    """Say in one line that a network fails, whatever it raises.
+
+    Memory that is used up is for the caller, and what is refused already is in one line.
+
+    Raises
+    ------
+    ValueError
+        `what`, the first line of the network's error, and the cure.
+    """
+    try:
+        yield
+    except (ValueError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a user's network raises
+        raise ValueError(f"{what}: {first_line(error)}; {cure}") from error
 
 
 def check_images(images: np.ndarray, ids: Sequence[int], *, whole_levels: bool) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dds.networks.denoisers import Denoiser, NoDenoiser, Normal
-from dds.sampling.checks import check_denoised, explained
+from dds.sampling.checks import check_denoised, explained, in_one_line
 from dds.sampling.smoothing import SmoothedClassifier
 
 logger = logging.getLogger(__name__)
@@ -94,8 +94,10 @@ def check_denoising(smoothed: SmoothedClassifier, images: np.ndarray) -> Denoisi
     Raises
     ------
     ValueError
-        If the images come out worse, or much worse than another reading of the network has
-        them; the line names the likely cause.
+        If the denoiser fails, or the images come out worse, or much worse than another reading
+        of the network has them; the line names the likely cause.
+    torch.OutOfMemoryError
+        If not even one image fits into memory.
 
     Notes
     -----
@@ -126,10 +128,19 @@ def check_denoising(smoothed: SmoothedClassifier, images: np.ndarray) -> Denoisi
     denoiser = smoothed.denoiser
     if isinstance(denoiser, NoDenoiser):
         return None
+
+    def look(rows: int) -> tuple[Denoising, float, list[_Tried]]:
+        trial = _Trial(smoothed, images, rows)
+        return trial.result(), trial.psnr_of_grey, list(trial.readings())
+
     networks = [("the denoiser", network) for network in denoiser.networks]
-    with explained(networks), smoothed.runner.inference():
-        trial = _Trial(smoothed, images)
-        found, grey, readings = trial.result(), trial.psnr_of_grey, list(trial.readings())
+    what = f"denoiser {type(denoiser).__name__} fails on images of shape {images.shape[1:]}"
+    with (
+        in_one_line(what, "give images of the size and channels that it was trained on"),
+        explained(networks),
+        smoothed.runner.inference(),
+    ):
+        found, grey, readings = smoothed.runner.try_out(look, SAMPLES)
     _judge(denoiser, found, grey, readings)
     return found
 
@@ -177,14 +188,13 @@ class _Tried(NamedTuple):
 class _Trial:
     """A few images, their noisy versions, and how well readings of a denoiser undo the noise."""
 
-    def __init__(self, smoothed: SmoothedClassifier, images: np.ndarray) -> None:
+    def __init__(self, smoothed: SmoothedClassifier, images: np.ndarray, rows: int) -> None:
         denoiser, device = smoothed.denoiser, smoothed.runner.device
         # One step, as the many steps of a chain draw from what an image may be, with twice the
         # error of the estimate.
         self._denoiser = in_one_shot(denoiser)
-        self._sigma = smoothed.sigma
-        rows = smoothed.runner.rows
-        self._rows = min(rows, SAMPLES) if isinstance(rows, int) else 4
+        self._sigma, self._rows = smoothed.sigma, rows
+        self._begin_batch = smoothed.runner.begin_batch
         chosen = np.asarray(images[few(len(images))], np.float32)
         self._clean = torch.from_numpy(chosen).to(device)
         normal = seeded_normal(self._clean.shape, _SEED).to(device)
@@ -208,6 +218,8 @@ class _Trial:
         for reading, condition, cure, is_sure in (*self._generic(), *self._own()):
             try:
                 yield _Tried(self._psnr_of(reading), condition, cure, is_sure)
+            except torch.OutOfMemoryError:
+                raise
             except (ValueError, RuntimeError):  # such as a schedule that never reaches that sigma
                 continue
 
@@ -245,8 +257,10 @@ class _Trial:
     def _psnr_of(self, reading: _Reading) -> float:
         denoised = []
         for noisy in self._noisy.split(self._rows):
-            denoised.append(reading(noisy, self._sigma))
-            check_denoised(denoised[-1], noisy, type(self._denoiser).__name__)
+            self._begin_batch()
+            clean = reading(noisy, self._sigma)
+            check_denoised(clean, noisy, type(self._denoiser).__name__)
+            denoised.append(clean.clone())  # the next may be written over it
         return self._psnr(torch.cat(denoised))
 
     def _psnr(self, images: Tensor) -> float:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,11 @@ logger = logging.getLogger(__name__)
 #: The base classifiers: from images, their standard normal noise, and where the samples lie
 #: that each classifier wants, to the class of every sample, (classifiers, samples).
 Base = Callable[[Tensor, Normal, list[list[slice]]], Tensor]
+
+T = TypeVar("T")
+
+#: Samples in a batch while the batch size is still to be chosen.
+_UNSETTLED = 4
 
 
 @dataclass(eq=False)
@@ -111,6 +117,44 @@ class Runner:
         """Return the context that batches run in."""
         return inference(self.device, self.precision, compiled=self.compiled)
 
+    def begin_batch(self) -> None:
+        """Say that what CUDA graphs returned so far is no longer wanted, or copied."""
+        # Asking for it loads all of torch's compiler. Where that is not loaded, no graph is its.
+        if "torch._inductor.cudagraph_trees" in sys.modules:
+            torch.compiler.cudagraph_mark_step_begin()
+
+    def try_out(self, work: Callable[[int], T], most: int) -> T:
+        """Try networks ahead of the run, in batches no larger than its own.
+
+        Parameters
+        ----------
+        work : callable
+            Does it in batches of so many samples. It is called again, with half as many, whenever
+            memory is used up.
+        most : int
+            Samples in a batch, where those of the run are not smaller.
+
+        Returns
+        -------
+        object
+            What `work` does.
+
+        Raises
+        ------
+        torch.OutOfMemoryError
+            If not even one sample fits.
+        """
+        rows = min(most, self.rows if isinstance(self.rows, int) else _UNSETTLED)
+        while True:
+            try:
+                return work(rows)
+            except torch.OutOfMemoryError:
+                if rows == 1:
+                    raise
+            # Not earlier, because the exception kept the tensors of the batch alive.
+            rows //= 2
+            self._empty_cache()
+
     def get_ready(self, base: Base, shape: Sequence[int], samples: int) -> None:
         """Settle the batch size and compile the networks, once.
 
@@ -130,7 +174,7 @@ class Runner:
         def run(size: int) -> None:
             images = torch.rand(size, *shape, device=self.device)
             everyone = [[slice(0, size)]] * len(self.classifiers)
-            self._begin_batch()
+            self.begin_batch()
             base(images, lambda step: torch.randn_like(images), everyone)
             wait_for(self.device)
 
@@ -205,11 +249,6 @@ class Runner:
     def _is_cuda(self) -> bool:
         return self.device.type == "cuda"
 
-    def _begin_batch(self) -> None:
-        # Asking for it loads all of torch's compiler. Where that is not loaded, no graph is its.
-        if self.compiled and "torch._inductor.cudagraph_trees" in sys.modules:
-            torch.compiler.cudagraph_mark_step_begin()
-
     def _start(self, batch: list[Segment], base: Base, source: NoiseSource) -> list[_Running]:
         """Queue a batch on the device, in parts where its memory does not hold the whole."""
         started, waiting = [], [batch]
@@ -232,6 +271,10 @@ class Runner:
         logger.warning("out of memory at batch size %d; going on with %d", size, size // 2)
         if self._is_cuda:
             free_programs(self._networks)  # those for the old size hold memory
+        self._empty_cache()
+
+    def _empty_cache(self) -> None:
+        if self._is_cuda:
             torch.cuda.empty_cache()
 
     def _run(self, batch: list[Segment], base: Base, source: NoiseSource) -> _Running:
@@ -239,7 +282,7 @@ class Runner:
         if self.deterministic:
             drawn, rows = [segment.whole_block for segment in batch], BLOCK
         wanted = [places(drawn, index) for index in range(len(self.classifiers))]
-        self._begin_batch()
+        self.begin_batch()
         predictions = base(source.images(drawn, rows), partial(source.normal, drawn, rows), wanted)
         if self.deterministic:
             predictions = predictions[:, batch[0].inside]
