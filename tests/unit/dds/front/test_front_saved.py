@@ -34,7 +34,7 @@ class Interruptible(nn.Module):
         return {name: value for name, value in vars(self).items() if name not in counted}
 
     def forward(self, images):
-        if len(images) > 2:  # else it is only tried
+        if len(images) > 4:  # else it is only tried
             if self._batches is not None and self._seen >= 100 * self._batches:
                 raise KeyboardInterrupt
             self._seen += len(images)
