@@ -89,7 +89,8 @@ def check_batches(smoothed: SmoothedClassifier, images: np.ndarray, classes: int
       of how much answers differ;
     - is a draw for a batch that seldom matters, or that draws for each image hide, as they hide
       what depends on the place;
-    - lies in what a network remembers from batch to batch.
+    - lies in what a network remembers from batch to batch, or draws from a generator of its own
+      that happens to give a few batches the same.
 
     PyTorch, NumPy's global generator and Python's `random` are seeded for it, and then put back.
     What draws from elsewhere, so that it answers a batch otherwise when run again, gets a warning
