@@ -85,6 +85,34 @@ def test_what_is_built_alike_has_the_same_digest(built):
     assert network_digest(built()) == network_digest(built())
 
 
+class Counting(nn.Module):
+    def __init__(self, calls):
+        super().__init__()
+        self.calls, self.size = calls, 8
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "calls"}
+
+
+def test_attributes_that_getstate_leaves_out_do_not_count():
+    assert network_digest(Counting(1)) == network_digest(Counting(2))
+    changed = Counting(1)
+    changed.size = 9
+    assert network_digest(changed) != network_digest(Counting(1))
+
+
+class Key:
+    pass
+
+
+def test_the_order_of_what_has_none_does_not_count():
+    items = [(Key(), number) for number in range(9)]
+    assert network_digest(Own(dict(items))) == network_digest(Own(dict(reversed(items))))
+    sets = [frozenset(text) for text in ("abcdefgh", "hgfedcba")]
+    assert network_digest(Own({sets[0]})) == network_digest(Own({sets[1]}))
+    assert network_digest(Own({sets[0]})) != network_digest(Own({frozenset("abc")}))
+
+
 def test_mode_and_order_in_memory_do_not_count():
     before = network_digest(network())
     assert network_digest(network().eval()) == before

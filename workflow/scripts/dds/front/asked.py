@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from sysconfig import get_python_version
@@ -23,7 +23,7 @@ from dds.networks.denoisers import Denoiser, DiffusionDenoiser, NoDenoiser, miss
 from dds.networks.hub_classifiers import as_classifier
 from dds.networks.identity import network_digest
 from dds.networks.lending import lent
-from dds.networks.own_code import own_code_digest
+from dds.networks.own_code import own_code
 from dds.protocol import PROTOCOL
 from dds.reasons import first_line
 from dds.sampling.checks import check_sigma, check_weights
@@ -147,6 +147,17 @@ class Asked:
         parts = (self.classifier, *self.denoiser.networks, self.denoiser)
         return [part for part in parts if isinstance(part, nn.Module)]
 
+    def code(self) -> dict[str, str | None]:
+        """Return hashes of what of a user's own runs, which are of a version of Python."""
+        return {"python": get_python_version(), **own_code(self.classifier, self.denoiser)}
+
+    def digests(self, without: Collection[str] = ()) -> dict[str, str]:
+        """Return the hashes of the networks, without some attributes; a second a gigabyte."""
+        return {
+            "classifier": network_digest(self.classifier, without),
+            "denoiser": network_digest(self.denoiser, without),
+        }
+
     def facts(self, *, digests: bool = True) -> dict[str, Any]:
         """Return all that the votes depend on, as JSON can hold it.
 
@@ -157,12 +168,8 @@ class Asked:
         """
         hashes: dict[str, Any] = {}
         if digests:
-            hashes = {
-                "images": hashlib.sha256(self.pixels.data).hexdigest(),
-                "classifier": network_digest(self.classifier),
-                "denoiser": network_digest(self.denoiser),
-                "code": {get_python_version(): own_code_digest(self.classifier, self.denoiser)},
-            }
+            images = hashlib.sha256(self.pixels.data).hexdigest()
+            hashes = {"images": images, "code": self.code(), **self.digests()}
         return hashes | {
             "call": self.call,
             "protocol": PROTOCOL,

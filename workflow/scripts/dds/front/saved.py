@@ -90,7 +90,7 @@ class SavedVotes:
             return votes
         keys = [key for key in self._facts if key not in _OF_THE_MACHINE]
         # Another Python has other code for the same functions, and earlier versions kept none.
-        if (found.get("code") or {}).keys() != self._facts["code"].keys():
+        if (found.get("code") or {}).get("python") != self._facts["code"]["python"]:
             keys.remove("code")
         self._check(found, keys)
         rows = len(counts) == len(self._ids)
@@ -172,9 +172,14 @@ class SavedVotes:
             for one in (found, wanted)
         )
         if other := first_difference(first, second) or first_difference(found, wanted):
-            place = other.place.split(".")[0]
+            place, _, name = other.place.partition(".")
             said = f": {other.first}, not {other.second}" if place not in _HASHES else ""
-            what = "code of the networks" if place == "code" else other.place
+            what = other.place
+            if place == "code":
+                what = (
+                    f"code of the networks, {name} (an attribute that decides no answer may be "
+                    "left out of its class's __getstate__)"
+                )
             raise ValueError(
                 f"{self.path} holds votes with other {what}{said}; name another file to "
                 "save to, or remove this one"

@@ -1,4 +1,4 @@
-"""A number that stands for what of a user's own runs in networks: code, and what it goes by.
+"""Numbers that stand for what of a user's own runs in networks: code, and what it goes by.
 
 What is installed is told by its name alone; weights and public settings are told by `identity`.
 """
@@ -8,37 +8,54 @@ from __future__ import annotations
 import dis
 import hashlib
 import inspect
+import random
 import sys
-import sysconfig
-from collections.abc import Iterator, Mapping
-from functools import cache, cached_property, partial
-from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
-from typing import Any
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec, resolve_name
+from itertools import chain
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, TypeAlias
 
+import numpy as np
+import torch
 from torch import nn
 
-from dds.networks.identity import PLAIN, description, kind_of
+from dds.networks.identity import PLAIN, description, kind_of, shown_keys
+from dds.networks.own import is_installed, is_own, state_of
 
-#: Installed, also where a developer has them in another folder.
-_LIBRARIES = {"dds", "diffusers", "guided_diffusion", "numpy", "scipy", "timm", "torch",
-              "torchvision", "transformers"}  # fmt: skip
-_INSTALLED = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
 #: What every module has: its weights, parts, hooks, its mode, and whether it is compiled.
 _OF_ANY_MODULE = {*vars(nn.Module()), "_compiled_call_impl"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
-#: What of a class is not run.
+#: What of a class or an object is not run.
 _SAYS_NOTHING = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__",
-                 "__firstlineno__", "__static_attributes__"}  # fmt: skip
+                 "__firstlineno__", "__static_attributes__", "__slotnames__"}  # fmt: skip
+#: Objects that are somewhere else after each number that they give.
+_RANDOM = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator,
+           torch.Generator)  # fmt: skip
+
+#: Yields what is in a value, is sent the hash of each, and returns that of the whole.
+_Visit: TypeAlias = Generator[Any, bytes, bytes]
+#: Names of attributes, and what they hold.
+_Attributes: TypeAlias = Iterator[tuple[str, Any]]
 
 
-def own_code_digest(*networks: Any) -> str:
-    """Return a hash of the code of a user's own that networks run, and of what that reads.
+def own_code(*networks: Any) -> dict[str, str]:
+    """Return a hash of each thing of a user's own that networks run, and of what it goes by.
 
     Own is what is not installed: of a file beside the work, of a notebook. Of its functions and
-    classes the code is taken, with the global variables that it names; of its objects all
-    attributes that pickle would take, private ones included: ``__getstate__`` leaves out what only
-    counts. A comment, or a line that moves, changes nothing.
+    classes the code is taken, with the global variables that it names and what it names of modules
+    of one's own; of its objects the attributes that pickle takes, private ones included, so that
+    ``__getstate__`` may leave some out; of what is installed the functions of one's own that were
+    put into it, and of objects what pickle takes. A comment, a docstring, or a line that moves
+    changes nothing.
+
+    Not seen are functions of one's own put into installed modules in the place of theirs, modules
+    that attributes hold or that are imported by a text, files that are read, and the state of
+    random generators and of what cannot be pickled.
 
     Parameters
     ----------
@@ -47,182 +64,342 @@ def own_code_digest(*networks: Any) -> str:
 
     Returns
     -------
-    str
-        64 hexadecimal digits. What runs in another version of Python has others.
+    dict of str to str
+        A hash by name, such as ``mine.Network.forward.__code__``, ``mine.GAIN`` for a global
+        variable, or ``mine.Network.scale`` for that attribute of all such objects. What runs in
+        another version of Python has others.
 
     Examples
     --------
-    Whose code is all installed is told by no code:
+    Where all code is installed there is none:
 
-    >>> own_code_digest(nn.Linear(2, 2)) == own_code_digest(nn.ReLU())
-    True
+    >>> own_code(nn.Linear(2, 2))
+    {}
     """
-    reader = _Reader()
-    for network in networks:
-        reader.read(network, all_of_it=not isinstance(network, nn.Module))
-    return reader.hexdigest()
+    return _Reader(networks).parts()
 
 
 class _Reader:
     """Takes what networks hold, and what that holds, each once."""
 
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-        self._seen: dict[int, tuple[str, Any]] = {}
-        self._told = 0
+    def __init__(self, networks: tuple[Any, ...]) -> None:
+        self._parts: dict[str, list[bytes]] = {}
+        self._globals: list[tuple[str, Any]] = []
+        self._names: set[str] = set()
+        self._numbers: Counter[str] = Counter()
+        self._in_place = 0
+        self._seen: dict[tuple[int, bool], tuple[bytes, Any]] = {}
+        # `identity` tells these; they are but searched for what is own in them.
+        self._modules = {id(module) for module in _modules_in(networks)}
+        for number, module in enumerate(_modules_in(networks)):
+            own = chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False))
+            for name, weight in own:
+                told = _hash("weight", str(number), name), weight
+                self._seen |= {(id(weight), in_place): told for in_place in (False, True)}
+        for network in networks:
+            self._read(network)
+        for name, value in self._globals:  # reading one may find more
+            self._note(name, self._read(value))
 
-    def hexdigest(self) -> str:
-        """Return the hash of all that was read."""
-        return self._digest.hexdigest()
+    def parts(self) -> dict[str, str]:
+        """Return the hashes by the names of what they stand for."""
+        return {name: _hash(*found).hex()[:16] for name, found in sorted(self._parts.items())}
 
-    def read(self, value: Any, *, all_of_it: bool = True) -> None:
-        """Take a value; of one that is installed not `all_of_it`, but what is own inside it."""
+    def _note(self, name: str, found: bytes) -> None:
+        self._parts.setdefault(name, []).append(found)
+
+    def _read(self, value: Any) -> bytes:
+        """Return the hash of a value. Visits wait in a list, for Python's stack is soon full."""
+        visits: list[_Visit] = [self._visit(value)]
+        found: Any = None
+        while visits:
+            try:
+                inside = visits[-1].send(found)
+            except StopIteration as ended:
+                visits.pop()
+                found = ended.value
+            else:
+                visits.append(self._visit(inside))
+                found = None
+        return found
+
+    def _visit(self, value: Any) -> _Visit:
+        key = id(value), self._in_place > 0
+        if key not in self._seen:
+            # Held, lest another gets its id. What holds itself finds this.
+            self._seen[key] = _hash("again", kind_of(value)), value
+            self._seen[key] = (yield from self._look_into(value)), value
+        return self._seen[key][0]
+
+    def _look_into(self, value: Any) -> _Visit:
+        if isinstance(value, nn.Module):
+            return (yield from self._module(value))
+        if isinstance(value, FunctionType | type):
+            return (yield from self._named(value))
+        if is_own(type(value)):
+            yield type(value)
+            return (yield from self._thing(value, kind_of(type(value)), _of_object(value)))
         if isinstance(value, PLAIN):
-            for part in description(value) if all_of_it else ():
-                self._write(part)
-            return
-        if id(value) in self._seen:  # what is shared, or holds itself
-            self._write(self._seen[id(value)][0])
-            return
-        is_told = all_of_it or _is_own(type(value))
-        self._told += is_told
-        again = f"again {self._told}" if is_told else ""
-        self._seen[id(value)] = again, value  # held, lest another gets its id
-        if is_told:
-            self._write(kind_of(value))
-        for name, part, wanted in self._parts(value, all_of_it):
-            if is_told:
-                self._write(name)
-            self.read(part, all_of_it=wanted)
-
-    def _write(self, part: str | bytes) -> None:
-        self._digest.update((part.encode() if isinstance(part, str) else part) + b"\0")
-
-    def _parts(self, value: Any, all_of_it: bool) -> Iterator[tuple[str, Any, bool]]:
-        """Yield what a value is made of: what to call it, the part, and whether all of that."""
+            return _hash(*description(value))
         if isinstance(value, Mapping):
-            for key in sorted(value, key=repr):
-                yield repr(key) if isinstance(key, PLAIN) else kind_of(key), value[key], all_of_it
-        elif isinstance(value, list | tuple | set | frozenset):
-            items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
-            yield from (("item", item, all_of_it) for item in items)
-        elif isinstance(value, SimpleNamespace):
-            yield "namespace", vars(value), all_of_it
-        elif isinstance(value, partial):
-            yield "partial", [value.func, value.args, value.keywords], all_of_it
-        elif isinstance(value, MethodType):
-            yield "method", [value.__func__, value.__self__], all_of_it
-        elif isinstance(value, staticmethod | classmethod):
-            yield "function", value.__func__, True
-        elif isinstance(value, property):
-            yield "property", [value.fget, value.fset], True
-        elif isinstance(value, CodeType):
-            yield from _of_code(value)
-        elif isinstance(value, FunctionType | type | ModuleType):
-            if _is_own(value):
-                of = _of_function if isinstance(value, FunctionType) else _of_module
-                yield from _of_class(value) if isinstance(value, type) else of(value)
-        else:
-            yield from _of_object(value, all_of_it or _is_own(type(value)))
+            return (yield from self._mapping(value))
+        if isinstance(value, set | frozenset):
+            return (yield from self._unordered(value))
+        parts = value if isinstance(value, list | tuple) else _in_object(value)
+        return (yield from _in_order(kind_of(value), parts))
+
+    def _thing(self, value: Any, name: str, attributes: _Attributes) -> _Visit:
+        """Tell a thing by its name, and which of that name it is; each attribute is a part."""
+        if self._in_place:
+            return (yield from _in_order(name, chain.from_iterable(attributes)))
+        told = _hash(name, str(self._numbers[name]))
+        self._numbers[name] += 1
+        self._seen[id(value), False] = told, value
+        for attribute, held in attributes:
+            self._note(f"{name}.{attribute}", (yield held))
+        return told
+
+    def _named(self, value: FunctionType | type) -> _Visit:
+        if not is_own(value):
+            return (yield from _in_order(kind_of(value), _put_into(value)))
+        if isinstance(value, type):
+            return (yield from self._thing(value, kind_of(value), _of_class(value)))
+        for name, held in _read_by(value):
+            if name not in self._names:
+                self._names.add(name)
+                self._globals.append((name, held))
+        return (yield from self._thing(value, kind_of(value), _of_function(value)))
+
+    def _module(self, module: nn.Module) -> _Visit:
+        kind = type(module)
+        yield kind
+        if id(module) not in self._modules:
+            attributes = chain(_of_module(module), _settings(module), _parts(module))
+            return (yield from self._thing(module, kind_of(kind), attributes))
+        told = yield from self._thing(module, kind_of(kind), _of_module(module))
+        for _, held in chain(_settings(module), module.named_children()):
+            yield held
+        return told
+
+    def _mapping(self, mapping: Mapping[Any, Any]) -> _Visit:
+        if not all(isinstance(key, str) for key in mapping):
+            return (yield from self._unordered(mapping.items()))
+        keys = sorted(shown_keys(mapping))
+        return (yield from _in_order("mapping", [keys, *(mapping[key] for key in keys)]))
+
+    def _unordered(self, items: Iterable[Any]) -> _Visit:
+        """Tell items in an order that what is in them decides, which is all told in place."""
+        self._in_place += 1
+        hashes = []
+        for item in items:
+            hashes.append((yield item))
+        self._in_place -= 1
+        return _hash("unordered", *sorted(hashes))
 
 
-def _of_object(value: Any, all_of_it: bool) -> Iterator[tuple[str, Any, bool]]:
-    """Yield an object's class and attributes, of an installed class the public ones."""
-    kind = type(value)
-    yield "class", kind, all_of_it
-    if isinstance(value, nn.Module):
-        for name in _HOOKS:
-            yield name, list(getattr(value, name, {}).values()), True
-        yield "parts", value._modules, False
-        if all_of_it:  # else it is a part of one whose weights are told
-            yield "weights", [value._parameters, value._buffers], True
-        if not _is_own(kind) and isinstance(code := getattr(value, "code", None), str):
-            yield "code", code, True  # that PyTorch has written
-    elif not (_is_own(kind) or _is_shown(kind)):
-        yield "wrapped", getattr(value, "__wrapped__", None), True  # by a cache, for example
-        return
-    for name, part in sorted(_attributes(value).items()):
-        if name not in _OF_ANY_MODULE:
-            yield name, part, all_of_it
+def _hash(*parts: Any) -> bytes:
+    """Return a hash of texts and bytes, each told from the next."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+        digest.update(b"\0")
+    return digest.digest()
 
 
-def _attributes(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object: of one's own as pickled, of others the public ones."""
-    kind = type(value)
-    if _is_own(kind):
-        state = value.__getstate__()
-        attributes: dict[str, Any] = {}
-        for part in state if isinstance(state, tuple) else (state,):  # a dictionary, one of slots
-            attributes |= part if isinstance(part, dict) else {"state": part}
+def _in_order(name: str, parts: Iterable[Any]) -> _Visit:
+    hashes = []
+    for part in parts:
+        hashes.append((yield part))
+    return _hash(name, *hashes)
+
+
+def _modules_in(networks: Iterable[Any]) -> Iterator[nn.Module]:
+    for network in networks:
+        for one in [network] if isinstance(network, nn.Module) else network.networks:
+            yield from one.modules()
+
+
+def _of_module(module: nn.Module) -> _Attributes:
+    """Yield of a module what `identity` does not tell."""
+    for name in _HOOKS:
+        if hooks := getattr(module, name, None):
+            yield name, list(hooks.values())
+    if is_own(type(module)):
+        state = state_of(module)
+        yield from _sorted({name: state[name] for name in state.keys() - _OF_ANY_MODULE})
+    elif isinstance(code := getattr(module, "code", None), str):
+        yield "code", code  # that PyTorch has written
+
+
+def _settings(module: nn.Module) -> _Attributes:
+    """Yield the public attributes of an installed module, which `identity` tells of a network."""
+    if not is_own(type(module)):
+        public = {name: held for name, held in vars(module).items() if not name.startswith("_")}
+        yield from _sorted({name: public[name] for name in public.keys() - _OF_ANY_MODULE})
+
+
+def _parts(module: nn.Module) -> _Attributes:
+    yield "_parameters", dict(module.named_parameters(recurse=False))
+    yield "_buffers", dict(module.named_buffers(recurse=False))
+    yield "_modules", dict(module.named_children())
+
+
+def _of_object(value: Any) -> _Attributes:
+    yield from _sorted(state_of(value))
+    if isinstance(value, PLAIN):
+        yield "contents", _hash(*description(value))
+    elif isinstance(value, dict):
+        yield "contents", dict(value)
+    elif isinstance(value, list | tuple):
+        yield "contents", list(value)
+    elif isinstance(value, set | frozenset):
+        yield "contents", set(value)
+
+
+def _of_class(kind: type) -> _Attributes:
+    yield "__bases__", kind.__bases__
+    yield from _sorted(vars(kind))
+
+
+def _of_function(function: FunctionType) -> _Attributes:
+    yield "__code__", function.__code__
+    for name in ("__defaults__", "__kwdefaults__"):
+        if defaults := getattr(function, name):
+            yield name, defaults
+    yield from _cells(function).items()
+    yield from _sorted(vars(function))
+
+
+def _sorted(attributes: Mapping[Any, Any]) -> _Attributes:
+    yield from sorted(
+        ((str(name), held) for name, held in attributes.items() if name not in _SAYS_NOTHING),
+        key=lambda attribute: attribute[0],
+    )
+
+
+def _cells(function: FunctionType) -> dict[str, Any]:
+    """Return what a function has from those around it; of what is not there yet, nothing."""
+    held = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):
+            held[name] = cell.cell_contents
+    return held
+
+
+def _put_into(value: FunctionType | type) -> Iterator[Any]:
+    """Yield the functions of one's own that something installed was given."""
+    if isinstance(value, type):
+        held = chain.from_iterable(vars(kind).values() for kind in value.__mro__)
+        yield from (one for one in held if isinstance(one, FunctionType) and is_own(one))
     else:
-        every = getattr(value, "__dict__", {})
-        attributes = {name: part for name, part in every.items() if not name.startswith("_")}
-    # What is worked out once is there or not.
-    cached = {n for each in kind.__mro__ for n, e in vars(each).items()
-              if isinstance(e, cached_property)}  # fmt: skip
-    return {name: part for name, part in attributes.items() if name not in cached}
+        # Numbers and texts there are of the library's own business, such as addresses.
+        yield from (one for one in vars(value).values() if not isinstance(one, PLAIN))
+        yield from (one for one in _cells(value).values() if isinstance(one, FunctionType))
 
 
-def _of_class(kind: type) -> Iterator[tuple[str, Any, bool]]:
-    yield "bases", kind.__bases__, True
-    for name, part in sorted(vars(kind).items()):
-        if name not in _SAYS_NOTHING:
-            yield name, part, True
+def _in_object(value: Any) -> Iterator[Any]:
+    """Yield what an object of no class of one's own is made of: for most, what pickle takes."""
+    if isinstance(value, CodeType):
+        yield from _in_code(value)
+    elif isinstance(value, ModuleType):
+        yield value.__name__
+    elif isinstance(value, MethodType):
+        yield from (value.__func__, value.__self__)
+    elif isinstance(value, staticmethod | classmethod):
+        yield value.__func__
+    elif isinstance(value, property):
+        yield from (value.fget, value.fset)
+    elif isinstance(value, partial):
+        yield from (value.func, value.args, value.keywords)
+    elif isinstance(value, torch.jit.ScriptFunction):
+        yield value.code
+    elif "__wrapped__" in getattr(value, "__dict__", ()):  # by a cache, for example
+        yield value.__wrapped__
+    elif not isinstance(value, _RANDOM):
+        yield from _pickled(value)
 
 
-def _of_function(function: FunctionType) -> Iterator[tuple[str, Any, bool]]:
-    yield "code", function.__code__, True
-    yield "defaults", [function.__defaults__, function.__kwdefaults__], True
-    for cell in function.__closure__ or ():
-        try:
-            yield "cell", cell.cell_contents, True
-        except ValueError:  # of what is not there yet
-            yield "cell", None, True
-    for name in sorted(_globals_of(function.__code__) & function.__globals__.keys()):
-        yield name, function.__globals__[name], True
-    if wrapped := getattr(function, "__wrapped__", None):
-        yield "wrapped", wrapped, True
-
-
-def _of_code(code: CodeType) -> Iterator[tuple[str, Any, bool]]:
-    yield "bytes", code.co_code, True
-    for names in (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars):
-        yield "names", names, True
-    for constant in code.co_consts:
-        yield "constant", constant, True
-
-
-def _of_module(module: ModuleType) -> Iterator[tuple[str, Any, bool]]:
+def _pickled(value: Any) -> Iterator[Any]:
     try:
-        yield "source", inspect.getsource(module), True
-    except (OSError, TypeError):  # such as a notebook
+        reduced = value.__reduce_ex__(2)
+    except Exception:  # what cannot be pickled
         return
+    if isinstance(reduced, str):
+        yield reduced
+        return
+    make, arguments, state, items, pairs = (*reduced, *[None] * 5)[:5]
+    yield from (make, arguments)
+    yield dict(_sorted(state)) if isinstance(state, dict) else state
+    yield list(items or ())
+    yield dict(pairs or ())
 
 
-def _globals_of(code: CodeType) -> set[str]:
-    """Return the names of global variables that code reads, that of functions inside included."""
-    read = {each.argval for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL"}
-    inside = [each for each in code.co_consts if isinstance(each, CodeType)]
-    return read.union(*map(_globals_of, inside))
+def _in_code(code: CodeType) -> Iterator[Any]:
+    """Yield what code does: constants that nothing loads, such as its docstring, are not of it."""
+    several = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    counts = [code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount]
+    yield [several, counts, code.co_varnames[: sum(counts[1:])], code.co_exceptiontable]
+    for each in _instructions(code):
+        yield each.opname
+        yield each.argval if each.opcode in dis.hasconst else str(each.argval)
 
 
-def _is_shown(kind: type) -> bool:
-    """Tell whether objects are what their attributes are: a logger, for one, is what it names."""
-    return kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
+def _instructions(code: CodeType) -> list[dis.Instruction]:
+    return [each for each in dis.get_instructions(code) if each.opname != "EXTENDED_ARG"]
 
 
-def _is_own(value: Any) -> bool:
-    """Tell whether a function, class or module is a user's own."""
-    name = value.__name__ if isinstance(value, ModuleType) else value.__module__
-    return _is_own_module(name or "")
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    """Yield code, and that of the functions inside."""
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _with_inner(each)
 
 
-@cache
-def _is_own_module(name: str) -> bool:
-    root = name.partition(".")[0]
-    if root in _LIBRARIES or root in sys.stdlib_module_names:
+def _read_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield the global variables that a function names, and what it names of modules of one's own.
+
+    Modules that are imported inside it are imported here, as it would.
+    """
+    variables, codes = function.__globals__, list(_with_inner(function.__code__))
+    every = [each for code in codes for each in _instructions(code)]
+    read = {each.argval for each in every if each.opname == "LOAD_GLOBAL"} & variables.keys()
+    yield from ((f"{variables.get('__name__')}.{name}", variables[name]) for name in sorted(read))
+    names = {name for code in codes for name in code.co_names}
+    modules = [variables[name] for name in sorted(read)]
+    modules += map(partial(_imported, variables.get("__package__")), _imports(every))
+    modules = [one for one in modules if isinstance(one, ModuleType) and is_own(one)]
+    for module in modules:  # grows, as modules have modules
+        for name in sorted(names & vars(module).keys()):
+            held = vars(module)[name]
+            yield f"{module.__name__}.{name}", held
+            if isinstance(held, ModuleType) and is_own(held) and held not in modules:
+                modules.append(held)
+
+
+def _imports(instructions: list[dis.Instruction]) -> Iterator[str]:
+    """Yield the names of what may be a module, as code imports them."""
+    for level, names, at in zip(instructions, instructions[1:], instructions[2:], strict=False):
+        if at.opname == "IMPORT_NAME":
+            module = "." * level.argval + at.argval
+            yield module
+            inside = module if module.endswith(".") else f"{module}."
+            yield from (inside + name for name in names.argval or ())
+
+
+def _imported(package: str | None, name: str) -> ModuleType | None:
+    """Return a module that is there, or is one's own; None for what is no module."""
+    with suppress(Exception):  # whatever fails fails where the code runs, if it comes there
+        name = resolve_name(name, package)
+        if name not in sys.modules and _is_beside(name.partition(".")[0]):
+            import_module(name)
+    return sys.modules.get(name)
+
+
+def _is_beside(name: str) -> bool:
+    """Tell whether a package that may not be imported yet is a user's own."""
+    spec = find_spec(name)
+    if spec is None:
         return False
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if file is None:
-        return name == "__main__"
-    return not any(Path(file).is_relative_to(folder) for folder in _INSTALLED)
+    places = [spec.origin] if spec.has_location else spec.submodule_search_locations or []
+    return bool(places) and not any(is_installed(str(place)) for place in places)
