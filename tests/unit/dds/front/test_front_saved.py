@@ -127,6 +127,51 @@ def test_votes_of_another_call_are_refused_and_left(path, change, named):
     assert path.read_bytes() == before
 
 
+SEEN, SIZES = 0, {}
+
+
+class Running(Interruptible):
+    """Counts and keeps what it likes: in attributes, of its class too, and in global variables."""
+
+    runs = 0
+
+    def __init__(self, shift=0.0):
+        super().__init__()
+        self.calls, self._kept, self._shift = 0, {}, shift
+
+    def __getstate__(self):  # but for what interrupts it
+        return {name: value for name, value in vars(self).items() if name != "_batches"}
+
+    def forward(self, images):
+        global SEEN
+        SEEN += 1
+        Running.runs += 1
+        self.calls += 1
+        size = len(images)
+        self._kept[size] = SIZES[size] = torch.zeros(size)
+        return super().forward(images) + self._shift
+
+
+@pytest.mark.parametrize("batches", [None, 4])
+def test_what_running_changes_of_networks_stands_in_nothing_s_way(path, monkeypatch, batches):
+    monkeypatch.setattr("dds.front.saved._NOTED", 0)
+    network = Running()
+    network._batches = batches
+    if batches:
+        with pytest.raises(KeyboardInterrupt):
+            certify(IMAGES, network, None, **CALL, save_to=path)
+        network._batches = None
+    certify(IMAGES, network, None, **CALL, save_to=path)
+    for one in (network, Running()):
+        one._batches = 0  # which could draw nothing
+        found = certify(IMAGES, one, None, **CALL, save_to=path)
+        assert Certificates.load(path).facts == found.facts
+    with pytest.raises(
+        ValueError, match=r"other code of the networks, \S*\.Running\._shift \(an at"
+    ):
+        certify(IMAGES, Running(shift=1.0), None, **CALL, save_to=path)
+
+
 def test_unfinished_votes_of_another_machine_are_refused_and_finished_ones_loaded(
     path, monkeypatch
 ):

@@ -51,21 +51,21 @@ def count_votes(
     """
     devices = asked.devices[: len(asked.ids)]
     parts = [slice(first, None, len(devices)) for first in range(len(devices))]
-    facts = asked.facts(digests=save_to is not None)
-    saved = SavedVotes(save_to, facts, asked.ids, asked.labels, asked.sigma, parts)
+    saved = SavedVotes(save_to, asked, parts)
     votes = saved.take_up(asked.plan, asked.classes)
     if votes.finished.all():
-        return votes, facts | {"compiled": saved.compiled}
+        return votes, saved.facts
     with lent(asked.modules), _bar(asked, votes, progress) as tell:
         smoothed = _smoothed(asked, devices, compiled=saved.compiled)
         check_denoising(smoothed[0], asked.pixels)
         check_batches(smoothed[0], asked.pixels, asked.classes)
+        saved.look_again()
         saved.start(votes)
         try:
             _Counting(asked, votes, parts, saved, tell).run(smoothed)
         finally:
-            saved.write()
-    return votes, facts | {"compiled": saved.compiled}
+            saved.finish()
+    return votes, saved.facts
 
 
 class _Counting:

@@ -1,7 +1,9 @@
 """The votes of a call in a file, so that an interrupted call goes on where it was.
 
 It is a counts file (`dds.sampling.counts`) from the first vote on: integers, and what they depend
-on. A call that is asked the same takes it up; one that is asked something else refuses it.
+on. A call that is asked the same takes it up; one that is asked something else refuses it. What
+running the networks has changed of them, such as a counter or a cache, is named in it, and does not
+count: else a call would refuse the file of the one before it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from dds.differences import first_difference
+from dds.front.asked import Asked
 from dds.sampling.counts import read_counts, stack, write_counts
 from dds.sampling.votes import Votes
 from dds.statistics.plans import Plan
@@ -41,14 +44,8 @@ class SavedVotes:
     ----------
     path : Path or None
         The file; None keeps nothing.
-    facts : mapping
-        All that the votes depend on, as JSON can hold it.
-    ids : sequence of int
-        Number of each image.
-    labels : ndarray of int, shape (images,), or None
-        Its true class.
-    sigma : float
-        Noise level in [0,1] pixel units.
+    asked : Asked
+        The call, all of which the votes depend on.
     parts : sequence of slice
         The rows that are counted apart.
 
@@ -58,18 +55,11 @@ class SavedVotes:
         Whether compiled networks drew the votes; None while there are none.
     """
 
-    def __init__(
-        self,
-        path: Path | None,
-        facts: Mapping[str, Any],
-        ids: Sequence[int],
-        labels: np.ndarray | None,
-        sigma: float,
-        parts: Sequence[slice],
-    ) -> None:
+    def __init__(self, path: Path | None, asked: Asked, parts: Sequence[slice]) -> None:
         self.path = path
-        self._facts, self._sigma, self._parts = dict(facts), sigma, parts
-        self._ids, self._labels = ids, labels
+        self._asked, self._parts = asked, parts
+        self._facts = asked.facts(digests=path is not None)
+        self._left_out: set[str] = set()
         self._noted: dict[int, tuple[float, Votes]] = {}
         self._written = time.monotonic()
         self.compiled: bool | None = None
@@ -82,24 +72,26 @@ class SavedVotes:
         ValueError
             If the file is no counts file, or of something else; it is left as it is.
         """
-        votes = Votes.none(len(self._ids), 1, classes)
+        votes = Votes.none(len(self._asked.ids), 1, classes)
         if self.path is None or not self.path.exists():
             return votes
         counts, found = read_counts(self.path)
         if not stack(counts["selection"]).any():  # of a call that failed before it had a vote
             return votes
         keys = [key for key in self._facts if key not in _OF_THE_MACHINE]
+        code = found.get("code") or {}
+        self._leave_out(name for name, number in code.items() if number is None)
         # Another Python has other code for the same functions, and earlier versions kept none.
-        if (found.get("code") or {}).get("python") != self._facts["code"]["python"]:
+        if code.get("python") != self._facts["code"]["python"]:
             keys.remove("code")
         self._check(found, keys)
-        rows = len(counts) == len(self._ids)
+        rows, labels = len(counts) == len(votes.goals), self._asked.labels
         if not rows or {*map(len, counts["selection"])} != {classes}:
             raise ValueError(f"{self.path} is damaged; remove it to start over")
         votes.selection[:, 0] = stack(counts["selection"])
         votes.estimation[:, 0] = stack(counts["estimation"])
         for row in np.flatnonzero(votes.selection[:, 0].sum(axis=1) == plan.n0):
-            label = None if self._labels is None else int(self._labels[row])
+            label = None if labels is None else int(labels[row])
             votes.goals[row, 0] = plan.goal(
                 label, votes.selection[row, 0], votes.estimation[row, 0]
             )
@@ -107,6 +99,13 @@ class SavedVotes:
         if not votes.finished.all():
             self._check(found, _OF_THE_MACHINE)
         return votes
+
+    def look_again(self) -> None:
+        """Leave out of the facts what running the networks changes of them: counters, caches."""
+        if self.path is not None:
+            now, before = self._asked.code(), self._facts["code"]
+            names = now.keys() | before.keys()
+            self._leave_out(name for name in names if now.get(name) != before.get(name))
 
     def note_compiled(self, compiled: bool) -> None:
         """Say, before a batch is noted, whether its networks are compiled.
@@ -122,6 +121,11 @@ class SavedVotes:
                 "torch.compile works, or remove it"
             )
         self.compiled = compiled
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that the votes depend on, as far as it is known by now."""
+        return self._facts | {"compiled": self.compiled}
 
     def start(self, votes: Votes) -> None:
         """Write the first votes, so that a place that cannot be written to is found out early."""
@@ -145,18 +149,33 @@ class SavedVotes:
         if self.path is None:
             return
         first = self._noted[0][1]
-        whole = Votes.none(len(self._ids), *first.selection.shape[1:])
+        whole = Votes.none(len(self._asked.ids), *first.selection.shape[1:])
         for rows, (_, votes) in zip(self._parts, self._in_order(), strict=True):
             for name, array in vars(votes).items():
                 getattr(whole, name)[rows] = array
-        frame = counts_frame(
-            self._ids, self._labels, self._sigma, whole.selection[:, 0], whole.estimation[:, 0]
-        )
-        write_counts(self.path, frame, self._facts | {"compiled": self.compiled})
+        selection, estimation = whole.selection[:, 0], whole.estimation[:, 0]
+        asked = self._asked
+        frame = counts_frame(asked.ids, asked.labels, asked.sigma, selection, estimation)
+        write_counts(self.path, frame, self.facts)
         self._written = time.monotonic()
+
+    def finish(self) -> None:
+        """Look again, and write what is noted, whatever comes of that."""
+        try:
+            self.look_again()
+        finally:
+            self.write()
 
     def _in_order(self) -> list[tuple[float, Votes]]:
         return [self._noted[part] for part in range(len(self._parts))]
+
+    def _leave_out(self, names: Iterable[str]) -> None:
+        """Leave things out of the facts; their names stay there, for calls that go on."""
+        more = set(names) - self._left_out
+        if more:
+            self._left_out |= more
+            self._facts["code"] = self._facts["code"] | dict.fromkeys(self._left_out)
+            self._facts |= self._asked.digests(without=self._left_out)
 
     def _check(self, facts: Mapping[str, Any], keys: Iterable[str]) -> None:
         """Refuse facts that differ from those of this call under some keys."""
