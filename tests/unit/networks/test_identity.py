@@ -1,6 +1,7 @@
 """A digest stands for what a network computes, and for nothing else."""
 
 from functools import partial
+from uuid import uuid4
 from warnings import catch_warnings
 
 import numpy as np
@@ -99,6 +100,13 @@ def test_attributes_that_getstate_leaves_out_do_not_count():
     changed = Counting(1)
     changed.size = 9
     assert network_digest(changed) != network_digest(Counting(1))
+
+
+def test_names_of_modules_that_are_drawn_do_not_count():
+    def brought():  # as EDM's pickles bring their classes
+        return type("Brought", (nn.Module,), {"__module__": f"_imported_module_{uuid4().hex}"})
+
+    assert network_digest(brought()()) == network_digest(brought()())
 
 
 class Key:

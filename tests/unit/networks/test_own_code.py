@@ -10,7 +10,8 @@ from collections import deque
 from functools import partial, singledispatch
 from operator import itemgetter
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from uuid import uuid4
 
 import pytest
 import torch
@@ -20,6 +21,14 @@ from torchvision import transforms
 import dds
 from dds.networks.own_code import own_code
 
+#: Source in a pickle.
+PICKLED = """
+    from torch import nn
+
+    class Net(nn.Module):
+        def forward(self, x):
+            return x * FACTOR
+"""
 #: Files of networks; what tests change of them stands in capitals.
 FILES = {
     "mine.py": """
@@ -297,6 +306,16 @@ def test_functions_inside_those_of_a_library_are_told():
         return own_code(Held(scale))
 
     assert of(1) == of(1) != of(2)
+
+
+def test_classes_that_pickles_bring_are_told(monkeypatch):
+    def brought(factor):  # as EDM's do: in a module that has no file, and a name that is drawn
+        module = ModuleType(f"_imported_module_{uuid4().hex}")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec(textwrap.dedent(PICKLED).replace("FACTOR", factor), vars(module))
+        return own_code(module.Net())
+
+    assert brought("2") == brought("2") != brought("3")
 
 
 class Slotted:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dds.networks.own import is_own, state_of
+from dds.networks.own import is_own, state_of, steady
 
 #: Kinds of settings that are told from each other by how they are written.
 _WRITTEN = (
@@ -184,4 +184,4 @@ def _written(value: Any) -> str:
 def kind_of(value: Any) -> str:
     """Return the full name of a function or class, and of any other object that of its class."""
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{getattr(named, '__module__', '')}.{named.__qualname__}"
+    return f"{steady(getattr(named, '__module__', ''))}.{named.__qualname__}"

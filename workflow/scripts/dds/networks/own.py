@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import sysconfig
 from functools import cache, cached_property
@@ -31,14 +32,27 @@ def is_own(value: FunctionType | type | ModuleType) -> bool:
             return not is_installed(file)
     name = value.__name__ if isinstance(value, ModuleType) else value.__module__
     module = value if isinstance(value, ModuleType) else sys.modules.get(str(name))
-    if module is not None:
-        file = getattr(module, "__file__", "")
-        if not file:  # of a folder without an __init__.py, if any
-            file = next(iter(getattr(module, "__path__", ())), "")
-        return not is_installed(file) if file else name == "__main__"
-    if isinstance(value, type):  # of a file that is no module
+    file = getattr(module, "__file__", "")
+    if module is not None and not file:  # of a folder without an __init__.py, if any
+        file = next(iter(getattr(module, "__path__", ())), "")
+    if file or name == "__main__":
+        return not is_installed(file) if file else True
+    if isinstance(value, type):  # of a file that is no module, or brought by a pickle
         return any(is_own(one) for one in vars(value).values() if isinstance(one, FunctionType))
-    return name is None  # written by a program
+    return isinstance(value, FunctionType) and (name is None or module is not None)
+
+
+def steady(module: str | None) -> str:
+    """Return the name of a module without what is drawn in it, in each process anew.
+
+    Examples
+    --------
+    EDM's pickles bring their modules under such names:
+
+    >>> steady("_imported_module_9f86d081884c7d659a2feaa0c55ad015")
+    '_imported_module_'
+    """
+    return re.sub("[0-9a-f]{32}", "", str(module))
 
 
 @cache

@@ -25,10 +25,10 @@ import torch
 from torch import nn
 
 from dds.networks.identity import PLAIN, description, kind_of, shown_keys
-from dds.networks.own import is_installed, is_own, state_of
+from dds.networks.own import is_installed, is_own, state_of, steady
 
 #: What every module has: its weights, parts, hooks, its mode, and whether it is compiled.
-_OF_ANY_MODULE = {*vars(nn.Module()), "_compiled_call_impl"}
+_OF_ANY_MODULE = {*vars(nn.Module()), "_compiled_call_impl", "_is_torch_compile"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 #: What of a class or an object is not run.
 _SAYS_NOTHING = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__",
@@ -85,7 +85,7 @@ class _Reader:
     def __init__(self, networks: tuple[Any, ...]) -> None:
         self._parts: dict[str, list[bytes]] = {}
         self._globals: list[tuple[str, Any]] = []
-        self._names: set[str] = set()
+        self._known: set[tuple[str, int]] = set()
         self._numbers: Counter[str] = Counter()
         self._in_place = 0
         self._seen: dict[tuple[int, bool], tuple[bytes, Any]] = {}
@@ -165,8 +165,8 @@ class _Reader:
         if isinstance(value, type):
             return (yield from self._thing(value, kind_of(value), _of_class(value)))
         for name, held in _read_by(value):
-            if name not in self._names:
-                self._names.add(name)
+            if (name, id(held)) not in self._known:
+                self._known.add((name, id(held)))
                 self._globals.append((name, held))
         return (yield from self._thing(value, kind_of(value), _of_function(value)))
 
@@ -302,7 +302,7 @@ def _in_object(value: Any) -> Iterator[Any]:
     if isinstance(value, CodeType):
         yield from _in_code(value)
     elif isinstance(value, ModuleType):
-        yield value.__name__
+        yield steady(value.__name__)
     elif isinstance(value, MethodType):
         yield from (value.__func__, value.__self__)
     elif isinstance(value, staticmethod | classmethod):
@@ -364,7 +364,8 @@ def _read_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
     variables, codes = function.__globals__, list(_with_inner(function.__code__))
     every = [each for code in codes for each in _instructions(code)]
     read = {each.argval for each in every if each.opname == "LOAD_GLOBAL"} & variables.keys()
-    yield from ((f"{variables.get('__name__')}.{name}", variables[name]) for name in sorted(read))
+    module_name = steady(variables.get("__name__"))
+    yield from ((f"{module_name}.{name}", variables[name]) for name in sorted(read))
     names = {name for code in codes for name in code.co_names}
     modules = [variables[name] for name in sorted(read)]
     modules += map(partial(_imported, variables.get("__package__")), _imports(every))
@@ -372,7 +373,7 @@ def _read_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
     for module in modules:  # grows, as modules have modules
         for name in sorted(names & vars(module).keys()):
             held = vars(module)[name]
-            yield f"{module.__name__}.{name}", held
+            yield f"{steady(module.__name__)}.{name}", held
             if isinstance(held, ModuleType) and is_own(held) and held not in modules:
                 modules.append(held)
 
