@@ -326,7 +326,8 @@ def test_commands_refuse_in_one_line(tmp_path, capsys):
         (["accuracy", tmp_path / "counts.parquet"], "has no column label"),
         (["import-logs", tmp_path / "empty", output], "holds no log"),
         (["import-logs", log, output], "is not a folder"),
-        (["export-log", log, tmp_path / "exported"], "is not a certificates file"),
+        (["export-log", log, tmp_path / "exported"], "is no file of certificates"),
+        (["export-log", tmp_path / "foreign.parquet", output], "is not a certificates file"),
     ]:
         assert main([str(argument) for argument in arguments]) == 2
         printed = capsys.readouterr()
