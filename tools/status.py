@@ -229,10 +229,10 @@ def slurm_jobs() -> list[Queued]:
     """Return the jobs that Snakemake has sent to SLURM from this folder; none without SLURM."""
     form = "--format=%A|%T|%r|%k|%Z"
     answer = ask("squeue", "--me", "--noheader", "--array", form, timeout=processes.PATIENCE)
-    if answer is None or answer.returncode:
+    if answer is None:
         return []
     found = []
-    for line in answer.stdout.splitlines():
+    for line in answer.splitlines():
         number, state, reason, comment, folder = line.split("|", 4)
         rule = re.match(r"rule_(.+?)(_wildcards_|$)", comment)  # as Snakemake comments its jobs
         if rule and Path(folder).resolve() == Path.cwd():

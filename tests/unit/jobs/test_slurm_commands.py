@@ -20,7 +20,7 @@ def squeue(tmp_path, monkeypatch):
 
 
 def test_no_filter_of_the_user_counts(squeue):
-    assert ask("squeue").stdout == "standard\n"
+    assert ask("squeue") == "standard\n"
     assert slurm_runs("4711")
     assert os.environ["SQUEUE_PARTITION"] == "cpu"
 

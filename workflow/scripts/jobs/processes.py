@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jobs.slurm_commands import ask
+from jobs.slurm_commands import run
 
 #: Seconds between two signs of life that a job gives in its files, and after how many without
 #: one it is taken for dead by whoever cannot see its process; and after how many where SLURM says
@@ -131,7 +131,7 @@ def files_clock(folder: str | Path) -> float:
 def slurm_runs(job: str) -> bool | None:
     """Tell whether a SLURM job runs, and does not wait for a new start; None if unknown."""
     states = "RUNNING,SUSPENDED,COMPLETING"
-    answer = ask("squeue", "--noheader", "--states", states, "--jobs", job, "--format", "%T",
+    answer = run("squeue", "--noheader", "--states", states, "--jobs", job, "--format", "%T",
                  timeout=PATIENCE)  # fmt: skip
     if answer is None:
         return None

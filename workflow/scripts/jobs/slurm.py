@@ -153,7 +153,7 @@ def _ending(cancel: Callable[[Any], None]) -> Callable[[Any], None]:
         self.ending.set()  # or what waits to be submitted would be, after all else is cancelled
         cancel(self)
         # What was being submitted, or looked at.
-        if _ask("scancel", "--name", self.run_uuid) is None:
+        if ask("scancel", "--name", self.run_uuid) is None:
             self.logger.warning(f"SLURM does not answer. Later: scancel --name {self.run_uuid}")
 
     return end
@@ -263,13 +263,7 @@ def _wait_for_controller(executor: Any) -> None:
 
 def _answers() -> bool:
     # Unlike `scontrol ping`, content with a backup controller.
-    return _ask("scontrol", "show", "config") is not None
-
-
-def _ask(*command: str) -> str | None:
-    """Return what a command of SLURM's prints; nothing when SLURM does not answer."""
-    answer = ask(*command)
-    return None if answer is None or answer.returncode else answer.stdout
+    return ask("scontrol", "show", "config") is not None
 
 
 # ---- Time ----
@@ -312,7 +306,7 @@ def _partition_limit(executor: Any, job: Any) -> float:
     name = partition[0].strip("'\"") if partition else ""
     if name not in executor.partition_limits:
         chosen = ["--partition", name] if name else []
-        answer = _ask("sinfo", "--noheader", "--format=%l", *chosen)
+        answer = ask("sinfo", "--noheader", "--format=%l", *chosen)
         if not answer:
             return math.inf
         executor.partition_limits[name] = max(map(_minutes, answer.split()))
@@ -381,8 +375,9 @@ def _losing_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
             _cancel_strays(self, known)
         jobs = [job for job in active_jobs if not _made_room(self, job, known)]
         # The plugin asks again. Of a job that ends meanwhile it would not know why.
-        alive = [job for job in jobs if _is_alive(known.get(job.external_jobid))]
-        ended = [job for job in jobs if job not in alive]
+        alive, ended = [], []
+        for job in jobs:
+            (alive if _is_alive(known.get(job.external_jobid)) else ended).append(job)
         answers = self._status_query_calls
         waiting = [job async for job in check_active_jobs(self, ended)]
         self.next_seconds_between_status_checks = settings.init_seconds_before_status_checks
@@ -396,7 +391,7 @@ def _losing_none(check_active_jobs: Callable[..., Any]) -> Callable[..., Any]:
 
 def _known(run: str) -> dict[str, _Known] | None:
     """Return what SLURM knows of the jobs of a run, by their ids; None when it does not answer."""
-    answer = _ask(
+    answer = ask(
         "squeue", "--noheader", "--array", "--states=all", "--name", run,
         "--Format=JobArrayID:|,State:|,Reason:|,PreemptTime:|",
     )  # fmt: skip
@@ -418,7 +413,7 @@ def _cancel_strays(executor: Any, known: dict[str, _Known]) -> None:
     for job in known.keys() - executor.sent:
         if _is_alive(known[job]):
             executor.logger.warning(f"SLURM has job {job}, which it said it did not take.")
-            _ask("scancel", job)
+            ask("scancel", job)
 
 
 def _made_room(executor: Any, job: Any, known: dict[str, _Known]) -> bool:
@@ -450,7 +445,7 @@ def _still_to_come(executor: Any, jobs: list[Any], known: dict[str, _Known]) -> 
             executor.logger.warning(
                 f"SLURM could not start job {job.external_jobid} and holds it; cancelling it."
             )  # the next check finds it cancelled, and Snakemake sends it again
-            _ask("scancel", job.external_jobid)
+            ask("scancel", job.external_jobid)
     lost = [job for job in jobs if job.aux["unknown"] >= _UNKNOWN]
     for job in lost:
         _settle(executor, job)

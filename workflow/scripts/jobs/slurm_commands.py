@@ -15,7 +15,13 @@ def plain_environment() -> dict[str, str]:
     return kept | {"SLURM_TIME_FORMAT": "standard"}
 
 
-def ask(*command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str] | None:
+def ask(*command: str, timeout: float | None = None) -> str | None:
+    """Return what one of SLURM's commands prints; None where it fails, too: see `run`."""
+    answer = run(*command, timeout=timeout)
+    return None if answer is None or answer.returncode else answer.stdout
+
+
+def run(*command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str] | None:
     """Run one of SLURM's commands.
 
     Parameters
