@@ -204,6 +204,25 @@ def test_radii_of_each_sigma_are_what_its_plan_decides(load):
     )
 
 
+def test_the_best_over_sigma_needs_radii_that_every_sigma_in_reach_decides(load):
+    radii = {"0.125": [0.25, 0.125], "0.25": [0.125, 0.25, 0.375, 0.5], "0.5": [0.25, 0.375, 0.5]}
+    sampled = {"plan": "sequential", "radii": radii}
+    changes = {"experiments.denoised": DIGITS["experiments"]["denoised"] | sampled, "checks": []}
+    changes |= {"tables": {"table_1": DIGITS["tables"]["table_1"]}, "figures": {}, "notebooks": []}
+    message = refusal(load, changes)
+    assert message == (
+        "config/studies/digits.yaml: tables.table_1.radii[0]: 0.125 is none of the radii that "
+        "experiment denoised decides at all of sigma 0.125, 0.25, 0.5; allowed: 0.25, 0.375, 0.5"
+    )
+    radii["0.5"].append(0.125)
+    load(changes)  # sigma 0.125 reaches 0.307
+    changes["tables.table_1.kind"] = "per_sigma"  # a row a sigma shows which are not computed
+    panel = {"title": "CNN", "experiment": "denoised", "classifier": "digits_cnn"}
+    changes |= {"tables.table_1.rows": REMOVED, "tables.table_1.panels": [panel]}
+    radii["0.5"].remove(0.125)
+    load(changes)
+
+
 def test_a_sequential_plan_with_keys_of_a_union_bound_is_one(load):
     study = load({"experiments.plan_sequential.futility": 0.05})
     assert study.experiments["plan_sequential"].plan == "union_sequential"

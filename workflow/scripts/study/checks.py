@@ -7,8 +7,8 @@ import csv
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from itertools import chain
 from os.path import exists, isfile  # false, not an error, for names that no file can have
 from pathlib import Path
@@ -468,9 +468,9 @@ def _check_artefact(entry: Artefact, check: Any, study: Study, at: Place) -> Non
         here = _below(at, keys)
         experiment = _check_source(part, study, here)
         sigmas = _sigmas_to_reach(entry, experiment)
+        wanted = _sigmas_to_decide(entry, experiment)
         for index, radius in enumerate(getattr(entry, "radii", ())):
-            everywhere = experiment.sigmas if getattr(entry, "AT_EVERY_SIGMA", False) else []
-            _check_radius(radius, everywhere, part.experiment, experiment, at / "radii" / index)
+            _check_radius(radius, wanted, part.experiment, experiment, at / "radii" / index)
             for sigma in sigmas:
                 _check_reach(radius, sigma, part.experiment, experiment, at / "radii" / index)
     for keys, part in parts(entry):
@@ -542,6 +542,22 @@ def _sigmas_to_reach(entry: Artefact, experiment: Experiment) -> list[float]:
     return [] if getattr(entry, "shows_published", False) else [max(experiment.sigmas)]
 
 
+def _sigmas_to_decide(
+    entry: Artefact, experiment: Experiment
+) -> Callable[[float], Sequence[float]]:
+    """Return at which sigmas a radius of an entry must be decided; where at none, one will do."""
+    if getattr(entry, "AT_EVERY_SIGMA", False):
+        return lambda radius: experiment.sigmas
+    if getattr(entry, "BEST_OVER_SIGMA", False):
+        return partial(_sigmas_that_reach, experiment)
+    return lambda radius: []
+
+
+def _sigmas_that_reach(experiment: Experiment, radius: float) -> list[float]:
+    """Return the sigmas that compete for the best at a radius: at others, accuracy is 0."""
+    return [sigma for sigma in experiment.sigmas if radius <= _reached(experiment, sigma)]
+
+
 def _check_check(check: Check, study: Study, root: Path, at: Place) -> None:
     sides = [
         (part.experiment, _check_source(part, study, _below(at, keys)))
@@ -575,7 +591,7 @@ def _check_check(check: Check, study: Study, root: Path, at: Place) -> None:
                     f"allowed: {_numbers(experiment.sigmas)}"
                 )
             _check_reach(check.radius, sigma, name, experiment, at / "radius")
-        _check_radius(check.radius, check.sigmas, name, experiment, at / "radius")
+        _check_radius(check.radius, lambda radius: check.sigmas, name, experiment, at / "radius")
 
 
 def _check_source(part: Any, study: Study, at: Place) -> Experiment:
@@ -590,36 +606,55 @@ def _check_source(part: Any, study: Study, at: Place) -> Experiment:
 
 
 def _check_radius(
-    radius: float, sigmas: Sequence[float], name: str, experiment: Experiment, at: Place
+    radius: float,
+    wanted: Callable[[float], Sequence[float]],
+    name: str,
+    experiment: Experiment,
+    at: Place,
 ) -> None:
-    """Refuse a radius that a plan leaves undecided at one of some sigmas, or, if none, at all."""
-    radii = getattr(experiment, "radii", None)
-    if not radii:
+    """Refuse a radius that a plan leaves undecided where `wanted` says, or, if nowhere, at all."""
+    listed = getattr(experiment, "radii", None)
+    if not listed:
         return
-    if isinstance(radii, Mapping):
-        listed = [radii[sigma] for sigma in sigmas]
-        listed = listed or [[*chain(*(radii[sigma] for sigma in experiment.sigmas))]]
-        radii = sorted(set.intersection(*map(set, listed)))
+    where = ""
+    if not isinstance(listed, Mapping):
+        radii = listed
+    else:
+        radii = _radii_decided(listed, wanted, experiment)
+        if sigmas := wanted(radius):
+            where = f" at all of sigma {_numbers(sigmas)}"
         if not radii:
             raise StudyError(
-                f"{at}: experiment {name} decides no radius at all of sigma {_numbers(sigmas)}; "
-                f"its radii must have {radius:g} for each of them"
+                f"{at}: experiment {name} decides no radius{where}; its radii must have "
+                f"{radius:g} for each of them"
             )
     if getattr(PLANS[experiment.plan], "ONLY_ITS_RADII", False) and radius not in radii:
         raise StudyError(
-            f"{at}: {radius:g} is none of the radii that experiment {name} decides; "
+            f"{at}: {radius:g} is none of the radii that experiment {name} decides{where}; "
             f"allowed: {_numbers(radii)}"
         )
-    if radii and radius < min(radii):
+    if radius < min(radii):
         raise StudyError(
-            f"{at}: {radius:g} is below the radii that experiment {name} decides; "
+            f"{at}: {radius:g} is below the radii that experiment {name} decides{where}; "
             f"must be at least {number(min(radii))}"
         )
 
 
+def _radii_decided(
+    listed: Mapping[float, Sequence[float]],
+    wanted: Callable[[float], Sequence[float]],
+    experiment: Experiment,
+) -> list[float]:
+    """Return, of the radii listed for each sigma, those that are for all sigmas wanted."""
+    some = set(chain(*(listed[sigma] for sigma in experiment.sigmas)))
+    return sorted(
+        radius for radius in some if all(radius in listed[sigma] for sigma in wanted(radius))
+    )
+
+
 def _check_reach(radius: float, sigma: float, name: str, experiment: Experiment, at: Place) -> None:
     """Refuse a radius that no image can have, whatever its votes."""
-    reached = experiment.kept * largest_radius(experiment.n, experiment.last_alpha, sigma)
+    reached = _reached(experiment, sigma)
     if radius <= reached:
         return
     needed = samples_needed(radius / experiment.kept, experiment.last_alpha, sigma)
@@ -629,6 +664,11 @@ def _check_reach(radius: float, sigma: float, name: str, experiment: Experiment,
         f"n = {experiment.n:,} at alpha = {experiment.alpha:g} certifies at most "
         f"{_rounded_down(reached)}; {cure}"
     )
+
+
+def _reached(experiment: Experiment, sigma: float) -> float:
+    """Return the largest radius that an experiment is sure to certify where all samples agree."""
+    return experiment.kept * largest_radius(experiment.n, experiment.last_alpha, sigma)
 
 
 def _rounded_down(radius: float) -> str:

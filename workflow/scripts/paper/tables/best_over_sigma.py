@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -117,6 +117,9 @@ class Row(dds.keys.Keys):
 
 class Keys(RadiusColumns):
     """One method a row, with the best sigma for each radius (Tables 1, 3 and 5)."""
+
+    #: A sigma that the sampling plan leaves undecided would be missing from the best.
+    BEST_OVER_SIGMA: ClassVar[bool] = True
 
     rows: Annotated[list[Row], Field(min_length=1)] = key(
         "The methods. A row needs an experiment and a classifier, or `published`, or all three.",
