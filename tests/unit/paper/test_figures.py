@@ -359,9 +359,51 @@ def test_votes_are_drawn_as_they_were_counted():
         assert [bar.get_height() for bar in axis.patches] == list(votes)
 
 
+def corridor(attack):
+    panel = PANEL | {"title": attack, "attack": attack}
+    return {"kind": "accuracy_under_attack", "caption": "x", "panels": [panel]}
+
+
+def attack_up_to(largest):
+    """Return an attack that never succeeds."""
+    rows = [(image, radius) for image in range(IMAGES) for radius in (0.0, largest)]
+    attacked = pd.DataFrame(rows, columns=["image", "radius"])
+    return attacked.assign(label=1, classifier="cnn", sigma=0.25, prediction=1)
+
+
+@pytest.mark.parametrize(
+    ("decided", "largest", "drawn", "marked"),
+    [
+        ("0.0 0.125 0.25 0.4", 0.3, [0.0, 0.125, 0.25, 0.3], 3),
+        ("0.0 0.125 0.25 0.4", 0.25, [0.0, 0.125, 0.25], 3),
+        ("0.0 0.125", 0.3, [0.0, 0.125], 2),
+    ],
+)
+def test_a_corridor_ends_where_the_attack_does(certificates, decided, largest, drawn, marked):
+    """At the height of the next radius that was decided, and outside of no panel."""
+    rows = certificates.assign(
+        image=np.tile(range(IMAGES), 2), lowest_radius=0.0, decided_radii=decided
+    )
+    data = {"e": rows, "attacks/e": attack_up_to(largest)}
+    (axis,) = draw_figure(figure(corridor("e")), data).axes
+    lower = axis.lines[0]
+    assert list(lower.get_xdata()) == drawn
+    assert sum(lower.get_markevery()) == marked
+    radii = np.array(decided.split(), float)[: len(drawn)]
+    heights = certified_accuracy(rows[rows["sigma"] == 0.25], radii)["accuracy"]
+    assert list(lower.get_ydata()) == pytest.approx(list(100 * heights))
+    assert axis.get_xlim() == (0, largest)
+
+
+def test_where_nothing_is_decided_within_an_attack_there_is_no_corridor(certificates, tmp_path):
+    rows = certificates.assign(image=np.tile(range(IMAGES), 2), lowest_radius=0.5)
+    drawn = draw_figure(figure(corridor("e")), {"e": rows, "attacks/e": attack_up_to(0.3)})
+    assert not drawn.axes[0].lines
+    save_figure(drawn, tmp_path / "f.png")
+
+
 def test_the_corridor_is_of_the_images_that_were_attacked(certificates, tmp_path):
-    panel = PANEL | {"attack": "e"}
-    entry = figure({"kind": "accuracy_under_attack", "caption": "x", "panels": [panel]})
+    entry = figure(corridor("e"))
     certificates["image"] = np.tile(range(IMAGES), 2)
     first = certificates["image"] < 10
     attacked = pd.DataFrame(

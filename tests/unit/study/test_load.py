@@ -874,6 +874,11 @@ def test_sigma_may_be_chosen_on_validation_images(load):
          "figures.figure_attack.panels[0].attack: denoised is not on digits_vit"),
         ({"figures.figure_attack.panels.0.experiment": "undefended"},
          "figures.figure_attack.panels[0].attack: denoised is not on experiment undefended"),
+        ({"experiments.denoised.plan": "curtailed", "experiments.denoised.radii": [1.1],
+          "tables": {}, "checks": REMOVED,
+          "figures": {"figure_attack": DIGITS["figures"]["figure_attack"]}},
+         "figures.figure_attack.panels[0].attack: denoised goes up to radius 1; denoised decides "
+         "none below 1.1 at sigma 0.25"),
         ({"figures.table_1": DIGITS["figures"]["figure_2"]},
          "figures.table_1: is the name of a table"),
         ({"tables.merge_counts": DIGITS["tables"]["table_1"]},

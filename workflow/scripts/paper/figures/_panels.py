@@ -60,7 +60,7 @@ def draw_panels(
         Their titles stand above.
     parts : sequence of DataFrame
         For each panel, from `dds.statistics.accuracy.certified_accuracy`. The points of few
-        numbers are marked.
+        numbers are marked, but for those where a column ``marked`` is False.
     along, by : str
         The columns of the horizontal axis, and of the curves.
     symbol : str
@@ -111,6 +111,7 @@ def draw_curve(
         label=label,
         drawstyle=f"steps-{step}" if step else None,
         marker="o" if len(curve) <= _MARKED else None,
+        markevery=curve["marked"].tolist() if "marked" in curve else None,
         clip_on=False,
         **look,
     )

@@ -39,7 +39,7 @@ class Keys(Captioned):
 
 
 def check(entry: Keys, study: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield panels whose attack is none, or on another experiment or classifier."""
+    """Yield panels whose attack is none, on other networks, or below all that is certified."""
     for index, panel in enumerate(entry.panels):
         place = ("panels", index, "attack")
         if panel.attack not in study.attacks:
@@ -49,6 +49,24 @@ def check(entry: Keys, study: Any) -> Iterator[tuple[tuple[str | int, ...], str]
             yield place, f"{panel.attack} is not on experiment {panel.experiment}"
         elif panel.classifier not in study.attacked_classifiers(panel.attack):
             yield place, f"{panel.attack} is not on {panel.classifier}"
+        elif reason := _without_lower_curve(panel, study):
+            yield place, reason
+
+
+def _without_lower_curve(panel: AttackedPanel, study: Any) -> str:
+    """Say at which sigma the sampling plan decides no radius as small as those attacked, if any."""
+    listed = getattr(study.experiments[panel.experiment], "radii", None)
+    if not listed:
+        return ""  # the plan decides every radius
+    largest = max(study.attacks[panel.attack].radii)
+    for sigma in study.attacked_sigmas(panel.attack):
+        lowest = min(listed[sigma] if isinstance(listed, Mapping) else listed)
+        if lowest > largest:
+            return (
+                f"{panel.attack} goes up to radius {largest:g}; {panel.experiment} decides none "
+                f"below {lowest:g} at sigma {sigma:g}"
+            )
+    return ""
 
 
 def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
@@ -86,14 +104,31 @@ def _attacked(data: Mapping[str, pd.DataFrame], panel: AttackedPanel) -> pd.Data
 
 
 def _certified(certificates: pd.DataFrame, attacked: pd.DataFrame) -> pd.DataFrame:
-    """Return the curves of certified accuracy of the images and noise levels attacked."""
+    """Return the curves of certified accuracy of the images and noise levels attacked.
+
+    They end at the largest radius attacked.
+    """
     from dds.statistics.accuracy import certified_accuracy
 
     same = certificates["image"].isin(attacked["image"].unique())
     same &= certificates["sigma"].isin(attacked["sigma"].unique())
     rows = certificates[same]
-    radii = curve_radii(rows, attacked["radius"].max())
-    return certified_accuracy(rows, radii).dropna(subset=["accuracy"])
+    largest = attacked["radius"].max()
+    curves = certified_accuracy(rows, curve_radii(rows, largest)).dropna(subset=["accuracy"])
+    return _cut(curves, largest)
+
+
+def _cut(curves: pd.DataFrame, largest: float) -> pd.DataFrame:
+    """Return curves that end at a radius, at the height that they have up to the next one.
+
+    That end is not marked: the sampling plan need not have decided it.
+    """
+    import pandas as pd
+
+    curves = curves.assign(marked=curves["radius"] <= largest)
+    beyond = curves[~curves["marked"]].groupby("sigma").head(1).assign(radius=largest)
+    ends = curves.loc[curves["radius"] == largest, "sigma"]  # these curves end there as they are
+    return pd.concat([curves[curves["marked"]], beyond[~beyond["sigma"].isin(ends)]])
 
 
 def _draw_upper(axis: Any, attacked: pd.DataFrame) -> None:
@@ -103,6 +138,8 @@ def _draw_upper(axis: Any, attacked: pd.DataFrame) -> None:
     lower = {line.get_label(): line for line in axis.lines}
     for sigma, curve in empirical_accuracy(attacked).groupby("sigma"):
         label = f"$\\sigma = {sigma:g}$"
+        if label not in lower:
+            continue  # nothing was decided that it could stand above
         color, dashes = lower[label].get_color(), lower[label].get_linestyle()
         axis.plot(
             curve["radius"],
