@@ -135,6 +135,24 @@ def test_a_radius_that_no_image_can_reach_is_not_applicable():
     assert "n/a" not in str(texts(lay_out(entry, build_table(entry, CERTIFICATES))[0]))  # no alpha
 
 
+def test_a_radius_that_was_decided_at_another_sigma_is_not_computed_but_where_n_is_too_small():
+    # 100 samples certify up to 0.375 at sigma 0.25 and 0.75 at sigma 0.5.
+    grids = {"0.25": [0.0, 0.25], "0.5": [0.0, 0.5]}
+    decided = {float(sigma): " ".join(map(str, grid)) for sigma, grid in grids.items()}
+    rows = CERTIFICATES["e"].query("classifier == 'cnn'")
+    rows = rows.assign(decided_radii=rows["sigma"].map(decided))
+    sampled = RECORDS["e"]["sampling"] | {"plan": "sequential", "radii": grids}
+    entry = table(PER_SIGMA, radii=[0.0, 0.25, 0.3, 0.5], panels=[PANEL])
+    numbers = build_table(entry, {"e": rows}, records={"e": {"sampling": sampled}})
+    (sheet,) = lay_out(entry, numbers)
+    assert [row[1:] for row in texts(sheet)] == [
+        ["75.0", "50.0", "n/c", "n/a"],
+        ["25.0", "n/c", "n/c", "25.0"],
+    ]
+    said = "n/c: not computed; the sampling plan did not decide this radius at this σ."
+    assert said in sheet.notes
+
+
 def test_where_n_certifies_nothing_no_radius_is_reached():
     rows = certificates([0.0] * 4, n=9)
     records = {"e": {"sampling": RECORDS["e"]["sampling"] | {"n": 9}}}

@@ -38,7 +38,7 @@ _NOTES = {
     ),
     DIFFERS: "* on some image the decision is not that of the first plan.",
     SEVERAL: "§ one noisy sample takes several passes through a network.",
-    UNDECIDED: "n/c: not computed; the sampling plan leaves radii this small undecided.",
+    UNDECIDED: "n/c: not computed; the sampling plan did not decide this radius at this σ.",
     UNREACHABLE: (
         "n/a: n is too small; not even n samples that all agree certify so large a radius at "
         "this σ and α."
@@ -114,10 +114,10 @@ def accuracy_cell(number: Mapping[str, Any]) -> Cell:
     import pandas as pd
 
     accuracy = number["accuracy_percent"]
-    if pd.isna(accuracy):
-        return Cell(UNDECIDED)
     if not is_reachable(number):
         return Cell(UNREACHABLE)
+    if pd.isna(accuracy):
+        return Cell(UNDECIDED)
     return replace(
         with_clean(accuracy, number.get("clean_accuracy_percent")),
         mark=OUTSIDE if number.get("published_outside_interval") is True else "",

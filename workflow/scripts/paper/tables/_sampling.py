@@ -69,7 +69,11 @@ def largest_radius(settings: Mapping[str, Any], sigma: float) -> float:
         return np.nan
     if not settings.get("plan"):
         return float(largest_radius(settings["n"], alpha, sigma))
-    return largest_radius_of(make_plan(settings, sigma), sigma, alpha)
+    plan = make_plan(settings, sigma)
+    if hasattr(plan, "decided_radii") and hasattr(plan, "lower_bound"):
+        # Its bounds may be those of its radii alone: the last of them ends there, not where n does.
+        return float(largest_radius(settings["n"], alpha, sigma))
+    return largest_radius_of(plan, sigma, alpha)
 
 
 def largest_radii(
