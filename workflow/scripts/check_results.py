@@ -46,7 +46,7 @@ with job(globals(), trusting=True) as snakemake:
         attacked = certificates[study.attacks[path.stem].experiment]
         checks += check_attack(path.stem, pd.read_parquet(path), attacked)
     for path in (Path(path) for path in inputs.tables if path.endswith(".csv")):
-        checks += check_table(path.stem, read_table(path))
+        checks += check_table(path.stem, study.tables[path.stem].kind, read_table(path))
     for entry in study.tables.values():
         if entry.kind == "sampling_plans":
             checks += check_curtailment(entry, study.experiments, certificates)

@@ -106,7 +106,7 @@ def certificates():
 
 
 def test_a_sound_table_passes(certificates):
-    (check,) = check_table("t", build_table(table(TABLE), certificates))
+    (check,) = check_table("t", "per_sigma", build_table(table(TABLE), certificates))
     assert check.passed
     assert check.detail == "3 numbers"
 
@@ -114,7 +114,7 @@ def test_a_sound_table_passes(certificates):
 def test_a_rising_curve_is_noticed(certificates):
     numbers = build_table(table(TABLE), certificates)
     numbers.loc[numbers["radius"] == 0.3, "accuracy_percent"] = 101
-    (check,) = check_table("t", numbers)
+    (check,) = check_table("t", "per_sigma", numbers)
     assert not check.passed
     assert check.name == "t: certified accuracy never rises with the radius"
     assert check.detail == "it does in part 0, classifier c, sigma 0.5"
@@ -123,11 +123,73 @@ def test_a_rising_curve_is_noticed(certificates):
 def test_panels_of_one_title_are_curves_of_their_own(certificates):
     certificates["worse"] = certificates["e"].assign(correct=False)
     panels = [PANEL | {"experiment": "worse"}, PANEL]
-    assert not failures(check_table("t", build_table(table(TABLE, panels=panels), certificates)))
+    numbers = build_table(table(TABLE, panels=panels), certificates)
+    assert not failures(check_table("t", "per_sigma", numbers))
 
 
 def test_a_table_of_other_numbers_is_not_checked():
-    assert check_table("t", pd.DataFrame({"hours": [1.0]})) == []
+    assert check_table("t", "costs", pd.DataFrame({"hours": [1.0]})) == []
+
+
+OWN_KIND = """
+from paper.parts import Captioned
+
+class Keys(Captioned):
+    'Numbers.'
+"""
+
+
+@pytest.mark.parametrize(
+    ("curves", "numbers", "passed"),
+    [
+        ("", {"experiment": ["e"]}, None),
+        ("", {"experiment": ["e1", "e2"], "classifier": "f", "radius": [0.0, 0.5]}, None),
+        ("CURVE = ('experiment',)", {"experiment": ["a", "b"], "radius": [0.0, 0.5]}, True),
+        ("CURVE = ('experiment',)", {"experiment": ["a", "a"], "radius": [0.0, 0.5]}, False),
+    ],
+)
+def test_a_kind_of_ones_own_is_checked_by_the_curves_that_it_names(
+    tmp_path, curves, numbers, passed
+):
+    path = tmp_path / "mine.py"
+    path.write_text(OWN_KIND + curves)
+    numbers |= {"accuracy_percent": [10.0, 90.0][: len(numbers["experiment"])]}
+    checks = check_table("t", str(path), pd.DataFrame(numbers))
+    assert [check.passed for check in checks] == ([] if passed is None else [passed])
+
+
+def test_a_kind_that_names_curves_by_what_it_lacks_is_told(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(OWN_KIND + "CURVE = ('sigma',)")
+    with pytest.raises(ValueError, match="names curves by sigma, no column of its table"):
+        check_table("t", str(path), pd.DataFrame({"radius": [0.0], "accuracy_percent": [90.0]}))
+
+
+BEST_ROW = {"label": "X", "off_the_shelf": "none", "experiment": "e", "classifier": "c"}
+
+
+@pytest.mark.parametrize(("chosen_on", "checked"), [(None, 3), ({"experiment": "v"}, 0)])
+def test_where_sigma_is_chosen_on_other_images_a_row_may_rise(certificates, chosen_on, checked):
+    entry = TABLE | {"kind": "best_over_sigma", "rows": [BEST_ROW | {"chosen_on": chosen_on}]}
+    del entry["panels"]
+    numbers = build_table(table(entry), certificates | {"v": certificates["e"]})
+    (check,) = check_table("t", "best_over_sigma", numbers)
+    assert check.detail == f"{checked} numbers"
+    numbers.loc[numbers["radius"] == 0.3, "accuracy_percent"] = 101
+    (check,) = check_table("t", "best_over_sigma", numbers)
+    assert check.passed == (chosen_on is not None)
+
+
+def test_a_rising_cascade_is_noticed(certificates):
+    rows = certificates["e"]
+    entry = TABLE | {"kind": "cascade"}
+    numbers = build_table(table(entry), {"e": pd.concat([rows, rows.assign(sigma=0.25)])})
+    assert not failures(check_table("t", "cascade", numbers))
+    numbers.loc[
+        (numbers["method"] == "cascade") & (numbers["radius"] == 0.1), "accuracy_percent"
+    ] = -1
+    (check,) = check_table("t", "cascade", numbers)
+    assert check.detail == "it does in part 0, classifier c, method cascade"
 
 
 def certified(ours, theirs):

@@ -195,7 +195,7 @@ def test_an_experiment_may_have_the_name_of_a_number(tmp_path):
     numbers.to_csv(tmp_path / "t.csv", index=False)
     read = read_table(tmp_path / "t.csv")
     assert set(read["experiment"]) == {"inf"}
-    assert all(check.passed for check in check_table("t", read))
+    assert all(check.passed for check in check_table("t", "per_sigma", read))
     assert lay_out(entry, read) == lay_out(entry, numbers)
 
 

@@ -20,6 +20,7 @@ from dds.statistics.accuracy import (
 from dds.statistics.bounds import largest_radius
 from dds.statistics.certificates import ABSTAIN, compute_certificates
 from paper.literature import published_cells
+from paper.tables import TABLES
 
 
 @dataclass(frozen=True)
@@ -79,30 +80,40 @@ def check_experiment(
     ]
 
 
-def check_table(name: str, table: pd.DataFrame) -> list[Check]:
+def check_table(name: str, kind: str, table: pd.DataFrame) -> list[Check]:
     """Check that certified accuracy never rises with the radius in a table.
 
     Parameters
     ----------
-    name : str
-        The table's.
+    name, kind : str
+        The table's, and that of `paper.tables.TABLES` that it is of.
     table : DataFrame
         As `paper.tables.read_table` returns it.
 
     Returns
     -------
     list of Check
-        None for a table of other numbers.
+        None for a kind that names no curves in its ``CURVE``. Where sigma was chosen on other
+        images, a row may rise, and is left out.
+
+    Raises
+    ------
+    ValueError
+        If a kind names curves by columns that its table lacks.
     """
-    if "accuracy_percent" not in table:
+    curve = list(getattr(TABLES[kind], "CURVE", ()))
+    if not curve or "accuracy_percent" not in table:
         return []
+    if lacking := [column for column in (*curve, "radius") if column not in table]:
+        raise ValueError(
+            f"{name}: kind {kind} names curves by {lacking[0]}, no column of its table"
+        )
     ours = table[table["accuracy_percent"].notna()]
-    # The best over sigma is a maximum of falling curves, so it falls as well.
-    curve = ["part", "classifier", "row"] + ["sigma"] * ("panel" in ours)
-    curve = [column for column in curve if column in ours]
+    if "chosen_on" in ours:
+        ours = ours[ours["chosen_on"].isna()]
     rising = [
         dict(zip(curve, key, strict=True))
-        for key, rows in ours.sort_values("radius").groupby(curve, sort=False)
+        for key, rows in ours.sort_values("radius").groupby(curve, sort=False, dropna=False)
         if (rows["accuracy_percent"].diff() > 0).any()
     ]
     first = ", ".join(f"{column} {value}" for column, value in rising[0].items()) if rising else ""

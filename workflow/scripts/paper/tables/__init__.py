@@ -13,6 +13,9 @@ A module holds
   gets them fresh from ``build``, or read again from their CSV file;
   a column ``experiment`` is enough for every form of the table to say how its numbers were
   sampled;
+- optionally ``CURVE``: the columns whose values tell the curves of ``accuracy_percent`` against
+  ``radius`` apart, such as ``("classifier", "sigma")``. The study's checks see to it that none
+  rises;
 - optionally ``check(entry, study)``: yields what does not fit between an entry and its study,
   as the keys and indices that lead to a value inside the entry, and a reason that reads well
   behind it. It may rely on every experiment that the entry names being one of the study.

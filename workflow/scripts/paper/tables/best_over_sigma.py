@@ -36,6 +36,9 @@ from paper.tables._sampling import largest_radii
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Rows of numbers that agree in these are a curve; a maximum of falling ones falls as well.
+CURVE = ("row", "classifier")
+
 _CIRCLES = {"none": "○", "half": "◐", "full": "●"}
 _NOTE = (
     "○ trained for noise, ◐ in part off the shelf, ● off the shelf. Each entry is the best "

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Keys", "build", "check", "lay_out"]
 
+#: Rows of numbers that agree in these are a curve of certified accuracy.
+CURVE = ("part", "classifier", "method")
+
 BEST, CASCADE = "best over σ", "cascade"
 _NOTE = (
     "The cascade is one classifier: from the largest σ down, the first at which a class has more "

@@ -27,6 +27,9 @@ from paper.tables._sampling import largest_radii
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Rows of numbers that agree in these are a curve of certified accuracy.
+CURVE = ("part", "classifier", "sigma")
+
 
 class PublishedPanel(Panel):
     """A panel, and what the paper prints in its place."""

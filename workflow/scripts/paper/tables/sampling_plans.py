@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Keys", "build", "check", "lay_out"]
 
+#: Rows of numbers that agree in these are a curve of certified accuracy.
+CURVE = ("classifier", "row", "sigma")
+
 _COLUMNS = ["Noise", "Plan", "Samples", "Per image", "Share", "Time"]
 _NOTE = (
     "Samples count selection and estimation; their share is of the first plan's. "
