@@ -127,6 +127,7 @@ SETTINGS = {
     "n": 100,
     "alpha": 0.001,
     "images": 4,
+    "plan": "fixed",
 }
 
 

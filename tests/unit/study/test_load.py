@@ -848,6 +848,9 @@ def test_sigma_may_be_chosen_on_validation_images(load):
         ({"experiments.ablation_multi_step.n": 300},
          "tables.table_ablation.methods[1].experiment: ablation_multi_step and ablation_one_shot "
          "have different n; compared experiments must share dataset"),
+        ({"experiments.ablation_multi_step.plan": "radius"},
+         "tables.table_ablation.methods[1].experiment: ablation_multi_step has plan radius; a "
+         "comparison needs plan fixed, because the share of samples that are correct is biased"),
         ({"figures.figure_pictures.experiment": "undefended"},
          "figures.figure_pictures.experiment: undefended has no denoiser"),
         ({"figures.figure_pictures.images": 501},

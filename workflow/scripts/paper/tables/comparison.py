@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from paper.sheets import Cell, Sheet
@@ -21,13 +21,12 @@ from paper.tables._cells import (
     shown,
     signed,
 )
-from paper.tables._compared import ComparedKeys, check, check_same_images
+from paper.tables._compared import ComparedKeys, check_same_images
+from paper.tables._compared import check as check_shared
 from paper.tables._sampling import largest_radii
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["Keys", "build", "check", "lay_out"]
 
 _COLUMNS = [
     "title",
@@ -55,10 +54,23 @@ _NOTE = (
 
 
 class Keys(ComparedKeys):
-    """Denoising methods beside each other at every sigma (section 3)."""
+    """Denoising methods, with plan `fixed`, beside each other at every sigma (section 3)."""
 
     #: Where no image can be certified there is nothing to compare.
     AT_EVERY_SIGMA: ClassVar[bool] = True
+
+
+def check(entry: Keys, study: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield what experiments do not share, and which have a plan that stops."""
+    yield from check_shared(entry, study)
+    for index, method in enumerate(entry.methods):
+        plan = study.experiments[method.experiment].plan
+        if plan != "fixed":
+            yield (
+                ("methods", index, "experiment"),
+                f"{method.experiment} has plan {plan}; a comparison needs plan fixed, because the "
+                "share of samples that are correct is biased where a plan may stop",
+            )
 
 
 def build(
