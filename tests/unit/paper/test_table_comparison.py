@@ -71,6 +71,17 @@ def test_no_difference_on_200_images_still_has_an_interval():
     assert texts(sheet)[-1][3:] == ["+0.0 [−1.9, +1.9]"] * 2
 
 
+@pytest.mark.filterwarnings("error")
+def test_one_image_says_next_to_nothing():
+    rows = {
+        name: certificates([0.3], label_successes=hits) for name, hits in (("e", 97), ("other", 90))
+    }
+    entry = table(COMPARISON, intervals=True)
+    (sheet,) = lay_out(entry, build_table(entry, rows))
+    assert [row[3] for row in texts(sheet)] == ["97.0", "90.0", "−7.0 [−100.0, +100.0]"]
+    assert [row[3].interval for row in sheet.rows[:2]] == ["[0.0, 100.0]"] * 2
+
+
 def test_what_no_image_can_reach_is_no_difference():
     entry = table(COMPARISON, radii=[0.25, 0.4])
     (sheet,) = lay_out(entry, build_table(entry, CERTIFICATES, records=RECORDS))

@@ -161,6 +161,11 @@ def test_mean_interval_is_students(values):
     assert mean_interval(values) == pytest.approx((values.mean(), interval.low, interval.high))
 
 
+@pytest.mark.filterwarnings("error")
+def test_one_value_leaves_its_mean_open():
+    assert mean_interval([40.0]) == (40.0, -np.inf, np.inf)
+
+
 def test_the_favourite_class_is_the_most_frequent_one_wherever_it_appears():
     frame = certificates(1.0, True, selected=[0, 3, 3, 1, 3])
     assert most_frequent_share(frame)["most_frequent_share"].tolist() == [0.6]

@@ -365,13 +365,14 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float,
     Parameters
     ----------
     values : array_like of float, shape (images,)
-        One value an image, at least two.
+        One value an image, at least one.
     level : float, optional
         Coverage of the interval.
 
     Returns
     -------
     mean, low, high : float
+        Of one value, which says nothing of how far others vary, the interval is all numbers.
 
     References
     ----------
@@ -386,6 +387,8 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float,
     """
     values = np.asarray(values, dtype=float)
     mean = float(values.mean())
+    if len(values) == 1:
+        return mean, -np.inf, np.inf
     error = float(values.std(ddof=1) / np.sqrt(len(values)))
     reach = error * float(t.ppf((1 + level) / 2, len(values) - 1))
     return mean, mean - reach, mean + reach
