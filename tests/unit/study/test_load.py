@@ -40,6 +40,12 @@ AGAINST_SIGMA = {
         {"title": "CNN", "experiment": "plan_sequential", "classifier": "digits_cnn"}
     ],
 }
+AGAINST_PAPER = {
+    "kind": "better_than_published",
+    "experiment": "plan_sequential",
+    "classifier": "digits_cnn",
+    "than": {"table": "3", "rows": ["Denoised [20]"]},
+}
 
 
 @pytest.fixture
@@ -127,6 +133,17 @@ def test_published_numbers_in_another_encoding_are_one_line(project):
     published.write_bytes(published.read_bytes() + "é".encode("latin-1"))
     line = refusal(read, {"study": "paper"}, project)
     assert line == f"{published}: is no text in UTF-8"
+
+
+def test_a_published_radius_that_is_no_number_is_one_line(project):
+    published = project / "config/literature/published.csv"
+    row = "3,Denoised [20],half,no,,0.25,"
+    published.write_text(published.read_text("utf-8").replace(row, row.replace("0.25", "x")))
+    line = refusal(read, {"study": "cifar10"}, project)
+    assert line == (
+        "config/literature/published.csv: row Denoised [20] of table 3 has a radius that is no "
+        "number"
+    )
 
 
 def test_a_folder_of_settings_beside_the_work_counts_instead_of_the_project_s(
@@ -902,6 +919,17 @@ def test_sigma_may_be_chosen_on_validation_images(load):
         ({"checks.0": {"kind": "better_than_published", "experiment": "denoised",
                        "classifier": "digits_cnn", "than": {"table": "3"}}},
          "checks[0].than: better_than_published needs rows"),
+        ({"checks.0": AGAINST_PAPER | {"than": {"table": "4c", "rows": ["sigma = 0.5"]}}},
+         "checks[0].than.rows[0]: row sigma = 0.5 of table 4c has no legible number to be better"),
+        ({"checks.0": AGAINST_PAPER},
+         "checks[0].than.rows[0]: 0.75 is none of the radii that experiment plan_sequential deci"),
+        ({"checks.0": AGAINST_PAPER | {"experiment": "plan_curtailed"}, "tables": {},
+          "experiments.plan_curtailed.radii": [0.375]},
+         "checks[0].than.rows[0]: 0.25 is below the radii that experiment plan_curtailed decides; "
+         "must be at least 0.375"),
+        ({"checks.0": AGAINST_PAPER | {"experiment": "undefended"},
+          "experiments.undefended.sigmas": [0.25], "checks.1": REMOVED},
+         "checks[0].than.rows[0]: 0.75 is out of reach of experiment undefended at sigma 0.25: "),
         ({"checks.1.sigmas": [0.125]},
          "checks[1].sigmas[0]: 0.125 is no sigma of experiment ablation_one_shot; allowed: 0.25"),
         ({"experiments.denoised.plan": "curtailed", "experiments.denoised.radii": [0.25]},

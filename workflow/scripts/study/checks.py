@@ -530,6 +530,16 @@ def _published_cells(path: Path) -> list[dict[str, str]]:
         raise StudyError(f"{path}: is no text in UTF-8") from error
 
 
+def _radius_of(cell: Mapping[str, str]) -> float:
+    try:
+        return float(cell.get("radius") or "")
+    except ValueError as error:
+        raise StudyError(
+            f"{PUBLISHED}: row {cell['row']} of table {cell['table']} has a radius that is no "
+            "number"
+        ) from error
+
+
 def _values(cells: Iterable[Mapping[str, str]], column: str) -> list[str]:
     return list(dict.fromkeys(cell.get(column, "") for cell in cells))
 
@@ -564,9 +574,7 @@ def _check_check(check: Check, study: Study, root: Path, at: Place) -> None:
         for keys, part in sourced_parts(check)
     ]
     if check.is_with_paper:
-        cells = _check_table(check.than.table, root, at / "than" / "table")
-        for index, row in enumerate(check.than.rows):
-            _check_row(row, cells, at / "than" / "rows" / index)
+        _check_against_paper(check, sides[0], root, at)
         return
     (ours, first), (_, second) = sides
     if (check.experiment, check.classifier) == (check.than.experiment, check.than.classifier):
@@ -592,6 +600,24 @@ def _check_check(check: Check, study: Study, root: Path, at: Place) -> None:
                 )
             _check_reach(check.radius, sigma, name, experiment, at / "radius")
         _check_radius(check.radius, lambda radius: check.sigmas, name, experiment, at / "radius")
+
+
+def _check_against_paper(check: Check, ours: tuple[str, Experiment], root: Path, at: Place) -> None:
+    """Check that rows of the paper have numbers, at radii where ours can be better."""
+    name, experiment = ours
+    cells = _check_table(check.than.table, root, at / "than" / "table")
+    for index, row in enumerate(check.than.rows):
+        here = at / "than" / "rows" / index
+        of_row = _check_row(row, cells, here)
+        printed = [cell for cell in of_row if cell.get("status") == "printed"]
+        if not printed:
+            raise StudyError(
+                f"{here}: row {row} of table {check.than.table} has no legible number to be "
+                "better than; name another"
+            )
+        for radius in map(_radius_of, printed):
+            _check_reach(radius, max(experiment.sigmas), name, experiment, here)
+            _check_radius(radius, partial(_sigmas_that_reach, experiment), name, experiment, here)
 
 
 def _check_source(part: Any, study: Study, at: Place) -> Experiment:
