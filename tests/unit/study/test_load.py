@@ -960,6 +960,9 @@ def test_sigma_may_be_chosen_on_validation_images(load):
          "tables.table_1.rows[0].published.row: RS is no row of table 1 in config/literature/publ"),
         ({"tables.table_1.rows.0.published": {"table": "3", "row": "RS [5]", "extra_data": "yes"}},
          "tables.table_1.rows[0].published.extra_data: yes is no extra_data of row RS [5]; allow"),
+        ({"tables.table_1.rows.0.published": {"table": "3", "row": "SmoothAdv [19]"}},
+         "tables.table_1.rows[0].published.row: SmoothAdv [19] comes twice in table 3; say "
+         "extra_data: yes or no"),
         ({"tables.table_4.panels.1.title": "CNN"},
          "tables.table_4.panels[1].title: CNN comes twice"),
         ({"tables.table_ablation.methods.1.label": "one-shot"},

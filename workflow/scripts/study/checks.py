@@ -499,10 +499,15 @@ def _check_published(entry: Artefact, root: Path, at: Place) -> None:
         elif hasattr(published, "row"):
             cells = _check_table(published.table, root, here / "table")
             cells = _check_row(published.row, cells, here / "row")
+            allowed = _values(cells, "extra_data")
             if published.extra_data is not None:
                 what = f"extra_data of row {published.row}"
-                allowed = _values(cells, "extra_data")
                 check_name(published.extra_data, allowed, what, here / "extra_data")
+            elif len(allowed) > 1:
+                raise StudyError(
+                    f"{here / 'row'}: {published.row} comes twice in table {published.table}; say "
+                    f"extra_data: {' or '.join(sorted(allowed, reverse=True))}"
+                )
 
 
 def _check_table(table: str, root: Path, at: Place) -> list[dict[str, str]]:
