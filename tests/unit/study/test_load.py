@@ -963,6 +963,9 @@ def test_sigma_may_be_chosen_on_validation_images(load):
         ({"tables.table_1.rows.0.published": {"table": "3", "row": "SmoothAdv [19]"}},
          "tables.table_1.rows[0].published.row: SmoothAdv [19] comes twice in table 3; say "
          "extra_data: yes or no"),
+        ({"tables.table_2.panels.0.published": "3"},
+         "tables.table_2.panels[0].published: table 3 has no sigma to stand beside ours; allowed: "
+         "2, 4a, 4b, 4c, 4d"),
         ({"tables.table_4.panels.1.title": "CNN"},
          "tables.table_4.panels[1].title: CNN comes twice"),
         ({"tables.table_ablation.methods.1.label": "one-shot"},

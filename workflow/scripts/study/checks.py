@@ -495,7 +495,14 @@ def _check_published(entry: Artefact, root: Path, at: Place) -> None:
     for keys, part in parts(entry):
         published, here = getattr(part, "published", None), _below(at, keys) / "published"
         if isinstance(published, str):
-            _check_table(published, root, here)
+            cells = _check_table(published, root, here)
+            if getattr(part, "PUBLISHED_BY_SIGMA", False) and not any(map(_has_sigma, cells)):
+                every = _published_cells(root / PUBLISHED)
+                allowed = _values(filter(_has_sigma, every), "table")
+                raise StudyError(
+                    f"{here}: table {published} has no sigma to stand beside ours; allowed: "
+                    f"{', '.join(allowed) or 'nothing'}"
+                )
         elif hasattr(published, "row"):
             cells = _check_table(published.table, root, here / "table")
             cells = _check_row(published.row, cells, here / "row")
@@ -533,6 +540,10 @@ def _published_cells(path: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(file))
     except UnicodeDecodeError as error:
         raise StudyError(f"{path}: is no text in UTF-8") from error
+
+
+def _has_sigma(cell: Mapping[str, str]) -> bool:
+    return bool(cell.get("sigma"))
 
 
 def _radius_of(cell: Mapping[str, str]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -34,8 +34,11 @@ CURVE = ("part", "classifier", "sigma")
 class PublishedPanel(Panel):
     """A panel, and what the paper prints in its place."""
 
+    #: A number without a sigma, as the best over them, would stand beside none of ours.
+    PUBLISHED_BY_SIGMA: ClassVar[bool] = True
+
     published: str | None = key(
-        "The table of the paper whose numbers stand beside ours.",
+        "The table of the paper whose numbers, of each sigma, stand beside ours.",
         None,
         allowed='text, such as `"4a"`',
     )
