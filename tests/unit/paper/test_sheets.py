@@ -7,6 +7,7 @@ from bs4 import BeautifulSoup
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from matplotlib._mathtext_data import tex2uni
 
 from paper.references import as_bibtex, as_text
 from paper.sheets import Cell, Sheet, to_html, to_json, to_latex, to_markdown, to_text
@@ -63,13 +64,14 @@ def test_a_caption_is_a_paragraph_of_markdown(caption):
 #: LaTeX of ours, by what it prints.
 COMMANDS = {
     r"\textbackslash{}": "\\", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^",
-    r"\textless{}": "<", r"\textgreater{}": ">", r"\textbar{}": "|", r"\textquotedbl{}": '"',
-    r"\Circle{}": "○", r"\LEFTcircle{}": "◐", r"\CIRCLE{}": "●",
-    r"$\sigma$": "σ", r"$\varepsilon$": "ε", r"$\alpha$": "α", r"$\ell$": "ℓ", r"$\pm$": "±",
-    r"$-$": "−", r"$\geq$": "≥", r"$\leq$": "≤", r"$\times$": "×", r"$\dagger$": "†",
-    r"$\ddagger$": "‡", r"$\checkmark$": "✓", r"$\ast$": "*", r"$_0$": "₀",
-    "{[}": "[", "{]}": "]", "{}": "", "--": "–",
+    r"\textless{}": "<", r"\textgreater{}": ">", r"\textbar{}": "|", r"\texttt{\char34}": '"',
+    r"\Circle{}": "○", r"\LEFTcircle{}": "◐", r"\CIRCLE{}": "●", "$-$": "−", "$^-$": "⁻",
+    "{[}": "[", "{]}": "]", "{}": "", "--": "–", "~": "\u00a0",
 } | {rf"\{sign}": sign for sign in "&%_#${}"}  # fmt: skip
+COMMANDS |= {rf"$\{name}$": chr(code) for name, code in tex2uni.items() if name.isalpha()}
+COMMANDS |= {r"$\ast$": "*", r"$\epsilon$": "ϵ", r"$\surd$": "√"}
+COMMANDS |= {f"$_{digit}$": sign for digit, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")}
+COMMANDS |= {f"$^{digit}$": sign for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
 TOKEN = re.compile(
     "|".join(map(re.escape, sorted(COMMANDS, key=len, reverse=True))) + r"|[^\\{}$&%#_~^|<>*\[\]]"
 )
@@ -100,6 +102,29 @@ def test_latex_is_read_as_it_was_meant(label, caption):
         row.split(" & ")[0],
     )
     assert [said(in_latex(text)) for text in texts] == [said(caption), said(caption), said(label)]
+
+
+#: Every sign that needs no font but those of LaTeX and of the packages that the header names.
+SIGNS = (
+    "αβγδεζηθικλμνξπρςστυφχψω ΓΔΘΛΞΠΣΦΨΩ ϵϕℓ∂∇∞∅ ±×⋅∘√∑∏∫− ≥≤≠≈≡∼∝≪≫∈∥‖ ←→↑↓↔⇐⇒⇔↦ †‡✓*★○◐● "
+    '₀₁₂₃₄₅₆₇₈₉ ⁰¹²³⁴⁵⁶⁷⁸⁹⁻ "quoted" –'
+)
+
+
+def test_common_signs_are_commands_of_latex():
+    first, second, *_, row, _, _, _ = to_latex([sheet(SIGNS)], "x").splitlines()
+    assert row.isascii()
+    assert said(in_latex(row.split(" & ")[0])) == said(SIGNS)
+    assert first == r"% Needs \usepackage{amssymb,booktabs,wasysym}."
+    assert second == r"\begin{table}"
+
+
+def test_latex_names_the_characters_that_it_leaves_to_the_fonts():
+    references = {"a": {"title": "Ł", "author": ["X, Y."], "date": 2019, "type": "misc"}}
+    latex = to_latex([sheet("漢é → 漢")], "é", references=references)
+    _, second, third, *_ = latex.splitlines()
+    assert second == "% Beside these, it has characters that a font must have: é 漢"
+    assert third == r"\begin{table}"
 
 
 @given(TEXTS)

@@ -1,7 +1,7 @@
 """Tables as people read them, written as plain text, Markdown, LaTeX and HTML.
 
 What people wrote (labels, titles, captions) may hold any character: every form shows it as
-it is, in one line.
+it is, in one line; that of LaTeX as far as the fonts of its document have it, see `to_latex`.
 """
 
 from __future__ import annotations
@@ -201,7 +201,10 @@ def to_latex(
     Returns
     -------
     str
-        For a document with the packages amssymb, booktabs and wasysym.
+        For a document with the packages amssymb, booktabs and wasysym. ASCII and common signs
+        (Greek, arrows, relations, raised and lowered digits) need no more. Other characters stand
+        as they are, and a comment at the top names them: LaTeX knows most accented letters, and
+        for others fonts that have them must be chosen.
 
     Examples
     --------
@@ -239,6 +242,10 @@ def to_latex(
     notes = " ".join(map(_latex, _all_notes(sheets)))
     lines += [rf"\parbox{{\linewidth}}{{\footnotesize {notes}}}"] * bool(notes)
     lines += [r"\end{table}"]
+    if others := sorted({sign for sign in "".join(lines) if not sign.isascii()}):
+        lines.insert(
+            1, f"% Beside these, it has characters that a font must have: {' '.join(others)}"
+        )
     for key in _numbered(sheets):
         if references and key in references:
             lines += ["%", *(f"% {line}" for line in as_bibtex(key, references[key]).splitlines())]
@@ -338,21 +345,32 @@ p {{ max-width: 45em; }}
 </body></html>
 """
 
+
+def _named(signs: str, names: str) -> dict[str, str]:
+    return {sign: rf"\{name}" for sign, name in zip(signs, names.split(), strict=True)}
+
+
+#: Signs that are written in formulas, and their commands there.
 _MATH = {
-    "σ": r"\sigma",
-    "ε": r"\varepsilon",
-    "α": r"\alpha",
-    "ℓ": r"\ell",
-    "±": r"\pm",
+    **_named(
+        "αβγδεζηθικλμνξπρςστυφχψω",
+        "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi pi rho "
+        "varsigma sigma tau upsilon varphi chi psi omega",
+    ),
+    **_named("ΓΔΘΛΞΠΣΦΨΩ", "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"),
+    **_named("ϵϕℓ∂∇∞∅", "epsilon phi ell partial nabla infty emptyset"),
+    **_named("±×⋅∘√∑∏∫", "pm times cdot circ surd sum prod int"),
+    **_named("≥≤≠≈≡∼∝≪≫∈∥‖", "geq leq neq approx equiv sim propto ll gg in parallel Vert"),
+    **_named(
+        "←→↑↓↔⇐⇒⇔↦",
+        "leftarrow rightarrow uparrow downarrow leftrightarrow Leftarrow Rightarrow "
+        "Leftrightarrow mapsto",
+    ),
+    **_named("†‡✓*★", "dagger ddagger checkmark ast bigstar"),
+    **{sign: f"_{digit}" for digit, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")},
+    **{sign: f"^{digit}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    "⁻": "^-",
     "−": "-",
-    "≥": r"\geq",
-    "≤": r"\leq",
-    "×": r"\times",
-    "†": r"\dagger",
-    "‡": r"\ddagger",
-    "✓": r"\checkmark",
-    "*": r"\ast",
-    "₀": "_0",
 }
 _LATEX = {
     **{sign: f"${name}$" for sign, name in _MATH.items()},
@@ -365,11 +383,13 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    # The usual fonts have it among those of typewriters alone, and babel may take it for a command.
+    '"': r"\texttt{\char34}",
     "○": r"\Circle{}",
     "◐": r"\LEFTcircle{}",
     "●": r"\CIRCLE{}",
     "–": "--",
+    "\u00a0": "~",
 }
 
 
