@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -129,6 +130,28 @@ def test_the_notebook_on_one_image_goes_by_the_plan(label, votes, said, capsys):
     for cell in cells[4:6]:  # the bound on the probability, and the radius
         exec("".join(cell["source"]), names)
     assert capsys.readouterr().out.endswith(f"{said} plan could certify at most 0.500\n")
+
+
+def test_the_notebook_on_one_image_does_without_pictures(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # notebooks add to it
+    settings = SimpleNamespace(classifiers=["cnn"], sigmas=[0.25, 0.5], alpha=0.001)
+    study = SimpleNamespace(figures={}, experiments={"e": settings, "other": None})
+    paths = SimpleNamespace(counts=lambda name: name)
+    results = SimpleNamespace(study=study, paths=paths)
+    monkeypatch.setattr("study.finished.open_results", lambda study, folder: results)
+    row = {"image": 0, "label": 1, "classifier": "cnn", "sigma": 0.5}
+    votes = {"selection": np.array([0, 10]), "estimation": np.array([1, 99])}
+    counts = {"e": (pd.DataFrame([row | votes]), {})}
+    monkeypatch.setattr("dds.sampling.counts.read_counts", counts.get)
+    (path,) = (path for path in NOTEBOOKS if path.stem == "one_image")
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    names = {}
+    for cell in cells[:4]:  # up to the votes
+        exec("".join(cell["source"]), names)
+    assert capsys.readouterr().out == (
+        "not shown: the study has no figure of kind pictures\n"
+        "label 1; n0 = 10 votes to pick, n = 100 to measure\n"
+    )
 
 
 def test_printed_parameters_end_no_script_and_are_a_plain_mapping_otherwise():
