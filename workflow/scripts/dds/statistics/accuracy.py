@@ -168,7 +168,8 @@ def best_over_sigma(accuracies: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFra
     Parameters
     ----------
     accuracies : DataFrame
-        From `certified_accuracy`.
+        From `certified_accuracy`. Those that are NaN, left undecided, compete with no other: it
+        is the best over the noise levels that were decided.
     clean : DataFrame
         From `certified_accuracy` at radius 0 alone. Of equal accuracies the one with
         the higher clean accuracy is chosen.

@@ -4,9 +4,9 @@ A module holds
 
 - ``Keys``: what an entry may write beside ``kind``. Radii in ``radii`` must be within reach of
   each experiment's n and alpha: at all of its sigmas where ``Keys.AT_EVERY_SIGMA`` is true, else
-  at one of them, unless published numbers stand in the table. Where a sampling plan lists other
-  radii for each sigma, those in ``radii`` must be among them at all sigmas with that, at all
-  that reach them where ``Keys.BEST_OVER_SIGMA`` is true, else at one;
+  at one of them, unless published numbers stand in the table. Where a sampling plan decides other
+  radii at each sigma, it must decide these: at all of them where ``Keys.AT_EVERY_SIGMA`` is true,
+  at all that reach them where ``Keys.BEST_OVER_SIGMA`` is, else at one;
 - ``build(entry, certificates, published, records)``: the tidy numbers, one row a number,
   from the arguments of `build_table`;
 - ``lay_out(table)``: the same numbers for readers, as `paper.sheets.Sheet`, one a panel. It
