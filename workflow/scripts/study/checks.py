@@ -658,10 +658,8 @@ def _check_radius(
     listed = getattr(experiment, "radii", None)
     if not listed:
         return
-    where = ""
-    if not isinstance(listed, Mapping):
-        radii = listed
-    else:
+    radii, where = listed, ""
+    if isinstance(listed, Mapping):
         radii = _radii_decided(listed, wanted, experiment)
         if sigmas := wanted(radius):
             where = f" at all of sigma {_numbers(sigmas)}"
