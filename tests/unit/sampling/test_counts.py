@@ -183,6 +183,27 @@ def test_counts_that_are_not_what_is_expected_are_refused(tmp_path):
         merge_counts([path], expected=with_mean([0.5]))
 
 
+@pytest.mark.parametrize(
+    ("found", "wanted", "said"),
+    [
+        ({"heads": None}, {}, "heads: None, not nothing"),
+        ({}, {"heads": None}, "heads: nothing, not None"),
+        ({"block": {"heads": None}}, {"block": {}}, "block.heads: None, not nothing"),
+        ({"bias": True}, {"bias": 1}, "bias: True, not 1"),
+        ({"sizes": [1, 2]}, {"sizes": [True, 2]}, r"sizes: \[1, 2\], not \[True, 2\]"),
+    ],
+)
+def test_null_is_an_argument_of_a_network_and_true_is_not_1(tmp_path, found, wanted, said):
+    def built_with(arguments):
+        model = {"description": MODEL | {"arguments": arguments}, "layout": {}}
+        return DEPENDS | {"models": {"c": model}}
+
+    path = write(tmp_path, "a.parquet", frame([0]), depends=built_with(found))
+    merge_counts([path], expected=built_with(found))
+    with pytest.raises(ValueError, match=rf"another models.c.description.arguments.{said}"):
+        merge_counts([path], expected=built_with(wanted))
+
+
 def test_names_decide_nothing():
     assert counts_differ(TODAY, TODAY | {"study": "another", "experiment": "renamed"}) is None
 

@@ -511,6 +511,27 @@ def test_a_study_may_change_another(project, tmp_path):
     assert like_of(mine, project) == "base"
 
 
+def test_null_is_an_argument_in_a_study_that_changes_another_and_below_it(project, tmp_path):
+    (tmp_path / "mine.py").write_text("def build(**arguments): ...")
+    digits = (project / "config/studies/digits.yaml").read_text()
+    mine = write_studies(tmp_path, {
+        "mine.yaml": f"""
+            like: {tmp_path}/base.yaml
+            models:
+              below: {{arguments: {{width: null, options: {{bias: null}}}}}}
+            experiments: {{mine: {{like: undefended, classifiers: [below]}}}}
+            """,
+        "base.yaml": digits + f"""
+models:
+  below:
+    {{like: digits_cnn, network: "{tmp_path}/mine.py:build",
+      arguments: {{depth: null, width: 8, heads: 2}}}}
+            """,
+    })  # fmt: skip
+    found = read({"study": mine}, project).models["below"].arguments
+    assert found == {"depth": None, "width": None, "heads": 2, "options": {"bias": None}}
+
+
 @pytest.mark.parametrize(
     ("studies", "reason"),
     [

@@ -26,7 +26,8 @@ class StudyKeys(Keys):
     like: str | None = key(
         "Another study, which this one changes: mappings are merged key by key, `null` leaves "
         "out what the other has, and anything else stands in the place of what the other has "
-        "(a JSON Merge Patch, RFC 7396).",
+        "(a JSON Merge Patch, RFC 7396). Among the `arguments` of a model `null` is a value; to "
+        "leave one out, write its default.",
         None,
         allowed="a name in `config/studies/` without its ending, or the path of a study file",
     )
