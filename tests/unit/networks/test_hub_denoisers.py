@@ -1,11 +1,14 @@
 """Denoisers in diffusers' format: from a folder, from an entry, and beside diffusers' pipeline."""
 
+import inspect
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
@@ -14,10 +17,13 @@ pytest.importorskip("diffusers")
 import diffusers
 
 from dds import build_denoiser, hub_denoiser, load_weights
+from dds.networks import hub
 from dds.networks.compiling import undo_compilation
 from dds.networks.hub import described, published_difference
 from dds.networks.registry import load_denoiser
 
+ROOT = Path(__file__).parents[3]
+LEFT_OUT = object()
 SIZE = {"sample_size": 8, "block_out_channels": (8, 8), "norm_num_groups": 4}
 BLOCKS = {
     "layers_per_block": 1,
@@ -238,14 +244,63 @@ def test_a_folder_that_is_none_is_said_in_one_line(folder, tmp_path):
             {"schedule": {"name": "linear", "steps": 1000}},
             "schedule: .*linear.* is published as",
         ),
-        ({"arguments": {"layers_per_block": 2}}, "arguments.layers_per_block: 2 is published as 1"),
+        (
+            {"input": {"channels": 1, "size": 8}, "arguments": {}},
+            "arguments.in_channels: 1 is published as 3",
+        ),
     ],
 )
 def test_an_entry_unlike_what_is_published_is_found_out(unet, change, reason):
     published = config_of(unet), config_of(SCHEDULERS["v"])
     entry = described(*published)
     assert published_difference(*published, entry) is None
-    assert published_difference(*published, entry | {"arguments": {}}) is None
     found = published_difference(*published, entry | change)
     assert found is not None
     assert re.match(reason, found)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"layers_per_block": 2}, "layers_per_block: 2 is published as 1"),
+        ({"layers_per_block": LEFT_OUT}, "layers_per_block: left out, but published as 1"),
+        ({"attention_head_dim": LEFT_OUT}, "attention_head_dim: left out, but published as None"),
+        ({"attention_head_dim": 8}, "attention_head_dim: 8 is published as None"),
+        ({"freq_shift": 1}, "freq_shift: 1 is not published"),
+        ({"freq_shift": 0, "act_fn": LEFT_OUT, "sample_size": LEFT_OUT}, None),
+    ],
+)
+def test_arguments_that_are_left_out_are_compared_by_what_they_are_then(change, reason):
+    config = SIZE | BLOCKS | {"_class_name": "UNet2DModel", "act_fn": "silu"}
+    config = json.loads(json.dumps(config | {"attention_head_dim": None}))
+    published = config, config_of(SCHEDULERS["v"])
+    entry = described(*published)
+    arguments = entry["arguments"] | change
+    arguments = {name: value for name, value in arguments.items() if value is not LEFT_OUT}
+    found = published_difference(*published, entry | {"arguments": arguments})
+    assert found == (reason and f"arguments.{reason}")
+
+
+def test_of_a_class_whose_defaults_are_not_known_every_argument_is_compared():
+    config = {"_class_name": "DiTTransformer2DModel", "sample_size": 8, "activation_fn": "gelu"}
+    published = config, config_of(SCHEDULERS["v"])
+    entry = described(*published)
+    assert published_difference(*published, entry) is None
+    del entry["arguments"]["activation_fn"]
+    found = published_difference(*published, entry)
+    assert found == "arguments.activation_fn: left out, but published as 'gelu'"
+
+
+def test_defaults_of_arguments_are_those_of_the_library():
+    _, *parameters = inspect.signature(diffusers.UNet2DModel.__init__).parameters.values()
+    defaults = {one.name: one.default for one in parameters}
+    assert json.loads(json.dumps(defaults)) == hub._DEFAULTS["UNet2DModel"]
+
+
+@pytest.mark.parametrize("name", ["cifar10_ddpm", "cats_consistency"])
+def test_entries_of_the_registry_are_like_a_file_in_which_nothing_is_left_out(name):
+    entry = yaml.safe_load((ROOT / "config/models.yaml").read_text())[name]
+    config = hub._DEFAULTS["UNet2DModel"] | entry["arguments"]
+    scheduler = SCHEDULERS["consistency"] if "predicts" in entry else diffusers.DDPMScheduler()
+    entry = {"predicts": "noise"} | entry
+    assert published_difference(config, config_of(scheduler), entry) is None

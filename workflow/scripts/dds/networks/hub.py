@@ -13,6 +13,43 @@ from dds.networks.description import ScheduleKeys
 
 _PREDICTIONS = {"epsilon": "noise", "sample": "x0", "v_prediction": "v"}
 _BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
+_UNET = "UNet2DModel"
+#: What arguments are that a file or an entry leaves out, by the class of the network, as in
+#: diffusers 0.42 (``models/unets/unet_2d.py``). Where weights are fetched there is no diffusers.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    _UNET: {
+        "sample_size": None,
+        "in_channels": 3,
+        "out_channels": 3,
+        "center_input_sample": False,
+        "time_embedding_type": "positional",
+        "time_embedding_dim": None,
+        "freq_shift": 0,
+        "flip_sin_to_cos": True,
+        "down_block_types": ["DownBlock2D", *["AttnDownBlock2D"] * 3],
+        "mid_block_type": "UNetMidBlock2D",
+        "up_block_types": [*["AttnUpBlock2D"] * 3, "UpBlock2D"],
+        "block_out_channels": [224, 448, 672, 896],
+        "layers_per_block": 2,
+        "mid_block_scale_factor": 1,
+        "downsample_padding": 1,
+        "downsample_type": "conv",
+        "upsample_type": "conv",
+        "dropout": 0.0,
+        "act_fn": "silu",
+        "attention_head_dim": 8,
+        "norm_num_groups": 32,
+        "attn_norm_num_groups": None,
+        "norm_eps": 1e-5,
+        "resnet_time_scale_shift": "default",
+        "add_attention": True,
+        "class_embed_type": None,
+        "num_class_embeds": None,
+        "num_train_timesteps": None,
+    }
+}
+#: What an argument is that is left out, where its default is not known here; None is a value.
+_UNKNOWN = object()
 
 
 def configurations(weights: str) -> tuple[str, str]:
@@ -94,15 +131,15 @@ def published_difference(
 ) -> str | None:
     """Return where an entry differs from published configuration files; None where nowhere.
 
-    What the files or the entry leave to the library's defaults is not compared: whether the
-    weights fit tells of it.
+    Arguments that one of them leaves out are the library's defaults. Of classes whose defaults
+    are not known here the entry must have the arguments that are published, and no others.
 
     Parameters
     ----------
     config, scheduler : mapping
         As `described` takes them.
     entry : mapping
-        With ``arguments``, ``schedule`` and ``predicts``.
+        With ``arguments``, ``input``, ``schedule`` and ``predicts``.
 
     Returns
     -------
@@ -110,16 +147,40 @@ def published_difference(
         In words that follow the name of the entry.
     """
     published = described(config, scheduler)
-    for name, value in published["arguments"].items():
-        ours = entry["arguments"].get(name, value)
-        if ours != value:
-            return f"arguments.{name}: {ours!r} is published as {value!r}"
+    if difference := _other_argument(_built_with(entry), _built_with(published)):
+        return difference
     if entry["predicts"] != published["predicts"]:
         return f"predicts: {entry['predicts']} is published as {published['predicts']}"
     ours, theirs = (ScheduleKeys(**each["schedule"]) for each in (entry, published))
     if ours.build() != theirs.build():
         shown = theirs.model_dump(exclude_defaults=True)
         return f"schedule: {ours.model_dump(exclude_defaults=True)} is published as {shown}"
+    return None
+
+
+def _built_with(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an entry, which need not repeat what it says of its input."""
+    channels, size = (entry["input"][key] for key in ("channels", "size"))
+    return {
+        "_class_name": _UNET,
+        "in_channels": channels,
+        "sample_size": size,
+        **entry["arguments"],
+    }
+
+
+def _other_argument(ours: Mapping[str, Any], published: Mapping[str, Any]) -> str | None:
+    """Return where arguments differ from those of a ``config.json``; None where nowhere."""
+    defaults = _DEFAULTS.get(published["_class_name"], {})
+    for name in dict.fromkeys([*published, *ours]):
+        one, other = (each.get(name, defaults.get(name, _UNKNOWN)) for each in (ours, published))
+        if one == other:
+            continue
+        if name not in published:
+            return f"arguments.{name}: {one!r} is not published"
+        if name not in ours:
+            return f"arguments.{name}: left out, but published as {other!r}"
+        return f"arguments.{name}: {one!r} is published as {other!r}"
     return None
 
 
