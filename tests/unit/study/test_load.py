@@ -730,6 +730,31 @@ def test_images_of_ones_own_need_fitting_models_and_files(load, project, monkeyp
     check_files_exist("digits", study)
 
 
+@pytest.mark.parametrize(
+    ("splits", "model"),
+    [
+        ({"train": 1000, "validation": 200, "test": {"every": 4}}, "digits_cnn"),
+        ({"train": {"every": 2}, "validation": 200, "test": {"images": 200}}, "digits_cnn"),
+        ({"train": {"from": "./a/"}, "validation": {"from": "a"},
+          "test": {"from": "a", "every": 4}}, "digits_cnn"),
+        ({"train": {"from": "a", "every": 2}, "validation": {"from": "a"},
+          "test": {"from": "b", "every": 2}}, None),
+        ({"train": 1000, "validation": 200, "test": {"images": 200}}, None),
+    ],
+)  # fmt: skip
+def test_images_that_models_are_trained_on_are_not_certified_without_a_word(load, splits, model):
+    images = {"source": "image_folder", "channels": 1, "splits": splits,
+              "files": {"images": {"file": "mine.zip"}}}  # fmt: skip
+    changes = {"datasets.digits": images}
+    if model is None:
+        assert load(changes).datasets["digits"].splits.keys() == splits.keys()
+    else:
+        assert f".split: test may have images that {model} is trained on" in refusal(load, changes)
+    trained = {"experiments.trained": {"like": "undefended", "split": "train", "images": 9}}
+    if model is None:  # a split that is named is meant
+        assert load(trained).experiments["trained"].split == "train"
+
+
 @pytest.mark.parametrize("keys", ABOUT_KEYS)
 def test_a_wrong_key_or_value_is_refused(load, keys):
     value, reason = ABOUT_KEYS[keys]

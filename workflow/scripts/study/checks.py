@@ -7,7 +7,7 @@ import csv
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import chain
 from os.path import exists, isfile  # false, not an error, for names that no file can have
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dds.data.sources import SOURCES
-from dds.data.splits import most_at_random, most_images
+from dds.data.splits import may_overlap, most_at_random, most_images
 from dds.networks.families import CONTRACT, FAMILIES
 from dds.origins import DataFile
 from dds.seeds import MOST_STEPS
@@ -84,14 +84,15 @@ def check_study(
 
 def needed_models(study: Study) -> list[str]:
     """Return the models of the experiments, and those that their fine-tuning needs."""
-    used = {
-        name: None
-        for experiment in study.experiments.values()
-        for name in (experiment.denoiser, *experiment.classifiers)
-    }
-    recipes = [study.models[name].weights.finetune for name in used if name != "none"]
-    origins = [name for recipe in recipes if recipe for name in recipe.reads.values()]
-    return [name for name in study.models if name in used or name in origins]
+    used = chain.from_iterable(experiment.models for experiment in study.experiments.values())
+    made_of = _made_of(dict.fromkeys(used), study)
+    return [name for name in study.models if name in made_of]
+
+
+def _made_of(models: Collection[str], study: Study) -> list[str]:
+    """Return models, and those that their fine-tuning reads."""
+    recipes = [study.models[name].weights.finetune for name in models]
+    return [*models, *(name for recipe in recipes if recipe for name in recipe.reads.values())]
 
 
 def check_files_exist(dataset: str, study: Study) -> None:
@@ -203,6 +204,7 @@ def _check_experiment(experiment: Experiment, study: Study, at: Place) -> None:
                 "an experiment's classifiers need the same"
             )
         _check_tuned_for(name, experiment, study, at)
+    _check_unseen(experiment, study, at / "split")
 
 
 def _check_attack(attack: Attack, study: Study, at: Place) -> None:
@@ -256,6 +258,21 @@ def _check_tuned_for(name: str, experiment: Experiment, study: Study, at: Place)
             f"{at / 'timestep'}: {experiment.timestep} is not the timestep that {name} is tuned "
             f"with ({recipe.timestep}); both must be the same"
         )
+
+
+def _check_unseen(experiment: Experiment, study: Study, at: Place) -> None:
+    """Check that no model of an experiment is trained on its images, but where it names them."""
+    splits = study.datasets[experiment.dataset].splits
+    for name in _made_of(experiment.models, study):
+        recipe = study.models[name].weights.recipe
+        if recipe is None or recipe.dataset != experiment.dataset or experiment.split == "train":
+            continue
+        if may_overlap(splits[experiment.split], splits["train"]):
+            raise StudyError(
+                f"{at}: {experiment.split} may have images that {name} is trained on, since every "
+                "counts among all images of a folder; give splits train and "
+                f"{experiment.split} numbers of images, or folders of their own"
+            )
 
 
 def _check_images(experiment: Experiment, study: Study, at: Place) -> None:

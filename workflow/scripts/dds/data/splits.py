@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, WrapValidator, model_validator
 
+from dds.data.archives import plain_name
 from dds.keys import Images, Keys, key, refuse
 from dds.seeds import stream_seed
 
@@ -26,8 +27,8 @@ class Choice(Keys):
 
     images: Images | None = key("How many images, chosen at random; all when left out.", None)
     every: Images | None = key(
-        "Takes every so many-th image instead, ordered by class and name: `every: 50` is the "
-        "first image of each ImageNet class.",
+        "Takes every so many-th image instead, ordered by class and name, also of those that "
+        "random splits get: `every: 50` is the first image of each ImageNet class.",
         None,
         paper="4",
     )
@@ -120,7 +121,7 @@ def may_overlap(rule: int | Choice, other: int | Choice) -> bool:
     >>> may_overlap(300, Choice(images=20)), may_overlap(300, Choice(every=50))
     (False, True)
     """
-    folders = (getattr(one, "folder", "").strip("/") for one in (rule, other))
+    folders = (plain_name(getattr(one, "folder", "")) for one in (rule, other))
     if len(set(folders)) > 1:
         return False
     return any(isinstance(one, Choice) and one.every is not None for one in (rule, other))
