@@ -242,11 +242,16 @@ TRAINING = {"epoch": 3, "best": torch.tensor(0.5), "args": argparse.Namespace(lr
         (TRAINING | {"nets": {"ema": {"model": STATE, "decay": 0.9}}}, {}),
         ({"model": OTHER | STATE | {"bias": STATE["bias"]}, "net.model": STATE}, {}),
         ({"model": behind("net.")}, {"strip_prefix": "net."}),
+        (behind("model.") | behind("ema.", OTHER) | {"loss.weight": torch.ones(1)},
+         {"strip_prefix": "model."}),
+        (behind("module.model.") | behind("module.ema.", OTHER), {"strip_prefix": "model."}),
+        (behind("model.module.") | behind("ema.", OTHER), {"strip_prefix": "model."}),
+        (behind("module.") | OTHER, {"strip_prefix": "module."}),
         ({"model": {"a": 1}, "ema": STATE}, {"key": "ema"}),
         ({"model": behind("", OTHER), "ema": {"v.1": behind("module.")}}, {"key": "ema.v.1"}),
         (STATE | {"ema": STATE}, {}),
     ],
-)
+)  # fmt: skip
 def test_the_state_dict_is_found_where_it_lies(tmp_path, content, where):
     torch.save(content, tmp_path / "w.pt")
     network = nn.Linear(3, 2)
@@ -269,6 +274,7 @@ def test_the_state_dict_is_found_where_it_lies(tmp_path, content, where):
         ({"ema": {"model": STATE}}, {"key": "ema"}, "entry 'ema' is no mapping .*; it has model"),
         ({"ema": {"model": STATE}}, {"key": "ema.x"}, "no entry 'ema.x'; it has ema"),
         ({"model": behind("net.")}, {}, "2 names missing .*; strip_prefix net. would make names f"),
+        (behind("model.") | behind("ema."), {}, "; strip_prefix ema. or model. would make names"),
         ({"module.weight": STATE["weight"], **STATE}, {"strip_prefix": "module."},
          r"1 unknown \(first: module.weight\)"),
     ],

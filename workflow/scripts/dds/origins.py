@@ -226,8 +226,9 @@ class Checkpoint(Keys):
     )
     obtain: Text | None = key("With `file`: how to get it, for the error when there is none.", None)
     strip_prefix: str | None = key(
-        "With `file` or `download`: removed from the start of every name in the state dict; "
-        "`module.` and `_orig_mod.` are removed anyhow.",
+        "With `file` or `download`: removed from the start of every name in the state dict; where "
+        "the names that start with it are the network's, others are passed over. `module.` and "
+        "`_orig_mod.` are removed anyhow.",
         None,
         allowed="text, such as `model.`",
     )

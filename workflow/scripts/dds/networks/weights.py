@@ -81,7 +81,8 @@ def load_weights(
         Where in the file the state dict lies, where several fit: ``ema``, or ``ema.model``
         for an entry inside an entry.
     strip_prefix : str, optional
-        Removed from the start of every name, such as ``"module."``.
+        Removed from the start of every name, such as ``"module."``. Where the names that start
+        with it are all that the network has, the others are passed over, as of a second network.
     anew : sequence of str, optional
         Parts of the network that keep the weights they have, by name, such as ``"head"``: for
         tuning to other classes, or what was pretrained without labels. What else the checkpoint
@@ -118,10 +119,7 @@ def load_weights(
         raise ValueError(
             f"{path}: holds no state dict, a mapping of names to tensors; {_what_it_holds(content)}"
         )
-    named = {
-        place: _fill_in(network, current_names(network, _renamed(network, state, strip_prefix)))
-        for place, state in found.items()
-    }
+    named = {place: _named_here(network, state, strip_prefix) for place, state in found.items()}
     if anew:
         kept = _parts_of(network, anew)
         expected = network.state_dict().keys()
@@ -340,6 +338,22 @@ def _renamed(network: nn.Module, state: Mapping[str, Tensor], prefix: str) -> di
     return renamed if len(renamed) == len(state) else dict(state)
 
 
+def _named_here(network: nn.Module, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return a state dict in the names of a network; what lies behind a prefix alone, if it fits.
+
+    A training script may save several networks in one state dict, each behind a prefix.
+    """
+
+    def completed(part: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return _fill_in(network, current_names(network, _renamed(network, part, prefix)))
+
+    for whole in (state, _renamed(network, state, "")) if prefix else ():
+        part = {name: tensor for name, tensor in whole.items() if name.startswith(prefix)}
+        if (alone := completed(part)).keys() == network.state_dict().keys():
+            return alone
+    return completed(state)
+
+
 def _the_one_that_fits(
     found: Mapping[str, dict[str, Tensor]], expected: Set[str], path: str | Path
 ) -> dict[str, Tensor]:
@@ -411,7 +425,9 @@ def _first(names: set[str]) -> str:
 def _hint(names: Set[str], expected: Set[str]) -> str:
     """Name what the names of the network stand behind in the checkpoint, if that is all."""
     first = min(expected, default="")
-    for prefix in sorted({name.removesuffix(first) for name in names if name.endswith(first)}):
-        if prefix and all(f"{prefix}{name}" in names for name in expected):
-            return f"; strip_prefix {prefix} would make names fit"
-    return ""
+    prefixes = [
+        prefix
+        for prefix in sorted({name.removesuffix(first) for name in names if name.endswith(first)})
+        if prefix and all(f"{prefix}{name}" in names for name in expected)
+    ]
+    return f"; strip_prefix {' or '.join(prefixes)} would make names fit" if prefixes else ""
