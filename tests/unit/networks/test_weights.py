@@ -3,6 +3,7 @@
 import argparse
 import gzip
 import io
+import warnings
 import zipfile
 
 import pytest
@@ -257,6 +258,32 @@ def test_the_state_dict_is_found_where_it_lies(tmp_path, content, where):
     network = nn.Linear(3, 2)
     load_weights(network, tmp_path / "w.pt", **where)
     assert all(map(torch.equal, network.state_dict().values(), STATE.values()))
+
+
+SHADOW = {"decay": 0.9, "shadow_params": list(STATE.values())}
+BOTH = behind("online_model.") | behind("ema_model.") | {"step": torch.ones(1)}
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "said"),
+    [
+        ({"model": STATE, "ema": SHADOW}, {}, "entry model is loaded, not ema, which"),
+        ({"model": STATE, "ema": BOTH}, {}, "entry model is loaded, not ema, which"),
+        ({"net": {"raw": STATE, "model_EMA": SHADOW}}, {}, "net.raw is loaded, not net.model_EMA"),
+        (STATE | {"ema": SHADOW}, {}, "the whole file is loaded, not ema, which"),
+        ({"model": STATE, "ema": SHADOW}, {"key": "model"}, None),
+        ({"model": STATE, "ema": BOTH}, {"key": "ema", "strip_prefix": "ema_model."}, None),
+        ({"model": OTHER, "ema": STATE, "ema_step": SHADOW}, {}, None),
+        ({"model": STATE, "ema_decay": 0.9, "args": {"ema": [0.9]}}, {}, None),
+    ],
+)
+def test_an_average_that_is_passed_over_is_named(tmp_path, content, where, said):
+    torch.save(content, tmp_path / "w.pt")
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        load_weights(nn.Linear(3, 2), tmp_path / "w.pt", **where)
+    assert len(found) == (said is not None)
+    assert all(said in str(one.message) for one in found)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def load_weights(
         the transformers library gave its layers earlier are understood.
     key : str, optional
         Where in the file the state dict lies, where several fit: ``ema``, or ``ema.model``
-        for an entry inside an entry.
+        for an entry inside an entry. Where none is given and another entry is called ``ema``,
+        which may be the average of the weights, a warning names both.
     strip_prefix : str, optional
         Removed from the start of every name, such as ``"module."``. Where the names that start
         with it are all that the network has, the others are passed over, as of a second network.
@@ -127,9 +129,11 @@ def load_weights(
             place: {name: state[name] for name in state.keys() & expected} | kept
             for place, state in named.items()
         }
-    state = _the_one_that_fits(named, network.state_dict().keys(), path)
-    _check_fit(state, network.state_dict(), path)
-    network.load_state_dict(state)
+    place = _the_one_that_fits(named, network.state_dict().keys(), path)
+    _check_fit(named[place], network.state_dict(), path)
+    network.load_state_dict(named[place])
+    if key is None and not _is_average(place):
+        _warn_of_averages(content, place, path)
 
 
 class AwaitingWeights(TorchFunctionMode):
@@ -356,17 +360,58 @@ def _named_here(network: nn.Module, state: Mapping[str, Tensor], prefix: str) ->
 
 def _the_one_that_fits(
     found: Mapping[str, dict[str, Tensor]], expected: Set[str], path: str | Path
-) -> dict[str, Tensor]:
-    """Return the only state dict with the names of a network; if there is none, the nearest."""
+) -> str:
+    """Return where the only state dict has the names of a network; if none has, the nearest."""
     fitting = [place for place, state in found.items() if state.keys() == expected]
     if "" in fitting:  # the whole file, which needs no key
-        return found[""]
+        return ""
     if len(fitting) > 1:
         raise ValueError(
             f"{path}: entries {' and '.join(fitting)} fit the network; say which by its key"
         )
     place, *_ = fitting or sorted(found, key=lambda place: -len(found[place].keys() & expected))
-    return found[place]
+    return place
+
+
+def _warn_of_averages(content: Any, place: str, path: str | Path) -> None:
+    """Name what may be an average of the weights beside those that are loaded."""
+    loaded = f"entry {place}" if place else "the whole file"
+    for average in _averages(content):
+        warnings.warn(
+            f"{path}: {loaded} is loaded, not {average}, which may be the average of the weights "
+            "that published results are of; say by key which is meant",
+            stacklevel=3,
+        )
+        return  # one is enough
+
+
+def _averages(content: Any, place: str = "", depth: int = 0) -> Iterator[str]:
+    """Yield the path of keys to every entry with tensors that is called an average of weights.
+
+    Averages may be no state dict that fits: the lists of tensors of score_sde, say, or both
+    networks of ema_pytorch in one.
+    """
+    if not isinstance(content, Mapping) or depth > _DEEPEST:
+        return
+    for name, inner in _named(content).items():
+        inside = f"{place}.{name}" if place else name
+        if _is_average(name) and _has_tensors(inner):
+            yield inside
+        else:
+            yield from _averages(inner, inside, depth + 1)
+
+
+def _is_average(name: str) -> bool:
+    return "ema" in name.lower()
+
+
+def _has_tensors(entry: Any) -> bool:
+    """Tell whether an entry is a mapping or list of tensors, or holds one."""
+    if isinstance(entry, Mapping):
+        entry = list(entry.values())
+    if not isinstance(entry, list | tuple):
+        return False
+    return any(isinstance(one, Tensor) or _has_tensors(one) for one in entry)
 
 
 def _fill_in(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
