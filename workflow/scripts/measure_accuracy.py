@@ -11,9 +11,6 @@ from jobs.job import job
 from jobs.models import load_classifier
 from jobs.provenance import Provenance
 
-#: What the largest network, at 512 pixels, has room for.
-BATCH_SIZE = 32
-
 with job(globals()) as snakemake:
     provenance = Provenance()
     name, inputs = snakemake.wildcards.weights, snakemake.input
@@ -22,7 +19,7 @@ with job(globals()) as snakemake:
     pack = read_pack(inputs.pack)
     check_classes(model["description"]["classes"], pack.classes, of=name)
     classifier = load_classifier(model, inputs.weights)
-    share = accuracy(classifier, pack.images, pack.labels, batch_size=BATCH_SIZE, device=device)
+    share = accuracy(classifier, pack.images, pack.labels, device=device)
     interval = binomial_interval(round(share * len(pack.images)), len(pack.images))
     low, high = map(float, interval)
     logging.info("%s: accuracy %.4f (%.4f to %.4f), expected: %s", name, share, low, high, expected)

@@ -11,12 +11,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from dds.data.packs import Pack, write_pack
 from dds.files import sha256
 from dds.networks.registry import build_classifier
 from dds.networks.weights import save_weights
 from jobs.checkpoints import UnusableCheckpoint, read_progress
+from jobs.training import TrainingJob
 
 pytestmark = pytest.mark.slow
 
@@ -219,6 +221,25 @@ def test_tuning_on_noise_reads_no_denoiser_and_tells_its_recipe(here):
     dropped = here.digest("tuned")
     assert here.finish(depends | {"drop_path": 0.9}, **job) == 0
     assert here.digest("tuned") != dropped
+
+
+@pytest.mark.parametrize(("of_the_recipe", "most"), [(8, 8), (128, 32)])
+def test_accuracy_is_measured_in_batches_that_memory_has_room_for(of_the_recipe, most):
+    sizes = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, images):
+            sizes.append(len(images))
+            return images.flatten(1)
+
+    images, labels = np.zeros((130, 1, 1, 2), np.uint8), np.zeros(130, np.int64)
+    run = SimpleNamespace(
+        validation=SimpleNamespace(images=images, labels=labels),
+        settings={"recipe": SimpleNamespace(batch_size=of_the_recipe)},
+        device="cpu",
+    )
+    assert TrainingJob.accuracy(run, Spy(), None) == 1
+    assert max(sizes) == most
 
 
 def test_weights_that_are_still_right_are_kept(here):

@@ -16,7 +16,7 @@ from dds.data.packs import Pack, check_classes, read_pack
 from dds.differences import first_difference
 from dds.files import atomic_path, sha256, write_json
 from dds.networks.description import ClassifierKeys, DenoiserKeys, with_arguments
-from dds.networks.training import Corruption, Recipe, accuracy
+from dds.networks.training import FEW_IMAGES, Corruption, Recipe, accuracy
 from dds.networks.weights import save_weights
 from dds.seeds import stream_seed
 from jobs.device import device_name, prepare_device
@@ -88,8 +88,15 @@ class TrainingJob:
 
     def accuracy(self, classifier: torch.nn.Module, corruption: Corruption | None) -> float:
         """Return a classifier's accuracy on the validation images, corrupted as in training."""
-        images, labels = self.validation.images, self.validation.labels
-        return accuracy(classifier, images, labels, corruption=corruption, device=self.device)
+        return accuracy(
+            classifier,
+            self.validation.images,
+            self.validation.labels,
+            corruption=corruption,
+            # Hours are lost if memory lacks now: no more images than it has just had room for.
+            batch_size=min(FEW_IMAGES, self.settings["recipe"].batch_size),
+            device=self.device,
+        )
 
     def kept_programs(self) -> AbstractContextManager[Programs | NoPrograms]:
         """Let the network be compiled from what other jobs kept."""

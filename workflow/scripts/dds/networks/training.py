@@ -34,6 +34,9 @@ from dds.seeds import stream_seed
 #: Turns a batch of training images into what the classifier shall see.
 Corruption = Callable[[Tensor, Generator], Tensor]
 
+#: Images that the largest networks have room for, at 512 pixels and in float32.
+FEW_IMAGES = 32
+
 #: The share of the iterations over which the learning rate warms up.
 _WARM_UP = 0.05
 
@@ -332,7 +335,7 @@ def accuracy(
     labels: np.ndarray,
     *,
     corruption: Corruption | None = None,
-    batch_size: int = 500,
+    batch_size: int = FEW_IMAGES,
     device: str | torch.device = "cpu",
 ) -> float:
     """Return the share of images classified correctly, once each, corrupted if asked to.
@@ -348,7 +351,8 @@ def accuracy(
     corruption : callable, optional
         See `gaussian` and `denoised`; the same noise in every call.
     batch_size : int, optional
-        Images the networks see at a time.
+        Images the networks see at a time; by default what the largest, at 512 pixels, has room
+        for.
     device : str or torch.device, optional
         Where the networks run; the classifier is moved there.
 
