@@ -145,6 +145,18 @@ def test_other_votes_images_and_models_are_refused(deposit, difference, named):
     assert named in line
 
 
+@pytest.mark.parametrize("result", ["models/digits_cnn.accuracy", "figures/figure_pictures"])
+def test_accuracies_and_pictures_of_another_split_are_refused(deposit, result):
+    file = Path(f"results/digits/{result}.json")
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    path, study = deposit([file]), changed(**{"experiments.denoised.split": "validation"})
+    with pytest.raises(ValueError, match=rf"{result} was made with another split: \['test'\], not"):
+        take(path, result, depends.taken(study, result), [str(file)])
+    take(path, result, depends.taken(changed(), result), [str(file)])
+    assert file.read_text() == "{}"
+
+
 def test_another_protocol_is_refused_by_what_the_counts_say(deposit, monkeypatch):
     votes(changed())
     path = deposit()

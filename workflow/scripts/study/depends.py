@@ -377,13 +377,21 @@ def taken(study: Study, result: str) -> dict[str, Any]:
         return found | _made_with(study, [study.attacks[name].experiment])
     if folder == "models":
         model = name.removesuffix(".accuracy")
-        found = {"accuracy": accuracy(study, model)}
-        return found | _made_with(study, study.users(model)[:1], [model])
+        users = study.users(model)[:1]
+        found = {"accuracy": accuracy(study, model), **_images_of(study, users)}
+        return found | _made_with(study, users, [model])
     if folder == "figures":
         entry = study.figures[name]
         found = {"entry": _dump(entry, without={"caption"}, defaults=True)}
-        return found | {"pictures": pictures(study, name), **_made_with(study, entry.experiments)}
+        found |= {"pictures": pictures(study, name), **_images_of(study, entry.experiments)}
+        return found | _made_with(study, entry.experiments)
     return costs(study)["study"]
+
+
+def _images_of(study: Study, experiments: Iterable[str]) -> dict[str, list[str]]:
+    """Return which images experiments are of, where what a result depends on does not say it."""
+    settings = [study.experiments[name] for name in experiments]
+    return {key: [getattr(one, key) for one in settings] for key in ("dataset", "split")}
 
 
 def _made_with(
