@@ -90,6 +90,15 @@ def test_what_no_entry_can_say_is_said(unet, config, scheduler, reason):
         described(config_of(unet) | config, published)
 
 
+@pytest.mark.parametrize(
+    "kind", ["ScoreSdeVeScheduler", "ScoreSdeVpScheduler", "IPNDMScheduler", "UnCLIPScheduler"]
+)
+def test_a_number_of_timesteps_is_no_schedule(unet, kind):
+    scheduler = {"_class_name": kind, "num_train_timesteps": 2000, "trained_betas": None}
+    with pytest.raises(ValueError, match=f"{kind} says no noise schedule that is known here"):
+        described(config_of(unet), scheduler)
+
+
 def test_betas_that_were_tuned_are_a_schedule_written_out(unet):
     betas = np.linspace(0.001, 0.02, 50)
     scheduler = diffusers.DDPMScheduler(50, trained_betas=betas.tolist())
@@ -225,6 +234,19 @@ def test_a_network_that_is_told_the_class_is_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match=reason) as refused:
         hub_denoiser(tmp_path)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["vae", "vqvae"])
+def test_a_network_of_latents_is_refused_in_one_line(folder, name):
+    index = folder / "model_index.json"
+    pipeline = json.loads(index.read_text())
+    index.write_text(json.dumps(pipeline | {name: [None, None]}))
+    assert hub_denoiser(folder).predicts == "v"
+    index.write_text(json.dumps(pipeline | {name: ["diffusers", "VQModel"]}))
+    with pytest.raises(ValueError, match=f"^{folder}: its network works in the latent space of a"):
+        hub_denoiser(folder)
+    index.unlink()
+    assert hub_denoiser(folder).predicts == "v"
 
 
 def test_a_folder_that_is_none_is_said_in_one_line(folder, tmp_path):

@@ -222,7 +222,8 @@ def _of_betas(scheduler: Mapping[str, Any]) -> dict[str, Any]:
             left *= 1 - beta
             alphas.append(left)
         return {"name": "alphas_cumprod", "alphas_cumprod": alphas}
-    if not {"beta_schedule", "beta_start", "num_train_timesteps"} & scheduler.keys():
+    # A number of timesteps is no schedule: those that are not Ho et al.'s have one, too.
+    if not {"beta_schedule", "beta_start"} & scheduler.keys():
         raise ValueError(f"{kind or 'the scheduler'} says no noise schedule that is known here")
     if form not in _BETAS:
         raise ValueError(

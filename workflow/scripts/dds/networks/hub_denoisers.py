@@ -74,6 +74,8 @@ def hub_denoiser(
     if source.startswith((".", "/")) and not Path(source).is_dir():
         raise ValueError(f"there is no folder {source}")
     config, inside = _config(diffusers.UNet2DModel, source, ("", "unet"), revision)
+    if inside:
+        _check_images(source, revision)
     scheduler, _ = _config(diffusers.DDPMScheduler, source, ("", "scheduler"), revision)
     try:
         with torch.device("meta"):  # as an entry is built, with all that is checked there
@@ -171,6 +173,20 @@ def _config(
         else:
             return dict(found), place
     raise ValueError(f"{source}: {_one_line(failed)}") from failed
+
+
+def _check_images(source: str, revision: str | None) -> None:
+    """Refuse a pipeline whose network denoises what another one makes of images."""
+    try:
+        parts, _ = _config(diffusers.DiffusionPipeline, source, ("",), revision)
+    except ValueError:  # a network in a folder needs no pipeline around it
+        return
+    for name in ("vae", "vqvae"):
+        if any(parts.get(name) or ()):  # one that a pipeline goes without is [null, null]
+            raise ValueError(
+                f"{source}: its network works in the latent space of a {name}; allowed are those "
+                "that denoise images themselves"
+            )
 
 
 def _one_line(error: object) -> str:
