@@ -193,6 +193,11 @@ def test_a_classifier_that_cannot_be_is_refused_in_one_line(entry, message):
             "network guided_diffusion_unet: arguments: learn_sigma is a flag of OpenAI's scripts; "
             "leave it out, and make out_channels twice in_channels where it is true",
         ),
+        "a flag of the scripts that says what is predicted": (
+            changed(UNET, predict_xstart=True),
+            "network guided_diffusion_unet: arguments: predict_xstart is a flag of OpenAI's "
+            "scripts; leave it out, and write predicts: x0 where it is true",
+        ),
         "no channels of a head": (
             changed(UNET, num_head_channels=0),
             "network guided_diffusion_unet: arguments: num_head_channels must be at least 1, or -1",

@@ -1,6 +1,7 @@
 """Training with the recipes of the registry, interrupted and resumed."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -193,6 +194,26 @@ def test_a_denoiser_learns_to_predict_the_noise():
     recipe = Recipe(iterations=300, batch_size=64, learning_rate=1e-2)
     train_denoiser(denoiser, shade, recipe, seed=1, label="test")
     assert (denoiser.denoise(noisy, 0.5) - 0.5).square().mean() < before / 4
+
+
+def test_a_denoiser_is_trained_whose_network_answers_as_those_of_diffusers():
+    class Answering(nn.Conv2d):
+        def forward(self, x, time):
+            return SimpleNamespace(sample=super().forward(x))
+
+    class Silent(Answering):
+        def forward(self, x, time):
+            super().forward(x, time)
+
+    shade = np.full((8, 1, 4, 4), 128, np.uint8)
+    recipe = Recipe(iterations=2, batch_size=4, learning_rate=0.1)
+    denoiser = DiffusionDenoiser(Answering(1, 1, 3, padding=1), cosine_schedule(10))
+    before = denoiser.network.weight.clone()
+    train_denoiser(denoiser, shade, recipe, seed=1, label="test")
+    assert not torch.equal(denoiser.network.weight, before)
+    denoiser = DiffusionDenoiser(Silent(1, 1, 3, padding=1), cosine_schedule(10))
+    with pytest.raises(ValueError, match="network returned NoneType for images of shape"):
+        train_denoiser(denoiser, shade, recipe, seed=1, label="test")
 
 
 @pytest.mark.parametrize("key", ["optimizer", "augmentation"])

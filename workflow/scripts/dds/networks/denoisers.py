@@ -314,15 +314,8 @@ class DiffusionDenoiser(nn.Module):
 
     def _run(self, x: Tensor, time: float) -> Tensor:
         """Run the network, and check what it returns."""
-        found = self.network(x, torch.full((len(x),), time, device=x.device))
-        found = getattr(found, "sample", found)
-        if not isinstance(found, Tensor) or found[:, : x.shape[1]].shape != x.shape:
-            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(
-                f"the denoiser's network returned {shape} for images of shape {tuple(x.shape)}; "
-                f"it must return their {self.predicts}, in as many channels or more"
-            )
-        return found[:, : x.shape[1]].to(x.dtype)
+        answer = self.network(x, torch.full((len(x),), time, device=x.device))
+        return prediction_of(answer, x, self.predicts)
 
     def _step(
         self, x: Tensor, clean: Tensor, alpha_bar: float, alpha_bar_next: float, noise: Tensor
@@ -331,6 +324,24 @@ class DiffusionDenoiser(nn.Module):
         if self.predicts == "consistency":
             return _with_noise(clean, alpha_bar_next, self.schedule, noise)
         return _posterior_sample(x, clean, alpha_bar, alpha_bar_next, noise)
+
+
+def prediction_of(answer: Any, x: Tensor, predicts: str) -> Tensor:
+    """Return the prediction in a network's answer to images: the answer, or its ``.sample``.
+
+    Raises
+    ------
+    ValueError
+        If it is none of images of this shape.
+    """
+    found = getattr(answer, "sample", answer)
+    if not isinstance(found, Tensor) or found[:, : x.shape[1]].shape != x.shape:
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(
+            f"the denoiser's network returned {shape} for images of shape {tuple(x.shape)}; "
+            f"it must return their {predicts}, in as many channels or more"
+        )
+    return found[:, : x.shape[1]].to(x.dtype)
 
 
 def _other_schedules(schedule: NoiseSchedule) -> Iterator[tuple[NoiseSchedule, str, str]]:

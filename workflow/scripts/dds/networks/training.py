@@ -25,7 +25,7 @@ from dds.networks.compiling import (
     flops_of,
     undo_compilation,
 )
-from dds.networks.denoisers import Denoiser, DiffusionDenoiser
+from dds.networks.denoisers import Denoiser, DiffusionDenoiser, prediction_of
 from dds.networks.layers import layer_groups
 from dds.networks.schedules import Schedule
 from dds.progress import Interrupted, Progress
@@ -177,7 +177,7 @@ def train_denoiser(
         If `resume` says to stop; the state is saved.
     ValueError
         If the recipe names an optimiser or an augmentation that there is not, or smooths labels,
-        or the denoiser predicts anything but noise or has no timesteps.
+        or the denoiser predicts anything but noise, has no timesteps, or returns no images.
 
     References
     ----------
@@ -214,8 +214,8 @@ def train_denoiser(
         noise = torch.randn(clean.shape, generator=generator, device=device)
         alpha_bar = alpha_bars[t].view(-1, 1, 1, 1)
         x = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
-        predicted = denoiser.network(x, schedule.network_time(t.float()))[:, : x.shape[1]]
-        return functional.mse_loss(predicted, noise)
+        answer = denoiser.network(x, schedule.network_time(t.float()))
+        return functional.mse_loss(prediction_of(answer, x, denoiser.predicts), noise)
 
     _fit(denoiser.network, loss, len(data), recipe, seed, label, device, resume)
 

@@ -33,7 +33,7 @@ _FLAGS = {
     "rescale_timesteps": "write it as schedule.rescale_timesteps",
     "timestep_respacing": "leave it out; steps of the experiment says it",
     "use_kl": "leave it out; it is for training alone",
-    "predict_xstart": "leave it out; networks that predict the image are not supported",
+    "predict_xstart": "leave it out, and write predicts: x0 where it is true",
     "rescale_learned_sigmas": "leave it out; learned variances are not used",
     "sigma_small": "leave it out; the variance of reverse steps is the posterior's",
 }
