@@ -21,6 +21,23 @@ def test_digits_are_split_by_the_seed_and_by_class(prepare):
         prepare("sklearn_digits", {"train": 1000, "test": 798})
 
 
+@pytest.mark.parametrize(
+    ("splits", "seed"),
+    [
+        ({"train": 1790}, 1),
+        ({"test": 3}, 1),
+        ({"train": 1770, "test": 12, "few": 4}, 1),
+        ({"train": 1770, "few": 7, "test": 10}, 1),  # of some class one image is left before test
+        ({"train": 1000}, 2**63 - 1),
+    ],
+)
+def test_digits_are_split_however_few_there_are_and_by_any_seed(prepare, splits, seed):
+    packs, again = (prepare("sklearn_digits", splits, seed=seed) for _ in range(2))
+    ids = np.concatenate([packs[name].ids for name in splits])
+    assert len(set(ids)) == len(ids) == sum(splits.values())
+    assert all(np.array_equal(again[name].ids, packs[name].ids) for name in splits)
+
+
 def test_digits_take_whole_numbers_and_no_files(refusal):
     entry = {"splits": {"test": {"every": 2}}}
     assert refusal("sklearn_digits", entry) == ("splits.test", "Input should be a valid integer")

@@ -12,6 +12,8 @@ from dds.data.splits import Splits
 from dds.keys import Count, key
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dds.data.packs import Pack
 
 
@@ -22,8 +24,9 @@ class Keys(dds.keys.Keys):
     """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels."""
 
     splits: Splits[Count] = key(
-        "How many images each split gets, by the split's name: stratified, at most 1,797 in all. "
-        "Training needs splits named `train` and `validation`.",
+        "How many images each split gets, by the split's name: at most 1,797 in all, stratified "
+        "where all classes can be in a split and in what it leaves. Training needs splits named "
+        "`train` and `validation`.",
         paper="4",
     )
 
@@ -34,7 +37,7 @@ def images(keys: Keys) -> Images:
 
 
 def prepare(keys: Keys, files: Mapping[str, str | Path], *, seed: int) -> dict[str, Pack]:
-    """Split the digits, stratified by class.
+    """Split the digits, stratified by class where a split and what it leaves may have all.
 
     Parameters
     ----------
@@ -73,10 +76,22 @@ def prepare(keys: Keys, files: Mapping[str, str | Path], *, seed: int) -> dict[s
     for number, (name, size) in enumerate(keys.splits.items()):
         if size < len(rest):
             rest, chosen = train_test_split(
-                rest, test_size=size, stratify=labels[rest], random_state=seed + number
+                rest,
+                test_size=size,
+                stratify=_strata(labels[rest], size),
+                random_state=(seed + number) % 2**32,  # the most that scikit-learn takes
             )
         else:
             rest, chosen = rest[:0], np.random.default_rng(seed).permutation(rest)
         ids = np.array([f"load_digits/{index}" for index in chosen])
         packs[name] = Pack(pixels[chosen], labels[chosen], ids, source.target_names.astype(str))
     return packs
+
+
+def _strata(labels: np.ndarray, size: int) -> np.ndarray | None:
+    """Return what so many of the images that are left are stratified by, if they can be."""
+    import numpy as np
+
+    classes, images = np.unique(labels, return_counts=True)
+    can_be = min(size, len(labels) - size) >= len(classes) and min(images) > 1
+    return labels if can_be else None
