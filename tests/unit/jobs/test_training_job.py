@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -71,7 +72,7 @@ def run_rule(folder, rule, name, depends, inputs, every):
     os.chdir(folder)
     snakemake = SimpleNamespace(
         rule=rule, log=["log"], threads=1, wildcards=SimpleNamespace(weights=name),
-        input=Files(train="d.npz", validation="d.npz", **inputs),
+        input=Files({"train": "d.npz", "validation": "d.npz"} | inputs),
         output=Files(weights=f"{name}.pt", provenance=f"{name}.json"),
         params=SimpleNamespace(depends=depends),
         config={"device": "cpu", "checkpoint_seconds": every},
@@ -248,6 +249,22 @@ def test_weights_that_are_still_right_are_kept(here):
     assert here.finish(training(FEW)) == 0
     assert (here.folder / "cnn.json").read_bytes() == kept
     assert "is what is wanted; it is kept" in here.log()
+
+
+@pytest.mark.parametrize(
+    ("rule", "described", "is_kept"),
+    [("train_denoiser", UNET, True), ("train_classifier", CNN, False)],
+)
+def test_a_denoiser_is_kept_where_other_images_validate(here, rule, described, is_kept):
+    depends = training(FEW, model=model(described))
+    assert here.finish(depends, name="it", rule=rule) == 0
+    shutil.copy(here.folder / "d.npz", here.folder / "other.npz")
+    with (here.folder / "other.npz").open("ab") as file:
+        file.write(b"more")
+    assert here.finish(depends, name="it", rule=rule, validation="other.npz") == 0
+    assert ("is what is wanted; it is kept" in here.log()) == is_kept
+    assert here.finish(depends, name="it", rule=rule, train="other.npz") == 0
+    assert "it is kept" not in here.log()
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,11 @@ def _is_right(output: Any, identity: dict[str, Any]) -> bool:
         known = {key: record.get(key) for key in identity}
         if "entry" in record:
             known["depends"] = _of_version_0_1(record, identity["depends"])
-        other = first_difference(known, json.loads(json.dumps(identity)))
+        wanted = json.loads(json.dumps(identity))
+        if "classes" not in wanted["depends"]["model"]["description"]:
+            for inputs in (known["inputs"], wanted["inputs"]):
+                inputs.pop("validation", None)  # on which classifiers alone are measured
+        other = first_difference(known, wanted)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     if other:
