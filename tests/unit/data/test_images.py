@@ -56,6 +56,9 @@ DEEP = np.arange(72).reshape(8, 9) * 900
         (encoded(Image.fromarray((DEEP / 1e5).astype(np.float32)), "TIFF"), "F"),
         (encoded(Image.fromarray(DEEP.astype(np.uint16)), "PPM"), "I"),
         (encoded(Image.fromarray(DEEP.astype(np.uint16)), "JPEG2000"), "I;16"),
+        (b"P6\n2 1\n65535\n" + bytes(12), "RGB"),
+        (b"P6\n2 1\n1023\n" + bytes(12), "RGB"),
+        (b"P3\n2 1\n65535\n1 2 3 4 5 6\n", "RGB"),
         (png(16, 0, bytes(10)), "I;16"),
         (png(16, 2, bytes(26)), "RGB"),
         (png(16, 4, bytes(18)), "RGBA"),
@@ -93,6 +96,22 @@ def test_an_image_of_8_bits_a_channel_or_fewer_is_read(read, mode, form):
         pixels = read(encoded(grey.convert(mode), form), channels=channels)
         assert pixels.shape == (channels, 8, 9)
         assert np.abs(pixels.astype(int) - wanted).max() < 128  # JPEG loses some
+
+
+@pytest.mark.parametrize("content", [b"P6\n2 1\n%d\n" + bytes(5), b"P3\n2 1\n%d\n0 0 0 0 0 "])
+@pytest.mark.parametrize("largest", [255, 15])
+def test_a_ppm_of_colours_of_8_bits_or_fewer_is_read(read, content, largest):
+    last = bytes([largest]) if content.startswith(b"P6") else str(largest).encode()
+    assert read(content % largest + last).flatten().tolist() == [0, 0, 0, 0, 0, 255]
+
+
+def test_transparency_is_dropped_and_exif_not_heeded(read):
+    image = Image.new("RGBA", (3, 2), (10, 20, 30, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    pixels = read(encoded(image, exif=exif))
+    assert pixels.shape == (3, 2, 3)
+    assert pixels[:, 0, 0].tolist() == [10, 20, 30]
 
 
 def test_grey_of_fewer_bits_is_spread_over_all_8(read):

@@ -48,7 +48,10 @@ def read_images(
     *,
     alike_by: str = "resize and crop",
 ) -> np.ndarray:
-    """Read images of an archive.
+    """Read images of an archive: their pixels as they are stored.
+
+    Transparency is dropped, with whatever colour lies below it, and a rotation that EXIF tells of
+    is not applied.
 
     Parameters
     ----------
@@ -129,7 +132,10 @@ def _read_image(archive: Archive, name: str, channels: int) -> Image:
 
 def _check_depth(image: Image) -> None:
     """Refuse an image that is not loaded yet and would be cut off at 8 bits a channel."""
-    if _DEEP_MODE.match(image.mode) or _DEEP_PIXELS.search(str(image.tile)):
+    # A PPM names its largest value instead, whatever the mode.
+    largest = [arguments[-1] for codec, _, _, arguments in image.tile if codec.startswith("ppm")]
+    deep = _DEEP_MODE.match(image.mode) or _DEEP_PIXELS.search(str(image.tile))
+    if deep or max(largest, default=0) > 255:
         raise ValueError(
             f"it has more than 8 bits a channel (mode {image.mode}), which would be cut off; "
             "convert it to 8 bits"

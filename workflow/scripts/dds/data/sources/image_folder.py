@@ -39,7 +39,8 @@ class FileKeys(Files):
     """The files that the images are read from."""
 
     images: DataFile = key(
-        "A folder, zip or tar of `[FROM/]CLASS/NAME.png` (or another image format)."
+        "A folder, zip or tar of `[FROM/]CLASS/NAME.png` (or another image format). Transparency "
+        "is dropped, and a rotation that EXIF tells of is not applied."
     )
 
 
