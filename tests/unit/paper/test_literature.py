@@ -246,7 +246,7 @@ def test_a_folder_without_a_linked_log_is_refused(linked):
 
 
 def test_the_paper_is_cited_with_its_six_authors():
-    names = ["Carlini, Nicholas", "Tramèr, Florian", "Dvijotham, Krishnamurthy (Dj)",
+    names = ["Carlini, Nicholas", "Tramèr, Florian", "Dvijotham, Krishnamurthy Dj",
              "Rice, Leslie", "Sun, Mingjie", "Kolter, J. Zico"]  # fmt: skip
     references = yaml.safe_load((ROOT / "workflow/report/references.yaml").read_text("utf-8"))
     assert references["carlini"]["author"] == names
