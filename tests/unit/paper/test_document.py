@@ -129,3 +129,38 @@ def test_what_sampling_took_is_in_units_that_suit_and_says_what_shows_it(shown):
 
 def test_noise_levels_are_written_alike(shown):
     assert shown[0]["experiments"][1][4] == "0.25, 0.5, 1.0"
+
+
+def asked(template, folder, value, data):
+    """Return the value of an expression of Typst at the end of the paper, without figures."""
+    data = data | {"figures": [], "provenance": []}
+    for file in (template, template.with_name("references.yaml")):
+        shutil.copy(file, folder)
+    (folder / "data.json").write_text(json.dumps(data), "utf-8")
+    copy = folder / template.name
+    copy.write_text(f"{copy.read_text('utf-8')}\n#context [#metadata({value}) <asked>]", "utf-8")
+    (found,) = json.loads(typst.query(copy, "<asked>"))
+    return found["value"]
+
+
+def test_captions_and_titles_stand_on_the_page_of_their_panels(shown, tmp_path):
+    data, template = shown
+    pages = "(emph, table, figure.caption).map(it => query(it).map(it => it.location().page()))"
+    (panel, *_) = data["tables"][1]["sheets"]
+    sheets = [panel | {"title": f"net_{number}"} for number in range(31)]
+    entry = {"caption": "x", "sheets": sheets, "notes": [], "number": 1, "label": "table:many"}
+    for rows in range(1, 30, 4):  # of experiments: they move what follows down the page
+        experiments = [data["experiments"][0], *data["experiments"][1:2] * rows]
+        other = data | {"tables": [entry], "experiments": experiments}
+        titles, tables, captions = asked(template, tmp_path, pages, other)
+        panels = tables[1:-1]  # experiments are a table, and so is provenance
+        assert titles[: len(panels)] == panels  # the bibliography has slanted type, too
+        assert captions == panels[:1]
+
+
+def test_a_name_that_is_wider_than_its_column_is_wrapped(shown, tmp_path):
+    data, template = shown
+    name = "_".join(["weights"] * 40)
+    heights = f'(3cm, 100cm).map(width => measure(width: width, written("{name}")).height / 1pt)'
+    narrow, wide = asked(template, tmp_path, heights, data)
+    assert narrow > 10 * wide
