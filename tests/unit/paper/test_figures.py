@@ -1,5 +1,6 @@
 """Figures show the curves they claim to, and are written reproducibly."""
 
+import itertools
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -228,6 +229,16 @@ def test_a_title_is_shown_as_it_is_written(certificates, title, tmp_path):
     drawn = draw_figure(figure(KEYS, panels=[PANEL | {"title": title}]), {"e": certificates})
     assert drawn.axes[0].get_title() == title
     save_figure(drawn, tmp_path / "f.pdf")
+
+
+@pytest.mark.parametrize("panels", [1, 2, 6])
+def test_long_titles_cover_neither_each_other_nor_the_edge(certificates, panels):
+    title = "ViT-B/16, denoised in one shot; facebook/deit_base_distilled_patch16_384_of_cifar10"
+    entry = figure(KEYS, panels=[PANEL | {"title": title}] * panels)
+    drawn = draw_figure(entry, {"e": certificates})
+    boxes = [axis.title.get_window_extent() for axis in drawn.axes]
+    assert all(drawn.bbox.fully_containsx(x) for box in boxes for x in box.intervalx)
+    assert not any(box.overlaps(other) for box, other in itertools.combinations(boxes, 2))
 
 
 def test_panels_of_one_title_stay_apart(certificates):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,9 @@ _WIDTH, _PANEL, _LEFT, _HEIGHT = 6.4, 2.9, 0.6, 2.5
 
 #: So many panels stand side by side at most.
 _ABREAST = 3
+
+#: Letters of a title that an inch holds, and the height of a further line of it.
+_LETTERS, _LINE = 13, 0.17
 
 #: Points of a curve whose radii are all decided.
 _POINTS = 400
@@ -80,17 +84,20 @@ def draw_panels(
     rows = -(-len(parts) // _ABREAST)
     columns = -(-len(parts) // rows)
     width = min(_WIDTH, _LEFT + _PANEL * columns)
-    figure = Figure(figsize=(width, _HEIGHT * rows))
+    letters = int(_LETTERS * (width - _LEFT) / columns)
+    titles = [textwrap.wrap(panel.title, letters) for panel in panels]
+    height = _HEIGHT + _LINE * (max(map(len, titles)) - 1)
+    figure = Figure(figsize=(width, height * rows))
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
     for unused in grid[len(parts) :]:
         unused.remove()
     looks = _looks(sorted(set().union(*(part[by] for part in parts))))
-    for axis, panel, part in zip(grid, panels, parts, strict=False):
+    for axis, title, part in zip(grid, titles, parts, strict=False):
         for value, curve in part.groupby(by):
             label = f"${symbol} = {value:g}$"
             draw_curve(axis, curve, along=along, label=label, step=step, **looks[value])
         axis.set(ylim=(0, 100), **axes)
-        axis.set_title(panel.title, parse_math=False)
+        axis.set_title("\n".join(title), parse_math=False)
         axis.grid(alpha=0.3)
     for first in grid[::columns]:
         first.set_ylabel("certified accuracy (%)")
