@@ -190,6 +190,21 @@ def test_labels_do_not_cover_each_other(certificates, entry):
         assert not any(box.overlaps(other) for other in boxes[:place])
 
 
+def test_labels_without_room_stand_below_the_panels_each_once(certificates):
+    sigmas = np.linspace(0.25, 1, 7)
+    many = pd.concat([certificates.assign(sigma=sigma, correct=False) for sigma in sigmas])
+    drawn = draw_figure(figure(KEYS, panels=[PANEL] * 3), {"e": many})
+    (legend,) = drawn.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == [rf"$\sigma = {sigma:g}$" for sigma in sigmas]
+    below = legend.get_window_extent()
+    assert drawn.bbox.fully_containsx(below.x0)
+    assert drawn.bbox.fully_containsx(below.x1)
+    for axis in drawn.axes:
+        assert not axis.texts
+        assert not axis.get_tightbbox().overlaps(below)
+
+
 def test_curves_are_told_apart_in_grey(certificates):
     many = pd.concat([certificates.assign(sigma=certificates["sigma"] * k) for k in (1, 4, 16)])
     (axis,) = draw_figure(AGAINST_RADIUS, {"e": many}).axes

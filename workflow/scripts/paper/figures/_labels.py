@@ -18,18 +18,23 @@ _GAP, _PLACES = 3.0, 80
 _FAR = 24.0
 
 
-def label_curves(axis: Axes) -> None:
+def label_curves(axis: Axes) -> bool:
     """Write beside each curve of a panel its label, away from the other curves and labels.
 
     Parameters
     ----------
     axis : Axes
         With its curves, in a figure that is laid out.
+
+    Returns
+    -------
+    bool
+        Whether each label has found a place where it covers no other and is not cut.
     """
     courses = [_course(axis, line) for line in axis.lines]
     point = axis.figure.dpi / 72
     frame = axis.get_window_extent().padded(-point).extents
-    taken = np.empty((0, 4))
+    taken, found = np.empty((0, 4)), True
     for line, own in zip(axis.lines, courses, strict=True):
         if not len(own):
             continue  # nothing of it was decided
@@ -42,9 +47,10 @@ def label_curves(axis: Axes) -> None:
         room -= 1e3 * (_distances(boxes, own).min(axis=1) < 0.9 * _GAP * point)
         room -= 1e3 * _overlap(boxes, taken).any(axis=1)
         room -= 1e4 * ((boxes[:, :2] < frame[:2]) | (boxes[:, 2:] > frame[2:])).any(axis=1)
-        best = boxes[room.argmax()]
+        best, found = boxes[room.argmax()], found and room.max() >= 0
         taken = np.concatenate([taken, best[np.newaxis]])
         label.set_position(axis.transData.inverted().transform(best[:2]))
+    return found
 
 
 def _course(axis: Axes, line: Line2D) -> np.ndarray:

@@ -145,13 +145,29 @@ def curve_radii(rows: pd.DataFrame, largest: float) -> np.ndarray:
 
 
 def with_labels(figure: Figure) -> Figure:
-    """Return a figure of `draw_panels`, whose axes are complete, with the labels of its curves."""
+    """Return a figure of `draw_panels`, whose axes are complete, with the labels of its curves.
+
+    Where they find no room beside the curves, they stand below the panels.
+    """
     from paper.figures._labels import label_curves
 
     lay_out(figure)  # labels find their places in axes that have theirs
-    for axis in figure.axes:
-        label_curves(axis)
+    if not all(label_curves(axis) for axis in figure.axes):
+        _put_labels_below(figure)
     return figure
+
+
+def _put_labels_below(figure: Figure) -> None:
+    """Put the labels of curves into a legend, each once."""
+    curves = {}
+    for axis in figure.axes:
+        curves |= {line.get_label(): line for line in axis.lines}
+        for text in list(axis.texts):
+            text.remove()
+    figure.set_layout_engine("constrained")
+    figure.legend(
+        curves.values(), curves, loc="outside lower center", ncols=5, handlelength=3, frameon=False
+    )
 
 
 def _looks(values: Sequence[float]) -> dict[float, dict[str, Any]]:
