@@ -1,5 +1,6 @@
 """Figures show the curves they claim to, and are written reproducibly."""
 
+import io
 import itertools
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from paper.figures import (
     save_figure,
     to_png,
 )
+from paper.figures._style import styled
 
 PANEL = {"title": "CNN", "experiment": "e", "classifier": "cnn"}
 KEYS = {"kind": "accuracy_against_radius", "caption": "x", "panels": [PANEL]}
@@ -383,6 +385,22 @@ def test_votes_are_drawn_as_they_were_counted():
     counts = np.array([3, 97, 0]), np.array([20, 970, 10])
     for axis, votes in zip(draw_votes(*counts).axes, counts, strict=True):
         assert [bar.get_height() for bar in axis.patches] == list(votes)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000])
+def test_votes_of_any_number_of_classes_can_be_seen_and_told_apart(classes):
+    votes = np.zeros(classes, int)
+    votes[-1] = 100
+    drawn = draw_votes(votes, votes)
+    image = mpl.image.imread(io.BytesIO(to_png(drawn)))
+    color = mpl.colors.to_rgb(drawn.axes[0].patches[0].get_facecolor())
+    assert np.isclose(image[..., :3], color, atol=0.02).all(axis=-1).sum() > 100
+    with styled():
+        drawn.draw_without_rendering()
+    for axis in drawn.axes:
+        labels = [label.get_window_extent() for label in axis.get_xticklabels()]
+        assert len(labels) >= min(classes, 5)
+        assert not any(label.overlaps(other) for label, other in itertools.pairwise(labels))
 
 
 def corridor(attack):
