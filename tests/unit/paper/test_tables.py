@@ -90,6 +90,13 @@ def test_experiments_that_are_sampled_otherwise_are_told_apart():
     )
 
 
+def test_one_image_is_one_image():
+    rows = CERTIFICATES["e"][CERTIFICATES["e"]["image"] == 0]
+    entry = table(PER_SIGMA)
+    (sheet, _) = lay_out(entry, build_table(entry, {"e": rows}))
+    assert sheet.notes[0].startswith("Certified accuracy in percent; 1 image, n₀ = 10, n = 100. ")
+
+
 BAD = {
     "radius nan": ({"radius": math.nan}, "image 0 by cnn at sigma 0.25 has radius nan; it must"),
     "radius infinite": ({"radius": math.inf}, "has radius inf; it must be a number of at least 0"),

@@ -156,8 +156,9 @@ def _facts(row: Mapping[str, Any]) -> str:
     import pandas as pd
 
     most = "≤" if row.get("plan", "fixed") not in ("fixed", None) else "="
+    images = int(row["images"])
     parts = [
-        f"{int(row['images']):,} images",
+        f"{images:,} image{'s' * (images != 1)}",
         f"n₀ = {int(row['n0']):,}",
         f"n {most} {int(row['n']):,}",
     ]
