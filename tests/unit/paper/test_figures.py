@@ -241,7 +241,8 @@ def test_a_figure_is_as_wide_as_its_panels_and_no_wider_than_a_page(
     assert axis.width < 1.8 * axis.height
 
 
-@pytest.mark.parametrize("title", ["$5 and $6", r"<b>$\frac{$"])
+@pytest.mark.filterwarnings("error:Glyph")
+@pytest.mark.parametrize("title", ["$5 and $6", r"<b>$\frac{$", "n₀ = 100, ℓ₂ ✓"])
 def test_a_title_is_shown_as_it_is_written(certificates, title, tmp_path):
     drawn = draw_figure(figure(KEYS, panels=[PANEL | {"title": title}]), {"e": certificates})
     assert drawn.axes[0].get_title() == title

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STYLE = {
-    "font.family": "serif",
-    "font.serif": ["STIXGeneral", "DejaVu Serif"],  # they come with matplotlib
+    # They come with matplotlib; a sign that one lacks is taken from the next.
+    "font.family": ["STIXGeneral", "DejaVu Serif", "DejaVu Sans"],
     "mathtext.fontset": "stix",
     "font.size": 9,
     "axes.spines.right": False,
