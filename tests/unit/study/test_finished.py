@@ -154,6 +154,37 @@ def test_the_notebook_on_one_image_does_without_pictures(monkeypatch, capsys):
     )
 
 
+@pytest.mark.parametrize(("name", "shown_by"), [("tables", 5), ("ablation", 4)])
+def test_a_notebook_shows_all_numbers_of_a_table_as_they_are(name, shown_by, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    facts = {
+        "sigma": 0.125,
+        "alpha": 0.001,
+        "hours": 4.871e-5,
+        "percent": 90.3722,
+        "source": "s" * 99,
+    }
+    numbers = pd.DataFrame([facts | {"method": str(i)} for i in range(70)])
+    numbers = numbers.assign(**{f"column_{i}": 1 for i in range(30)})
+    entries = {"t": SimpleNamespace(kind="comparison", caption="x", methods=[], classifiers={})}
+    results = SimpleNamespace(study=SimpleNamespace(tables=entries), table=lambda name: numbers)
+    monkeypatch.setattr("study.finished.open_results", lambda study, folder: results)
+    monkeypatch.setattr("paper.tables.lay_out", lambda entry, table: [])
+    (path,) = (path for path in NOTEBOOKS if path.stem == name)
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    names = {}
+    with pd.option_context("display.width", 10_000):
+        for cell in cells[:shown_by]:
+            exec("".join(cell["source"]), names)
+    pd.reset_option("display")
+    *_, table = capsys.readouterr().out.split("Markdown object>")
+    heads, *rows = table.strip().splitlines()
+    assert {"sigma", "alpha", *(f"column_{i}" for i in range(30))} <= set(heads.split())
+    assert len(rows) == 70 - (name == "ablation")  # its first method is what others differ from
+    for row in rows:
+        assert row.split()[1:6] == ["0.125", "0.001", "4.871e-05", "90.37", "s" * 99]
+
+
 def test_printed_parameters_end_no_script_and_are_a_plain_mapping_otherwise():
     import pickle
 
