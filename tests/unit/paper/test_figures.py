@@ -73,6 +73,18 @@ def test_one_curve_a_radius_over_the_sigmas(certificates):
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0.25", "0.5"]
 
 
+def test_noise_levels_below_a_panel_do_not_cover_each_other(certificates):
+    sigmas = np.arange(1, 11) / 10
+    many = pd.concat([certificates.assign(sigma=sigma) for sigma in sigmas])
+    entry = figure(KEYS, kind="accuracy_against_sigma", radii=[0.25], panels=[PANEL] * 3)
+    for axis in draw_figure(entry, {"e": many}).axes:
+        assert list(axis.get_xticks()) == pytest.approx(sigmas)
+        labels = [label for label in axis.get_xticklabels() if label.get_visible()]
+        boxes = [label.get_window_extent() for label in labels]
+        assert len(boxes) > 4
+        assert not any(box.overlaps(other) for box, other in itertools.pairwise(boxes))
+
+
 def test_the_cascade_stands_in_black_over_the_curves_of_its_sigmas():
     entry = figure(CASCADE_FIGURE, p0=0.6)
     (axis,) = draw_figure(entry, CERTIFICATES).axes

@@ -11,12 +11,13 @@ from paper.parts import select_certificates
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PICTURES = False
 
-#: How many noise levels find room below a panel.
-_MOST_TICKS = 10
+#: Points between the noise levels that are written below a panel.
+_GAP = 3.0
 
 #: How far the axis goes beyond the smallest and the largest of them, as a factor.
 _BEYOND = 1.08
@@ -51,7 +52,20 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
         xlim=(sigmas[0] / _BEYOND, sigmas[-1] * _BEYOND),
     )
     for axis, part in zip(figure.axes, parts, strict=True):
-        axis.xaxis.set_major_locator(FixedLocator(np.unique(part["sigma"]), nbins=_MOST_TICKS))
+        axis.xaxis.set_major_locator(FixedLocator(np.unique(part["sigma"])))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
-    return with_labels(figure)
+    figure = with_labels(figure)
+    for axis in figure.axes:
+        _hide_crowded_ticks(axis)
+    return figure
+
+
+def _hide_crowded_ticks(axis: Axes) -> None:
+    """Hide the numbers below a panel, in a figure that is laid out, that would cover others."""
+    taken = -float("inf")
+    for label in axis.get_xticklabels():
+        extent = label.get_window_extent()
+        label.set_visible(extent.x0 > taken)
+        if label.get_visible():
+            taken = extent.x1 + _GAP * axis.figure.dpi / 72
