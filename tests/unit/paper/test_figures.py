@@ -204,10 +204,11 @@ def test_labels_do_not_cover_each_other(certificates, entry):
         assert not any(box.overlaps(other) for other in boxes[:place])
 
 
-def test_labels_without_room_stand_below_the_panels_each_once(certificates):
-    sigmas = np.linspace(0.25, 1, 7)
+@pytest.mark.parametrize("panels", [1, 3])
+def test_labels_without_room_stand_below_the_panels_each_once(certificates, panels):
+    sigmas = np.arange(1, 13) / 8
     many = pd.concat([certificates.assign(sigma=sigma, correct=False) for sigma in sigmas])
-    drawn = draw_figure(figure(KEYS, panels=[PANEL] * 3), {"e": many})
+    drawn = draw_figure(figure(KEYS, panels=[PANEL] * panels), {"e": many})
     (legend,) = drawn.legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert texts == [rf"$\sigma = {sigma:g}$" for sigma in sigmas]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.transforms import Bbox
 
-#: Points between a curve and its label, and places along a curve that are tried.
+#: Points between a curve or label and the next label, and places along a curve that are tried.
 _GAP, _PLACES = 3.0, 80
 
 #: Farther from anything else than so many points is no better.
@@ -48,7 +48,7 @@ def label_curves(axis: Axes) -> bool:
         room -= 1e3 * _overlap(boxes, taken).any(axis=1)
         room -= 1e4 * ((boxes[:, :2] < frame[:2]) | (boxes[:, 2:] > frame[2:])).any(axis=1)
         best, found = boxes[room.argmax()], found and room.max() >= 0
-        taken = np.concatenate([taken, best[np.newaxis]])
+        taken = np.concatenate([taken, [best + _GAP * point * np.array([-1, -1, 1, 1])]])
         label.set_position(axis.transData.inverted().transform(best[:2]))
     return found
 

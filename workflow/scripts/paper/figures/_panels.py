@@ -165,9 +165,12 @@ def _put_labels_below(figure: Figure) -> None:
         for text in list(axis.texts):
             text.remove()
     figure.set_layout_engine("constrained")
-    figure.legend(
-        curves.values(), curves, loc="outside lower center", ncols=5, handlelength=3, frameon=False
-    )
+    look = {"loc": "outside lower center", "handlelength": 3, "frameon": False}
+    for columns in range(len(curves), 0, -1):
+        legend = figure.legend(curves.values(), curves, ncols=columns, **look)
+        if legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _looks(values: Sequence[float]) -> dict[float, dict[str, Any]]:
