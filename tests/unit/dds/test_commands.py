@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 
 import dds
@@ -205,6 +206,25 @@ def test_what_is_named_twice_is_taken_once(here, capsys):
     expected = run(capsys, "accuracy certificates.parquet --radii 0 0.1")
     again = "accuracy certificates.parquet ./certificates.parquet --radii 0 0.1 0.1"
     assert run(capsys, again) == expected
+
+
+def test_many_curves_are_told_apart_and_their_names_cover_none(here, capsys, monkeypatch):
+    figures, draws = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda *given: figures.append(given[0]) or draws(*given))
+    for number in range(16):
+        log = Path(f"logs/deit_base_distilled_patch16_224_number_{number}/sigma_0.25.tsv")
+        log.parent.mkdir(parents=True)
+        log.write_text("idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t1\t1\t0.4\t1\t0:01\n")
+    assert run(capsys, "plot logs --to many.png") == (0, ["many.png"], [])
+    (axis,) = figures[-1].axes
+    looks = {(line.get_color(), line.get_linestyle()) for line in axis.lines}
+    assert len(looks) == 16
+    legend = axis.get_legend()
+    frame, below = axis.get_window_extent(), legend.get_window_extent()
+    assert below.y1 < frame.y0
+    size = Image.open("many.png").size
+    assert size[0] > max(below.x1, frame.x1) - min(below.x0, frame.x0)
+    assert size[1] > frame.y1 - below.y0
 
 
 def test_curves_of_known_and_of_unknown_classes_are_not_drawn_together(here, capsys):

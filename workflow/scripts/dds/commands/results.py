@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _PARQUET = b"PAR1"
 #: Endings of pictures that matplotlib can write without a display.
 _PICTURES = (".pdf", ".png", ".svg")
+#: Beside the ten colours they tell twenty curves apart, neighbours also in grey.
+_DASHES = ["-", "--", ":", "-."]
 #: What stands for accuracies at radii that no image can have, in tables of the workflow, too.
 _UNREACHABLE = "n/a"
 
@@ -64,6 +66,7 @@ def plot(files: Sequence[Path], to: Path, sigma: float | None) -> int:
     from dds.extras import needed
 
     with needed():
+        from matplotlib.colors import TABLEAU_COLORS
         from matplotlib.figure import Figure
 
     from dds.files import atomic_path
@@ -72,13 +75,15 @@ def plot(files: Sequence[Path], to: Path, sigma: float | None) -> int:
     if to.suffix not in _PICTURES:
         raise ValueError(f"--to {to}: must end in {', '.join(_PICTURES)}")
     certificates, refused = read_results(files, sigma)
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6, 4))
     ax = figure.subplots()
+    ax.set_prop_cycle(color=[*TABLEAU_COLORS] * 2, linestyle=_DASHES * 5)
     for (name, level), rows in certificates.groupby(["classifier", "sigma"], dropna=False):
         draw_curve(rows, ax, label=f"{name}, sigma {level:g}" if level > 0 else str(name))
-    ax.legend()
+    # Names are long, and stand where no curve is behind them.
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.15), frameon=False, handlelength=3)
     with atomic_path(to) as temporary:
-        figure.savefig(temporary, dpi=200)
+        figure.savefig(temporary, dpi=200, bbox_inches="tight")
     click.echo(to)
     return left_out(refused)
 
