@@ -30,6 +30,17 @@ def test_clean_accuracy_and_prior_work_are_shown():
     assert [row[3].bold for row in sheet.rows] == [False, True]
 
 
+def test_intervals_of_clean_accuracies_are_said_to_reach_as_far_as_they_do():
+    rows = certificates([0.1] * 10 + [0.0] * 10)  # nothing is certified, half is right
+    entry = table(BEST, rows=[BEST["rows"][1] | {"classifier": "cnn"}])
+    numbers = build_table(entry, {"e": rows})
+    assert (numbers["accuracy_percent"][0], numbers["clean_accuracy_percent"][0]) == (0, 50)
+    (sheet,) = lay_out(entry, numbers)
+    widest = numbers["clean_ci_high_percent"][0] - 50
+    assert widest > numbers["ci_high_percent"][0] + 1
+    assert f"reach up to {widest:.1f} points from the values." in sheet.notes[0]
+
+
 def test_several_passes_are_marked_beside_other_marks():
     ours = ROW | {"experiment": "e", "classifier": "cnn", "several_passes": True}
     rows = [BEST["rows"][0] | {"several_passes": True}, ours]

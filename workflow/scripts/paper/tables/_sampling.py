@@ -178,10 +178,12 @@ def _reach(table: pd.DataFrame, intervals: bool) -> str:
         return ""
     if intervals:
         return "In brackets: 95% confidence intervals over images."
-    below, above = (
-        (table[column] - table[end]).abs() for end in ("ci_low_percent", "ci_high_percent")
+    widest = max(
+        (table[f"{kind}{column}"] - table[f"{kind}{end}"]).abs().max()
+        for kind in ("", "clean_")  # the numbers in parentheses are values, too
+        for end in ("ci_low_percent", "ci_high_percent")
+        if f"{kind}{end}" in table
     )
-    widest = max(below.max(), above.max())
     if not widest > 0:
         return ""
     return f"95% confidence intervals over images reach up to {widest:.1f} points from the values."
