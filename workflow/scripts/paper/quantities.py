@@ -10,14 +10,13 @@ def duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> [duration(seconds) for seconds in (0.0175, 3.21, 59.96, 754, 7.2e6)]
-    ['17.5 ms', '3.21 s', '1 min', '12.6 min', '2,000 h']
+    >>> [duration(seconds) for seconds in (0.0175, 3.21, 59.96, 119.12, 754, 7.2e6)]
+    ['17.5 ms', '3.21 s', '1 min', '1.99 min', '12.6 min', '2,000 h']
     """
-    # Rounding first: 59.96 s are a minute, as they read 60.0 with three digits.
-    seconds = _rounded(seconds)
     for unit, size in {"h": 3600, "min": 60, "s": 1}.items():
-        if seconds >= size:
-            return f"{_digits(seconds / size)} {unit}"
+        # 59.96 s are a minute, as they read 60.0 with three digits.
+        if _rounded(seconds) >= size:
+            return f"{_digits(max(seconds / size, 1.0))} {unit}"
     return f"{_digits(seconds * 1000)} ms"
 
 
