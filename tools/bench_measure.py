@@ -34,7 +34,7 @@ from dds.sampling.kernels import matmul_rate, tf32
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.statistics.plans.fixed import Fixed
 from jobs.device import device_name, prepare_device
-from paper.costs import classifier_flops, denoiser_flops
+from paper.costs import network_flops
 
 SIGMA = 0.5
 PACKAGES = ("torch", "triton", "timm", "transformers", "guided-diffusion-sdk", "numpy")
@@ -120,10 +120,10 @@ def _network(row: Row, data: Data, settings: Settings, device: torch.device) -> 
     entry = read_entry(name)
     if entry["kind"] == "denoiser":
         ours = smoothed(_denoiser(entry), _FirstPixels(), data, settings, device)
-        return _sample(ours, data, denoiser_flops(entry, data.shape), 10, settings, device)
+        return _sample(ours, data, network_flops(entry, data.shape), 10, settings, device)
     ours = smoothed(NoDenoiser(), build_classifier(entry), data, settings, device)
     classes = len(entry["classes"])
-    return _sample(ours, data, classifier_flops(entry, data.shape), classes, settings, device)
+    return _sample(ours, data, network_flops(entry, data.shape), classes, settings, device)
 
 
 def _pair(row: Row, data: Data, settings: Settings, device: torch.device) -> dict[str, Any]:
@@ -160,15 +160,15 @@ def _train(row: Row, data: Data, settings: Settings, device: torch.device) -> di
     how = {"recipe": recipe, "seed": 0, "label": name, "device": device, "resume": watch}
     with contextlib.suppress(Interrupted):
         if entry["kind"] == "denoiser":
-            flops = 3 * denoiser_flops(entry, data.shape)
+            flops = 3 * network_flops(entry, data.shape)
             denoiser = build_denoiser(entry)
             network = denoiser.network
             train_denoiser(denoiser, images, **how)
         else:
-            flops, corruption = 3 * classifier_flops(entry, data.shape), None
+            flops, corruption = 3 * network_flops(entry, data.shape), None
             if before := entry["weights"].get("finetune", {}).get("denoiser"):
                 before = read_entry(before)
-                flops += denoiser_flops(before, data.shape)
+                flops += network_flops(before, data.shape)
                 corruption = denoised(_denoiser(before).to(device).eval(), SIGMA)
             labels = random.integers(0, len(entry["classes"]), len(images))
             classifier = build_classifier(entry)
@@ -219,7 +219,7 @@ def smoothed(
 def build_pair(data: Data) -> tuple[nn.Module, nn.Module, int, int]:
     """Return a denoiser and a classifier, the FLOP of both on an image, and the classes."""
     before, after = map(read_entry, data.pair)
-    flops = denoiser_flops(before, data.shape) + classifier_flops(after, data.shape)
+    flops = network_flops(before, data.shape) + network_flops(after, data.shape)
     return _denoiser(before), build_classifier(after), flops, len(after["classes"])
 
 

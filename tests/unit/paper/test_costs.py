@@ -17,11 +17,11 @@ from paper.costs import (
     Gpu,
     Rate,
     attack_hours,
-    classifier_flops,
-    denoiser_flops,
+    courses,
     estimate,
-    expected_samples,
     image_shape,
+    mean_longest,
+    network_flops,
     read_rates,
     training_hours,
 )
@@ -130,47 +130,52 @@ def study(source):
 
 
 def test_flops_of_the_papers_cifar10_networks():
-    assert denoiser_flops(CIFAR_UNET, (3, 32, 32)) / 2 == pytest.approx(8.39e9, rel=0.01)
-    assert classifier_flops(VIT, (3, 32, 32)) / 2 == pytest.approx(17.6e9, rel=0.01)
+    assert network_flops(CIFAR_UNET, (3, 32, 32)) / 2 == pytest.approx(8.39e9, rel=0.01)
+    assert network_flops(VIT, (3, 32, 32)) / 2 == pytest.approx(17.6e9, rel=0.01)
 
 
 def test_flops_of_a_beit_are_at_least_those_of_its_weights():
     # 17 tokens of width 32 through 2 blocks, whose layers have 12 * 32 * 32 weights.
-    assert 1 < classifier_flops(BEIT, (3, 32, 32)) / (2 * 2 * 17 * 12 * 32 * 32) < 1.5
+    assert 1 < network_flops(BEIT, (3, 32, 32)) / (2 * 2 * 17 * 12 * 32 * 32) < 1.5
 
 
 def test_an_entry_that_is_a_mapping_counts_the_same():
-    assert classifier_flops(WRN.model_dump(), (1, 8, 8)) == classifier_flops(WRN, (1, 8, 8))
+    assert network_flops(WRN.model_dump(), (1, 8, 8)) == network_flops(WRN, (1, 8, 8))
 
 
 def test_classifiers_share_what_is_denoised(study):
     (one,) = estimate(study(), GPU)
-    unet, classifier = denoiser_flops(UNET, (1, 8, 8)), classifier_flops(WRN, (1, 8, 8))
-    assert one.samples == 25 * 2 * 1000
-    assert one.flops == one.samples * (unet + 2 * classifier)
-    assert one.gpu_hours == pytest.approx(one.flops / 1e12 / 3600)
+    unet, classifier = network_flops(UNET, (1, 8, 8)), network_flops(WRN, (1, 8, 8))
+    assert one.expected_samples["fixed"] == 25 * 2 * 1000
+    assert one.expected_flops["fixed"] == one.expected_samples["fixed"] * (unet + 2 * classifier)
+    assert one.expected["fixed"] == pytest.approx(one.expected_flops["fixed"] / 1e12 / 3600)
     assert one.gpu_hours_unshared == pytest.approx(
-        one.samples * 2 * (unet + classifier) / 1e12 / 3600
+        one.expected_samples["fixed"] * 2 * (unet + classifier) / 1e12 / 3600
     )
     assert one.shards == 6
     assert one.start_hours == pytest.approx(6 * START_SECONDS / 3600)
-    assert one.hours == pytest.approx(one.gpu_hours + one.start_hours)
-    assert one.hours_a_shard == pytest.approx(one.gpu_hours * 10 / 50 + START_SECONDS / 3600)
+    assert one.hours == pytest.approx(one.expected["fixed"] + one.start_hours)
+    assert one.hours_a_shard == pytest.approx(
+        one.expected["fixed"] * 10 / 50 + START_SECONDS / 3600
+    )
     assert one.measured == 0
 
 
 def test_steps_of_a_chain_count(study):
     shot, chain, full = (
-        estimate(study(steps=steps, sigmas=[0.5]), GPU)[0].flops for steps in (1, 10, "all")
+        estimate(study(steps=steps, sigmas=[0.5]), GPU)[0].expected_flops["fixed"]
+        for steps in (1, 10, "all")
     )
-    unet = denoiser_flops(UNET, (1, 8, 8))
+    unet = network_flops(UNET, (1, 8, 8))
     assert chain - shot == 9 * unet * 25 * 1000
     assert full > chain
 
 
 def test_no_denoiser_costs_nothing(study):
     (one,) = estimate(study(denoiser="none"), GPU)
-    assert one.flops == one.samples * 2 * classifier_flops(WRN, (1, 8, 8))
+    assert one.expected_flops["fixed"] == one.expected_samples["fixed"] * 2 * network_flops(
+        WRN, (1, 8, 8)
+    )
 
 
 def test_images_are_as_large_as_their_source_says_or_as_the_classifier_wants(source):
@@ -184,7 +189,6 @@ def test_the_plan_that_is_asked_for_is_among_those_estimated(study, plan):
     (one,) = estimate(study(plan=plan, **radii), GPU)
     assert one.chosen == plan
     assert tuple(one.expected) == ESTIMATED_PLANS
-    assert one.expected["fixed"] == pytest.approx(one.gpu_hours)
     assert one.expected["sequential"] < one.expected["curtailed"] < one.expected["fixed"]
 
 
@@ -207,7 +211,7 @@ def test_plans_save_samples(source, sigma):
     dataset = SimpleNamespace(source=source)
     settings = {"n0": 100, "n": 10_000, "alpha": 0.001, "radii": [0.0, 0.25, 0.5]}
     fixed, curtailed, sequential = (
-        expected_samples(make_plan(settings | {"plan": plan}, sigma), sigma, dataset)
+        courses(make_plan(settings | {"plan": plan}, sigma), sigma, dataset).mean()
         for plan in ESTIMATED_PLANS
     )
     assert fixed == 10_100
@@ -219,8 +223,9 @@ def test_plans_save_samples(source, sigma):
 
 def test_classifiers_that_stop_at_different_samples_share_all_that_one_wants():
     settings = {"plan": "sequential", "n0": 100, "n": 10_000, "alpha": 0.001, "radii": [0.25]}
-    plan = make_plan(settings, 0.25)
-    alone, two, many = (expected_samples(plan, 0.25, classifiers=k) for k in (1, 2, 10_000))
+    drawn = courses(make_plan(settings, 0.25), 0.25)
+    alone, two, many = (mean_longest(drawn, several) for several in (1, 2, 10_000))
+    assert alone == pytest.approx(drawn.mean())
     assert alone < two < 2 * alone
     assert many == pytest.approx(10_100)
 
@@ -230,7 +235,7 @@ def test_what_a_plan_saves_counts_the_denoiser_as_often_as_the_slowest_classifie
         estimate(study(plan="sequential", radii=[0.25], classifiers=list(names)), GPU)[0]
         for names in (["one"], ["one", "two"])
     )
-    classifier, unet = classifier_flops(WRN, (1, 8, 8)), denoiser_flops(UNET, (1, 8, 8))
+    classifier, unet = network_flops(WRN, (1, 8, 8)), network_flops(UNET, (1, 8, 8))
     assert one.expected_flops["sequential"] == pytest.approx(
         one.expected_samples["sequential"] * (classifier + unet)
     )
@@ -260,21 +265,27 @@ def rates(**per_s):
 def test_rates_of_all_networks_give_the_hours_without_any_assumption(study):
     # Classifiers one and two are the same network.
     (one,) = estimate(study(), GPU, rates(unet=100, one=400))
-    assert one.gpu_hours == pytest.approx(one.samples * (1 / 100 + 2 / 400) / 3600)
+    assert one.expected["fixed"] == pytest.approx(
+        one.expected_samples["fixed"] * (1 / 100 + 2 / 400) / 3600
+    )
     assert one.measured == 1
 
 
 def test_a_rate_of_several_networks_goes_before_those_of_each(study):
     (one,) = estimate(study(), GPU, rates(unet=100, one=400, unet_with_one=90))
-    assert one.gpu_hours == pytest.approx(one.samples * (1 / 90 + 1 / 400) / 3600)
+    assert one.expected["fixed"] == pytest.approx(
+        one.expected_samples["fixed"] * (1 / 90 + 1 / 400) / 3600
+    )
     assert one.measured == 1
 
 
 def test_what_was_not_measured_is_assumed(study):
     (one,) = estimate(study(), GPU, rates(unet_with_one=90))
-    assumed = one.samples * classifier_flops(WRN, (1, 8, 8)) / 1e12
-    assert one.gpu_hours == pytest.approx((one.samples / 90 + assumed) / 3600)
-    assert one.measured == pytest.approx(1 - assumed / 3600 / one.gpu_hours)
+    assumed = one.expected_samples["fixed"] * network_flops(WRN, (1, 8, 8)) / 1e12
+    assert one.expected["fixed"] == pytest.approx(
+        (one.expected_samples["fixed"] / 90 + assumed) / 3600
+    )
+    assert one.measured == pytest.approx(1 - assumed / 3600 / one.expected["fixed"])
 
 
 def test_rates_are_those_of_a_precision(study):
@@ -283,7 +294,9 @@ def test_rates_are_those_of_a_precision(study):
         for precision in ("float32", "bfloat16", "auto")
     )
     assert (in_float32.measured, in_bfloat16.measured) == (1, 0)
-    assert in_bfloat16.gpu_hours == pytest.approx(in_bfloat16.flops / 4e12 / 3600)
+    assert in_bfloat16.expected["fixed"] == pytest.approx(
+        in_bfloat16.expected_flops["fixed"] / 4e12 / 3600
+    )
     assert automatic == in_bfloat16
 
 
@@ -335,7 +348,7 @@ def test_training_takes_passes_of_an_image_and_tuning_those_of_the_denoiser_for_
     some.experiments["other"] = SimpleNamespace(**EXPERIMENT | {"sigmas": [0.5, 2.0, 4.0]})
     some.users = {"two": ["main"], "noisy": ["main", "other"]}.get
     some.models = {"unet": model(UNET), "one": model(WRN, "train")}
-    classifier, unet = classifier_flops(WRN, (1, 8, 8)), denoiser_flops(UNET, (1, 8, 8))
+    classifier, unet = network_flops(WRN, (1, 8, 8)), network_flops(UNET, (1, 8, 8))
     trained = 40 * 4.4 * classifier / 4e12 / 3600
     assert training_hours(some, GPU) == pytest.approx(trained)
     some.models["two"] = model(WRN, "finetune", denoiser="unet")
@@ -365,7 +378,7 @@ def test_an_attack_goes_forward_and_backward_and_is_judged_at_every_radius_and_a
     some.attacked_classifiers, some.attacked_sigmas = lambda name: ["one"], lambda name: [0.5]
     asked = {"experiment": "main", "radii": [0.25, 0.5], "images": 3, "steps": 10, "samples": 8}
     some.attacks = {"a": SimpleNamespace(**asked, restarts=0, n=100)}
-    sample = classifier_flops(WRN, (1, 8, 8)) + denoiser_flops(UNET, (1, 8, 8))
+    sample = network_flops(WRN, (1, 8, 8)) + network_flops(UNET, (1, 8, 8))
     alone = 3 * (2 * 2 * 80 + 3 * 100) * sample / 1e12 / 3600
     assert attack_hours(some, GPU) == pytest.approx(alone)
     some.attacks["a"].restarts = 1  # and 100 samples say which end is the better one

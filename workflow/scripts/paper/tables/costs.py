@@ -77,10 +77,11 @@ def _estimated(estimate: Mapping[str, Any]) -> dict[str, Any]:
 
 def _measured(record: Mapping[str, Any]) -> dict[str, Any]:
     estimate = record["estimate"]
+    flops, samples = (estimate[f"expected_{what}"]["fixed"] for what in ("flops", "samples"))
     return {
         "samples": record["samples"],
         "hours": record["seconds"] / 3600,
-        "pflop": estimate["flops"] / 1e15 * record["samples"] / estimate["samples"],
+        "pflop": flops / 1e15 * record["samples"] / samples,
         "shards": record["parts"],
         "device": _listed(record["device"]),
         "precision": _listed(record["precision"]),
