@@ -36,12 +36,12 @@ def _instructions(code: CodeType) -> list[dis.Instruction]:
     return [each for each in dis.get_instructions(code) if each.opname != "EXTENDED_ARG"]
 
 
-def _with_inner(code: CodeType) -> Iterator[CodeType]:
-    """Yield code, and that of the functions inside."""
+def with_inner(code: CodeType) -> Iterator[CodeType]:
+    """Yield code, and that of the functions and classes inside."""
     yield code
     for each in code.co_consts:
         if isinstance(each, CodeType):
-            yield from _with_inner(each)
+            yield from with_inner(each)
 
 
 def read_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
@@ -60,7 +60,7 @@ def read_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
     >>> [value for _, value in read_by(area)]
     [{1: 2}]
     """
-    variables, codes = function.__globals__, list(_with_inner(function.__code__))
+    variables, codes = function.__globals__, list(with_inner(function.__code__))
     every = [each for code in codes for each in _instructions(code)]
     read = {each.argval for each in every if each.opname == "LOAD_GLOBAL"} & variables.keys()
     module_name = steady(variables.get("__name__"))

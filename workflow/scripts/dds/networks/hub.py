@@ -122,7 +122,7 @@ def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in config.items()
-        if name == "_class_name" or not name.startswith("_")
+        if name == "_class_name" or not str(name).startswith("_")
     }
 
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from dds.files import atomic_path
+from dds.networks.bytecode import with_inner
 from dds.reasons import first_line
 
 logger = logging.getLogger(__name__)
@@ -340,7 +341,7 @@ def _source(module: ModuleType | None) -> str | None:
         compiled = compile(text, module.__file__, "exec", dont_inherit=True)
     except (TypeError, OSError, SyntaxError):
         return None
-    there = set(_nested(compiled))
+    there = set(with_inner(compiled))
     loaded = (each for holder in _holders(module) for each in vars(holder).values())
     functions = (inspect.unwrap(each) for each in loaded if inspect.isfunction(each))
     codes = (each.__code__ for each in functions if inspect.isfunction(each))
@@ -351,13 +352,6 @@ def _source(module: ModuleType | None) -> str | None:
 def _holders(module: ModuleType) -> Iterator[Any]:
     yield module
     yield from (each for each in vars(module).values() if inspect.isclass(each))
-
-
-def _nested(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for each in code.co_consts:
-        if isinstance(each, CodeType):
-            yield from _nested(each)
 
 
 def _hash(text: str) -> str:

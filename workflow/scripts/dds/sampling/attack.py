@@ -81,11 +81,6 @@ class PGD:
         """Length of a step as a share of the radius."""
         return 2.5 / self.steps if self.step_size is None else self.step_size
 
-    @property
-    def samples_drawn(self) -> int:
-        """Noisy copies of an image that an attack on it runs forward and backward."""
-        return (self.restarts + 1) * self.steps * self.samples
-
 
 class Attacker:
     """Attacks the smoothed classifier that a classifier makes, image by image, and judges it.

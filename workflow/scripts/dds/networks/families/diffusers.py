@@ -8,6 +8,7 @@ from pydantic import ConfigDict, model_validator
 
 from dds import keys
 from dds.keys import Text, key, refuse
+from dds.networks.hub import arguments_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,14 +35,7 @@ class Keys(keys.Keys):
     @model_validator(mode="before")
     @classmethod
     def _copied(cls, arguments: Any) -> Any:
-        """Leave out what a config.json says of itself."""
-        if not isinstance(arguments, dict):
-            return arguments
-        return {
-            name: value
-            for name, value in arguments.items()
-            if name == "_class_name" or not str(name).startswith("_")
-        }
+        return arguments_of(arguments) if isinstance(arguments, dict) else arguments
 
     @model_validator(mode="after")
     def _needs_no_condition(self) -> Self:
