@@ -201,34 +201,47 @@ def test_files_that_need_an_optional_package_are_skipped_without_it(path):
             } & OPTIONAL
 
 
-def loaded(statement):
-    """Return the packages that are there after a statement in a new interpreter."""
+#: Snakemake is often installed alone, and reads the rules once a job.
+READS_THE_WORKFLOW = """
+from pathlib import Path
+import jobs.gpus, jobs.slurm, jobs.terminal, study.depends, study.inputs
+from study.load import load_config, load_study, shipped_studies
+from study.reference import schemas
+schemas()  # of every kind that ships
+for name in shipped_studies(Path()):
+    load_study(load_config({"study": name}), Path())
+"""
+SAYS_HELP = """
+import os, sys
+sys.stdout = open(os.devnull, "w")
+from dds.commands import main
+main(["certify", "--help"])
+sys.stdout = sys.__stdout__
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        (
+            READS_THE_WORKFLOW,
+            NUMBERS | NETWORKS
+            | {"matplotlib", "seaborn", "sklearn", "PIL", "pyarrow", "tqdm", "jsonschema"},
+        ),
+        ("import dds", NUMBERS | NETWORKS),
+        (SAYS_HELP, NUMBERS | NETWORKS | {"pyarrow", "pydantic", "yaml", "PIL"}),
+        ("import dds.sampling.votes, dds.sampling.counts, dds.statistics.certificates", NETWORKS),
+        ("import dds.logs, dds.__main__", NETWORKS),
+        (
+            "from dds import certified_accuracy, clopper_pearson_lower, make_plan, read_logs",
+            NETWORKS,
+        ),
+    ],
+)  # fmt: skip
+def test_nothing_is_imported_that_may_be_missing_or_takes_long(statement, heavy):
     code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
     answer = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": str(SCRIPTS)},
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(SCRIPTS)}, cwd=SCRIPTS.parents[1],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return set(answer.stdout.split())
-
-
-def test_the_workflow_is_read_without_any_of_the_heavy_packages():
-    """Snakemake is often installed alone, and reads the rules once a job."""
-    heavy = NUMBERS | NETWORKS | {"matplotlib", "seaborn", "sklearn", "PIL", "pyarrow", "tqdm"}
-    statement = "import jobs.slurm, jobs.terminal, study.depends, study.inputs, study.load"
-    kinds = "from study.reference import *" if "study.reference" in MODULES else ""
-    assert not loaded(f"{statement}\n{kinds}") & heavy
-
-
-def test_votes_are_queued_without_torch():
-    assert "torch" not in loaded("import dds.sampling.votes")
-
-
-def test_the_library_itself_imports_nothing_until_it_is_asked():
-    assert not loaded("import dds") & (NUMBERS | NETWORKS)
-
-
-def test_the_command_line_says_help_at_once():
-    quiet = "import os, sys; sys.stdout = open(os.devnull, 'w')"
-    statement = f"{quiet}\nfrom dds.commands import main; main(['certify', '--help'])"
-    statement += "\nsys.stdout = sys.__stdout__"
-    assert not loaded(statement) & (NUMBERS | NETWORKS | {"pyarrow", "pydantic", "yaml", "PIL"})
+    assert not heavy & set(answer.stdout.split())

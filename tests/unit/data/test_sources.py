@@ -80,13 +80,6 @@ def test_the_files_are_those_that_the_source_takes(refusal, source):
     )
 
 
-@pytest.mark.parametrize("module", ["", *(f".{source}" for source in SOURCES.names)])
-def test_keys_are_read_where_snakemake_alone_is_installed(module):
-    heavy = "{'numpy', 'PIL', 'sklearn', 'scipy', 'torch', 'tqdm'}"
-    code = f"import sys, dds.data.sources{module}; assert not {heavy} & sys.modules.keys()"
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(SCRIPTS)})
-
-
 OWN = '''
 """One colour after the other."""
 

@@ -3,8 +3,6 @@
 import json
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -221,20 +219,3 @@ def test_every_key_of_every_kind_is_described(kinds):
         assert keys.__doc__
         assert "kind" not in keys.model_fields
         assert all(field.description for field in keys.model_fields.values())
-
-
-HEAVY = ("numpy", "pandas", "scipy", "matplotlib", "seaborn", "torch", "pyarrow", "PIL")
-
-
-@pytest.mark.parametrize("kinds", [TABLES, FIGURES], ids=lambda kinds: kinds.package)
-def test_keys_are_read_without_what_is_heavy(kinds):
-    modules = [kinds.package, *(f"{kinds.package}.{name}" for name in kinds.names)]
-    code = f"import sys, {', '.join(modules)}; print(*sorted({set(HEAVY)} & set(sys.modules)))"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONPATH": str(SCRIPTS)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout.split() == []

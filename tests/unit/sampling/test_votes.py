@@ -1,7 +1,5 @@
 """The queue hands out every sample that is wanted once, in blocks, whoever counts when."""
 
-import subprocess
-import sys
 from collections import Counter, deque
 
 import numpy as np
@@ -9,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dds
 from dds.sampling.votes import (
     NOT_WANTED,
     Queue,
@@ -200,13 +197,6 @@ def test_places_are_the_columns_that_a_classifier_counts(batch, classifier):
     columns = [classifier in segment.wanted for segment in batch for _ in range(segment.length)]
     found = [column for place in places(batch, classifier) for column in range(len(columns))[place]]
     assert found == np.flatnonzero(columns).tolist()
-
-
-def test_votes_need_no_torch():
-    check = "import dds.sampling.votes, sys\nassert 'torch' not in sys.modules"
-    subprocess.run(
-        [sys.executable, "-c", check], check=True, env={"PYTHONPATH": dds.__path__[0] + "/.."}
-    )
 
 
 def test_an_image_has_no_goal_until_all_of_its_selection_samples_are_counted():

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +11,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import hypergeom
 
-import dds
 from dds.seeds import BLOCK
 from dds.statistics.bounds import largest_radius, successes_needed
 from dds.statistics.certificates import certify_counts
@@ -163,34 +159,6 @@ def test_counts_that_call_a_union_sequential_plan_sequential_are_still_read(keys
 # Kinds of plans. -------------------------------------------------------------------------
 
 every_kind = pytest.mark.parametrize("kind", KINDS.names)
-
-
-def loaded_by(code):
-    """Return the modules that code loads in an interpreter of its own."""
-    code += "\nimport sys; print(*sys.modules)"
-    scripts = Path(dds.__file__).parents[1]
-    command = [sys.executable, "-c", code]
-    run = subprocess.run(command, cwd=scripts, check=True, capture_output=True, text=True)
-    return set(run.stdout.split())
-
-
-@pytest.mark.parametrize("module", ["plans", *(f"plans.{kind}" for kind in KINDS.names)])
-def test_importing_plans_takes_no_array_library(module):
-    loaded = loaded_by(f"import dds.statistics.{module}")
-    assert f"dds.statistics.{module}" in loaded
-    assert not loaded & {"numpy", "scipy", "pandas", "torch", "dds.statistics.certificates"}
-
-
-def test_plans_build_on_bounds_and_certificates_on_plans():
-    settings = {"plan": "sequential", "n0": 1, "n": 100, "alpha": 0.1, "radii": [0.0]}
-    loaded = loaded_by(f"import dds; dds.make_plan({settings}, 0.5)")
-    assert "dds.statistics.bounds" in loaded
-    assert "dds.statistics.certificates" not in loaded
-
-    loaded = loaded_by("import dds.statistics.bounds")
-    assert {name for name in loaded if name.startswith("dds.statistics.")} == {
-        "dds.statistics.bounds"
-    }
 
 
 @every_kind

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,16 +19,6 @@ from study.study import Study
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted(path.stem for path in (ROOT / "config/studies").glob("*.yaml"))
-LIGHT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, "workflow/scripts")
-from study.load import load_config, load_study
-for name in sys.argv[1:]:
-    load_study(load_config({"study": name}), Path())
-heavy = {"numpy", "pandas", "scipy", "torch", "matplotlib", "PIL", "sklearn", "jsonschema"}
-print(sorted(heavy & sys.modules.keys()))
-"""
 
 
 def load(name):
@@ -68,12 +56,6 @@ def test_an_argument_of_none_is_kept(tmp_path):
     loaded = load(str(path))
     assert loaded.to_json()["models"]["mine"]["arguments"] == arguments
     assert Study.from_json(loaded.to_json()) == loaded
-
-
-def test_reading_studies_imports_nothing_heavy():
-    command = [sys.executable, "-c", LIGHT, *SHIPPED]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert result.stdout == "[]\n"
 
 
 def test_there_is_noise_for_the_largest_numbers_of_samples_and_steps_and_no_more():
