@@ -130,14 +130,6 @@ def test_extremes_stop_at_a_look_with_a_certificate_or_none(settings, p):
         assert not rows["correct"].any()
 
 
-def test_one_look_is_the_fixed_plan_at_the_radii():
-    plan = plan_of(99, 0.001, [0.0], 0.25)
-    assert plan.looks == (99,)
-    bounds = plan.lower_bound(np.arange(100), np.full(100, 99), 0.001)
-    certified = np.flatnonzero(bounds > 0.5)
-    assert certified[0] == binom.isf(0.001 * (1 - 1e-9), 99, 0.5) + 1
-
-
 def test_marks_are_computed_once():
     plan = plan_of(100_000, 0.00123, [0.0, 0.25, 0.5, 0.75, 1.0], 0.5)
     before = _marks.cache_info()
