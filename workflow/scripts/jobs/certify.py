@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from dds.names import shard_range
-from dds.progress import Interrupted, Progress
+from dds.progress import Interrupted
 from dds.sampling.batch_check import check_batches
 from dds.sampling.counts import check_counts, counts_differ, read_counts, stack, write_counts
 from dds.sampling.denoising_check import check_denoising, few
-from dds.sampling.forecast import Forecast
+from dds.sampling.forecast import sampling_progress
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Votes
 from dds.statistics.plans import make_plan
@@ -235,33 +235,21 @@ class CertifyJob(ShardJob):
         denoising = check_denoising(smoothed, shown)
         check_batches(smoothed, shown, len(self._pack.classes))
         label = f"certify {self.metadata['experiment']} sigma {self._sigma:g} {self.output.stem}"
-
-        forecast = Forecast(self._plan)
+        is_first = True
 
         def after_batch(votes: Votes) -> None:
-            if progress.done == started:
+            nonlocal is_first
+            if is_first:
                 kept.note_compiled(smoothed.runner.compiled)
                 programs.save()
-            progress.advance(
-                votes.samples - progress.done,
-                total=forecast.samples(votes),
-                parts_done=kept.images_done,
-            )
+            is_first = False
+            tell()
             if self._stop():
-                raise Interrupted(f"stopped after {progress.done} samples, which are saved")
+                raise Interrupted(f"stopped after {votes.samples} samples, which are saved")
             kept.save_sometimes()
 
-        started = kept.votes.samples
         with (
-            Progress(
-                forecast.samples(kept.votes),
-                label,
-                "samples",
-                done=started,
-                parts=None if forecast.is_certain else len(self._images),
-                parts_done=kept.images_done,
-                part_unit="images",
-            ) as progress,
+            sampling_progress(self._plan, kept.votes, label) as tell,
             self._kept_programs(smoothed) as programs,
         ):
             smoothed.runner.programs = programs.folder

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,10 @@ import torch
 from dds.front.asked import Asked
 from dds.front.saved import SavedVotes, part_of
 from dds.networks.lending import lent
-from dds.progress import Interrupted, Progress
+from dds.progress import Interrupted
 from dds.sampling.batch_check import check_batches
 from dds.sampling.denoising_check import check_denoising
-from dds.sampling.forecast import Forecast
+from dds.sampling.forecast import sampling_progress
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Votes
 
@@ -55,7 +55,9 @@ def count_votes(
     votes = saved.take_up(asked.plan, asked.classes)
     if votes.finished.all():
         return votes, saved.facts
-    with lent(asked.modules), _bar(asked, votes, progress) as tell:
+    label = f"{asked.call} at sigma {asked.sigma:g}"
+    bar = sampling_progress(asked.plan, votes, label, shown=progress)
+    with lent(asked.modules), nullcontext(lambda: None) if progress is False else bar as tell:
         smoothed = _smoothed(asked, devices, compiled=saved.compiled)
         check_denoising(smoothed[0], asked.pixels)
         check_batches(smoothed[0], asked.pixels, asked.classes)
@@ -144,27 +146,3 @@ def _smoothed(
         )
         for device, (classifier, denoiser) in zip(devices, networks, strict=True)
     ]
-
-
-@contextmanager
-def _bar(asked: Asked, votes: Votes, shown: bool | None) -> Iterator[Callable[[], None]]:
-    """Draw a bar; gives what is to be called whenever more is counted."""
-    if shown is False:
-        yield lambda: None
-        return
-    forecast = Forecast(asked.plan)
-    with Progress(
-        forecast.samples(votes),
-        f"{asked.call} at sigma {asked.sigma:g}",
-        "samples",
-        done=votes.samples,
-        parts=None if forecast.is_certain else len(asked.ids),
-        parts_done=int(votes.finished.sum()),
-        part_unit="images",
-        shown=shown,
-    ) as progress:
-        yield lambda: progress.advance(
-            votes.samples - progress.done,
-            total=forecast.samples(votes),
-            parts_done=int(votes.finished.sum()),
-        )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dds.progress import Progress
 from dds.statistics.plans import simulate
 
 if TYPE_CHECKING:
@@ -113,3 +116,41 @@ class Forecast:
             return min(2 * goal, self._plan.n)
         weights *= as_far
         return float(weights @ self._ends / weights.sum())
+
+
+@contextmanager
+def sampling_progress(
+    plan: Plan, votes: Votes, label: str, *, shown: bool | None = None
+) -> Iterator[Callable[[], None]]:
+    """Show how far the drawing of votes is, in samples, or in images where the plan may stop.
+
+    Parameters
+    ----------
+    plan : Plan
+        See `dds.statistics.plans`.
+    votes : Votes
+        Those so far, which more are counted into.
+    label, shown
+        As of `dds.progress.Progress`.
+
+    Yields
+    ------
+    function
+        To be called whenever more votes are counted.
+    """
+    forecast = Forecast(plan)
+    with Progress(
+        forecast.samples(votes),
+        label,
+        "samples",
+        done=votes.samples,
+        parts=None if forecast.is_certain else len(votes.goals),
+        parts_done=int(votes.finished.sum()),
+        part_unit="images",
+        shown=shown,
+    ) as progress:
+        yield lambda: progress.advance(
+            votes.samples - progress.done,
+            total=forecast.samples(votes),
+            parts_done=int(votes.finished.sum()),
+        )
