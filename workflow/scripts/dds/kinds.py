@@ -47,10 +47,6 @@ class Kinds:
         found = pkgutil.iter_modules(import_module(self.package).__path__)
         return tuple(sorted(module.name for module in found if not module.name.startswith("_")))
 
-    def __contains__(self, name: str) -> bool:
-        """Tell whether a name is a kind of the package, or the path of a file that is there."""
-        return name in self.names or (is_file(name) and Path(name).is_file())
-
     def __getitem__(self, name: str) -> ModuleType:
         """Return the module of a kind.
 

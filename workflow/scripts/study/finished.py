@@ -80,7 +80,7 @@ class Results:
 
     @property
     def _inputs(self) -> Inputs:
-        return Inputs(self.study, self.paths, _PROJECT, "")
+        return Inputs(self.study, self.paths, _PROJECT, [])
 
 
 def open_results(study: str, folder: str) -> Results:

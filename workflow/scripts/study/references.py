@@ -13,17 +13,6 @@ REFERENCES = Path(__file__).parents[2] / "report" / "references.yaml"
 
 
 @cache
-def read_references(path: str | Path = REFERENCES) -> dict[str, dict[str, Any]]:
-    """Read the bibliography.
-
-    Parameters
-    ----------
-    path : str or Path, optional
-        A YAML file in Hayagriva's format.
-
-    Returns
-    -------
-    dict
-        Its entries by the keys that they are cited by.
-    """
-    return yaml.safe_load(Path(path).read_text("utf-8"))
+def read_references() -> dict[str, dict[str, Any]]:
+    """Return the entries of the bibliography, by the keys that they are cited by."""
+    return yaml.safe_load(REFERENCES.read_text("utf-8"))
