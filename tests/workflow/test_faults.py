@@ -132,18 +132,6 @@ def test_killed_again_and_again(shaken):
     assert "going on after" in shaken.log.read_text()
 
 
-def test_a_truncated_checkpoint_starts_the_shard_over(shaken):
-    with ThreadPoolExecutor() as pool:
-        running = pool.submit(shaken.certify, "--retries", "1")
-        for _ in strike(shaken, running, [signal.SIGKILL]):
-            whole = shaken.checkpoint.read_bytes()
-            shaken.checkpoint.write_bytes(whole[: len(whole) // 2])
-        result = running.result(PATIENCE)
-    assert result.returncode == 0, result.stderr
-    assert "is damaged; the work starts over" in shaken.log.read_text()
-    assert shaken.counts.read_bytes() == shaken.expected
-
-
 def test_two_writers_leave_one_result(shaken):
     with ThreadPoolExecutor() as pool:
         both = [pool.submit(shaken.certify, "--nolock") for _ in range(2)]
