@@ -37,6 +37,15 @@ _MARKED = 40
 _LIGHTEST = 0.7
 _DASHES = ("-", "--", "-.", ":", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)))
 
+#: What `draw_panels` takes for a curve a sigma against the radius.
+AGAINST_RADIUS = {
+    "along": "radius",
+    "by": "sigma",
+    "symbol": r"\sigma",
+    "step": "pre",
+    "xlabel": r"$\ell_2$ radius $\varepsilon$",
+}
+
 
 class Panels(Captioned):
     """A figure of one classifier a panel."""

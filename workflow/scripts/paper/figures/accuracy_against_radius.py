@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from paper.figures._panels import Panels, curve_radii, draw_panels, with_labels
+from paper.figures._panels import AGAINST_RADIUS, Panels, curve_radii, draw_panels, with_labels
 from paper.parts import Panel, select_certificates
 
 if TYPE_CHECKING:
@@ -36,16 +36,8 @@ def draw_curves(panels: Sequence[Panel], data: Mapping[str, pd.DataFrame]) -> Fi
     """
     chosen = [select_certificates(data, panel.experiment, panel.classifier) for panel in panels]
     parts = [_certified(rows) for rows in chosen]
-    return draw_panels(
-        panels,
-        parts,
-        along="radius",
-        by="sigma",
-        symbol=r"\sigma",
-        step="pre",
-        xlabel=r"$\ell_2$ radius $\varepsilon$",
-        xlim=(0, max(part["radius"].max() for part in parts)),
-    )
+    largest = max(part["radius"].max() for part in parts)
+    return draw_panels(panels, parts, xlim=(0, largest), **AGAINST_RADIUS)
 
 
 def _certified(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from dds.keys import key
-from paper.figures._panels import curve_radii, draw_panels, with_labels
+from paper.figures._panels import AGAINST_RADIUS, curve_radii, draw_panels, with_labels
 from paper.parts import Captioned, Panel, select_certificates
 
 if TYPE_CHECKING:
@@ -80,16 +80,8 @@ def draw(entry: Keys, data: Mapping[str, pd.DataFrame]) -> Figure:
         _certified(select_certificates(data, panel.experiment, panel.classifier), attacked)
         for panel, attacked in zip(entry.panels, attacks, strict=True)
     ]
-    figure = draw_panels(
-        entry.panels,
-        parts,
-        along="radius",
-        by="sigma",
-        symbol=r"\sigma",
-        step="pre",
-        xlabel=r"$\ell_2$ radius $\varepsilon$",
-        xlim=(0, max(attacked["radius"].max() for attacked in attacks)),
-    )
+    largest = max(attacked["radius"].max() for attacked in attacks)
+    figure = draw_panels(entry.panels, parts, xlim=(0, largest), **AGAINST_RADIUS)
     for axis, attacked in zip(figure.axes, attacks, strict=True):
         _draw_upper(axis, attacked)
     for axis in figure.axes:
