@@ -11,6 +11,8 @@ from datetime import timedelta
 
 logger = logging.getLogger(__name__)
 
+_LOG_SECONDS = 30.0  # between lines in the log
+
 _current: Progress | None = None
 
 
@@ -18,8 +20,8 @@ class Progress:
     """Report rate, amount done and time left of long work.
 
     On a terminal a bar is redrawn in place; a line of the same content goes to
-    the log at most every `log_interval` seconds, and once at the end. Work in parts, some of
-    which take more than others, is as far as parts are finished: it has no percentage.
+    the log every half a minute at most, and once at the end. Work in parts, some of which
+    take more than others, is as far as parts are finished: it has no percentage.
 
     Parameters
     ----------
@@ -31,8 +33,6 @@ class Progress:
         What is counted, in the plural: ``"samples"``, ``"iterations"``.
     done : int, optional
         Units that an earlier run had finished; not counted in the rate.
-    log_interval : float, optional
-        Seconds between lines in the log.
     scaled : bool, optional
         Write large numbers short, as 2.21G.
     parts : int, optional
@@ -52,7 +52,6 @@ class Progress:
         unit: str,
         *,
         done: int = 0,
-        log_interval: float = 30.0,
         scaled: bool = False,
         parts: int | None = None,
         parts_done: int = 0,
@@ -75,7 +74,7 @@ class Progress:
         self.parts, self.part_unit = parts, part_unit
         self.parts_done = parts_done if parts is not None else None
         self.label, self.unit, self.total = label, unit, total
-        self._scaled, self._log_interval = scaled, log_interval
+        self._scaled = scaled
         self._initial = self.done = done
         self._started = self._logged = time.monotonic()
         #: What is being done before the next units come, as "compiling"; see `preparing`.
@@ -116,7 +115,7 @@ class Progress:
         if self.parts is not None and not self._bar.disable:
             self._bar.set_description_str(self._in_parts(), refresh=False)
         self._bar.update(units)
-        if time.monotonic() - self._logged >= self._log_interval:
+        if time.monotonic() - self._logged >= _LOG_SECONDS:
             self._log()
 
     @property

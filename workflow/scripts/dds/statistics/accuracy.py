@@ -360,15 +360,13 @@ def _wilson_interval(share: np.ndarray, n: ArrayLike, level: float) -> tuple[np.
     return middle - reach, middle + reach
 
 
-def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
-    """Return the mean of values of independent images and Student's interval for it.
+def mean_interval(values: ArrayLike) -> tuple[float, float, float]:
+    """Return the mean of values of independent images and Student's 95% interval for it.
 
     Parameters
     ----------
     values : array_like of float, shape (images,)
         One value an image, at least one.
-    level : float, optional
-        Coverage of the interval.
 
     Returns
     -------
@@ -391,17 +389,15 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float,
     if len(values) == 1:
         return mean, -np.inf, np.inf
     error = float(values.std(ddof=1) / np.sqrt(len(values)))
-    reach = error * float(t.ppf((1 + level) / 2, len(values) - 1))
+    reach = error * float(t.ppf(0.975, len(values) - 1))
     return mean, mean - reach, mean + reach
 
 
-def paired_interval(
-    more: int, fewer: int, pairs: int, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Return the difference of two proportions of the same images, and its score interval.
+def paired_interval(more: int, fewer: int, pairs: int) -> tuple[float, float, float]:
+    """Return the difference of two proportions of the same images, and its 95% score interval.
 
     Unlike Student's and Wald's intervals it has a width where no image, or hardly any,
-    differs, and its coverage stays near the level there.
+    differs, and its coverage stays near 95% there.
 
     Parameters
     ----------
@@ -409,8 +405,6 @@ def paired_interval(
         Images that the first of two methods alone gets right, and the second one alone.
     pairs : int
         Images in all, at least 1.
-    level : float, optional
-        Coverage of the interval, 0 < level < 1.
 
     Returns
     -------
@@ -438,7 +432,7 @@ def paired_interval(
     """
     if min(more, fewer) < 0 or not 0 < pairs >= more + fewer:
         raise ValueError(f"{more} and {fewer} images cannot differ of {pairs}")
-    z = float(norm.ppf((1 + level) / 2))
+    z = float(norm.ppf(0.975))
     difference = (more - fewer) / pairs
 
     def score(delta: float) -> float:
