@@ -8,7 +8,6 @@ import torch
 
 from jobs import energy
 from jobs.energy import EnergyMeter
-from jobs.provenance import summarize
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -81,9 +80,3 @@ def test_a_gpu_is_found_by_its_identifier(monkeypatch, uuid, expected):
 def test_without_the_library_of_gpus_there_is_no_energy(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert EnergyMeter(GPU).joules() is None
-
-
-def test_energy_is_summed_up_where_every_part_has_it():
-    part = {"seconds": 1.0, "sigma": 0.5, "started": "a", "finished": "b"}
-    assert summarize([part | {"joules": 1.5}, part | {"joules": 2.0}])["joules"] == 3.5
-    assert "joules" not in summarize([part | {"joules": 1.5}, part])

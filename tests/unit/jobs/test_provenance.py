@@ -34,6 +34,11 @@ def test_records_that_are_read_one_by_one_are_summed_up():
     }  # fmt: skip
 
 
+def test_energy_is_summed_up_where_every_part_has_it():
+    assert summarize([record(joules=1.5), record(joules=2.0)])["joules"] == 3.5
+    assert "joules" not in summarize([record(joules=1.5), record()])
+
+
 @pytest.fixture
 def git(tmp_path, monkeypatch):
     """Put a git on PATH, alone, that does what it is told."""

@@ -143,15 +143,6 @@ def test_a_single_logit_is_no_choice():
         certify(IMAGES, Constant(1.0), None, SIGMA, n=100)
 
 
-def test_one_row_of_logits_does_not_stand_for_a_batch():
-    class OneRow(Brightness):
-        def forward(self, images):
-            return super().forward(images)[:1]
-
-    with pytest.raises(ValueError, match="returned 1 rows of logits for 2 images"):
-        certify(IMAGES, OneRow(), None, SIGMA, n=100, batch_size=50)
-
-
 def test_a_classifier_may_work_in_place_on_what_it_is_fed():
     class InPlace(Brightness):
         def forward(self, images):
