@@ -139,16 +139,19 @@ def test_an_image_is_judged_by_noise_that_neither_attack_nor_certificate_has_see
         work(spy)
         return {image.numpy().tobytes() for batch in spy.seen for image in batch.detach()}
 
-    image, centre = np.full((1, 1, 4, 4), 0.5, np.float32), {"n": 300, "steps": 5, "samples": 30}
-    attacker = {"seed": 1, "pgd": PGD(steps=5, samples=30, restarts=0), "classes": 3, "n": 300}
-    judged = shown(lambda spy: Attacker(spy, NoDenoiser(), 0.5, **attacker).judge(image, [0]))
+    image, pgd = np.full((1, 1, 4, 4), 0.5, np.float32), PGD(steps=5, samples=30)
     radius = 1e-9  # so small that equal noise makes equal images
-    drawn = shown(lambda spy: attack(image, spy, None, 0.5, radius, labels=[1], seed=1, **centre))
+
+    def attacker(spy):
+        return Attacker(spy, NoDenoiser(), 0.5, 1, pgd, classes=3, n=300)
+
+    attacked = shown(lambda spy: attacker(spy).attack(image[0], 1, 0, radius))
+    judged = shown(lambda spy: attacker(spy).judge(image, [0]))
     certified = shown(lambda spy: certify(image, spy, None, 0.5, n0=100, n=300, seed=1))
+    assert len(attacked) == 5 * 30 + 5 * 30 + 100  # two starts, and the better one
     assert len(judged) == 300
-    assert not (judged | drawn) & (certified - {image.tobytes()})
-    assert judged < drawn
-    assert len(drawn) == 5 * 30 + 5 * 30 + 100 + 300 + 1  # two starts, the better one, the verdict
+    assert not judged & attacked
+    assert not (judged | attacked) & certified
 
 
 def test_out_of_memory_makes_batches_smaller_and_changes_no_result():
@@ -201,13 +204,49 @@ def test_what_cannot_be_attacked_is_refused(changes, reason):
         attack(**given | changes)
 
 
-def test_logits_that_are_no_numbers_are_an_error():
-    class Broken(nn.Module):
-        def forward(self, images):
-            return images.flatten(1)[:, :2] * torch.nan
+class Broken(nn.Module):
+    def forward(self, images):
+        return images.flatten(1)[:, :2] * torch.nan
 
-    with pytest.raises(FloatingPointError):
-        attack(IMAGES[:1], Broken(), None, SIGMA, 0.5, labels=[1])
+
+class Steep(nn.Module):
+    """Answers alike, and without a slope: that of the root of zero is infinite, times zero."""
+
+    def forward(self, images):
+        values = images.flatten(1)[:, :2]
+        return values + (0 * values).sqrt()
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"), [(Broken(), "returned NaN or infinity"), (Steep(), "gradient has NaN")]
+)
+def test_logits_and_gradients_that_are_no_numbers_are_an_error(network, reason):
+    with pytest.raises(FloatingPointError, match=reason):
+        attack(IMAGES[:1], network, None, SIGMA, 0.5, labels=[1])
+
+
+class Sealed(Halve):
+    """A denoiser as those that are only to be run are written."""
+
+    @torch.no_grad()
+    def denoise(self, noisy, sigma, normal=None):
+        return super().denoise(noisy, sigma, normal)
+
+
+@pytest.mark.parametrize("network", [Rings(), Plane(IMAGES[0], away=0.5)])
+def test_networks_that_no_gradient_passes_are_refused_in_one_line(network):
+    reason = "no gradient passes the classifier and the denoiser: .* without no_grad or detach$"
+    with pytest.raises(ValueError, match=reason):
+        attack(IMAGES[:1], network, Sealed(), SIGMA, 0.5, labels=[1])
+
+
+def test_networks_that_certify_refuses_are_not_attacked():
+    class Relative(Rings):
+        def forward(self, images):
+            return super().forward(images - images.mean())
+
+    with pytest.raises(ValueError, match="answers an image otherwise when others in its batch"):
+        attack(IMAGES[:1], Relative(), None, SIGMA, 0.5, labels=[1])
 
 
 def test_an_image_that_fell_stays_down_and_one_without_an_answer_does_not_count():

@@ -12,6 +12,7 @@ from torch import nn
 
 from dds.front.arguments import plain
 from dds.front.asked import Asked, Devices, check_noise
+from dds.front.counting import check_networks
 from dds.front.images import ImagesLike
 from dds.networks.denoisers import Denoiser
 from dds.networks.lending import lent
@@ -119,7 +120,7 @@ def attack(
     ------
     ValueError, FloatingPointError
         As `certify`; and if there are no labels, `n` samples name no class whatever they answer,
-        or an argument is out of its range.
+        no gradient passes the networks, or an argument is out of its range.
 
     References
     ----------
@@ -159,6 +160,7 @@ def attack(
             asked.classifier, asked.denoiser, sigma, seed, pgd, classes=asked.classes, n=n,
             batch_size=batch_size, precision=asked.precision, device=asked.devices[0],
         )  # fmt: skip
+        check_networks(asked, attacker.smoothed)
         found = np.stack([
             attacker.attack(image, int(label), index, radius)
             for image, label, index in zip(asked.pixels, asked.labels, asked.ids, strict=True)

@@ -59,8 +59,7 @@ def count_votes(
     bar = sampling_progress(asked.plan, votes, label, shown=progress)
     with lent(asked.modules), nullcontext(lambda: None) if progress is False else bar as tell:
         smoothed = _smoothed(asked, devices, compiled=saved.compiled)
-        check_denoising(smoothed[0], asked.pixels)
-        check_batches(smoothed[0], asked.pixels, asked.classes)
+        check_networks(asked, smoothed[0])
         saved.look_again()
         saved.start(votes)
         try:
@@ -68,6 +67,18 @@ def count_votes(
         finally:
             saved.finish()
     return votes, saved.facts
+
+
+def check_networks(asked: Asked, smoothed: SmoothedClassifier) -> None:
+    """Make sure, ahead of a call's samples, that networks do what it takes for granted.
+
+    Raises
+    ------
+    ValueError
+        As `check_denoising` and `check_batches`.
+    """
+    check_denoising(smoothed, asked.pixels)
+    check_batches(smoothed, asked.pixels, asked.classes)
 
 
 class _Counting:

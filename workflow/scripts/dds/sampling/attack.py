@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dds.networks.classifiers import logits_of
 from dds.networks.denoisers import Denoiser, Normal
-from dds.sampling.checks import check_denoised, check_logits, explained
+from dds.sampling.checks import check_denoised, check_logits, explained, in_one_line
 from dds.sampling.noise import NoiseSource
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Segment, Votes
@@ -112,6 +112,11 @@ class Attacker:
         ``batch_size``, ``deterministic``, ``precision`` and ``device`` of
         `dds.sampling.runner.Runner`. Gradients are taken in the same precision.
 
+    Attributes
+    ----------
+    smoothed : SmoothedClassifier
+        What judges, on noise of its own.
+
     References
     ----------
     .. [1] Salman et al., Provably Robust Deep Learning via Adversarially Trained Smoothed
@@ -135,12 +140,12 @@ class Attacker:
     ) -> None:
         self._classifier, self._denoiser, self._sigma = classifier, denoiser, sigma
         self._pgd, self._classes, self._seed = pgd, classes, stream_seed(seed, "attack")
-        self._smoothed = SmoothedClassifier(
+        self.smoothed = SmoothedClassifier(
             # Programs that are compiled to be run have no gradients.
             {"attacked": classifier}, denoiser, sigma, Predict(n=n), self._seed,
             compiled=False, **running,
         )  # fmt: skip
-        self._device, self._rows = torch.device(self._smoothed.runner.device), pgd.samples
+        self._device, self._rows = torch.device(self.smoothed.runner.device), pgd.samples
 
     def attack(self, image: np.ndarray, label: int, index: int, radius: float) -> np.ndarray:
         """Return an image within a radius of another that the classifier gets wrong, if it can.
@@ -165,10 +170,10 @@ class Attacker:
         Raises
         ------
         ValueError
-            If the networks return what `SmoothedClassifier.count_votes` refuses, or the
-            radius is negative.
+            If the networks return what `SmoothedClassifier.count_votes` refuses, no gradient
+            passes them, or the radius is negative.
         FloatingPointError
-            If the classifier returns NaN or infinity.
+            If the classifier returns NaN or infinity, or has such a gradient.
         """
         if not 0 <= radius < np.inf:
             raise ValueError(f"the radius must be a number of at least 0, not {radius:g}")
@@ -203,9 +208,9 @@ class Attacker:
             What `dds.statistics.predictions.predict_counts` takes.
         """
         votes = Votes.none(len(ids), 1, self._classes)
-        votes.goals[:] = self._smoothed.plan.n
+        votes.goals[:] = self.smoothed.plan.n
         unknown = [None] * len(ids)
-        self._smoothed.count_votes(
+        self.smoothed.count_votes(
             images, unknown, ids, classes=self._classes, votes=votes, any_range=True
         )
         return votes.estimation[:, 0]
@@ -232,7 +237,7 @@ class Attacker:
     def in_parts(self, samples: range, work: Callable[[Segment], None]) -> None:
         """Do work on samples, in batches that a GPU has the memory for."""
         networks = [("the denoiser", network) for network in self._denoiser.networks]
-        reduced, start = self._smoothed.precision == "bfloat16", samples.start
+        reduced, start = self.smoothed.precision == "bfloat16", samples.start
         with (
             explained([*networks, ("the classifier", self._classifier)]),
             torch.autocast(self._device.type, torch.bfloat16, enabled=reduced),
@@ -276,7 +281,14 @@ class _Soft:
                 total = measure(self._logits(point, segment), self._label).sum()
                 slope.add_(torch.autograd.grad(total, point)[0])
 
-            self._attacker.in_parts(fresh, add)
+            with in_one_line(
+                "no gradient passes the classifier and the denoiser",
+                "an attack needs networks that PyTorch differentiates, without no_grad or detach",
+            ):
+                self._attacker.in_parts(fresh, add)
+            # Without a direction there would be no step, and the image would seem to withstand.
+            if not torch.isfinite(slope).all():
+                raise FloatingPointError("the classifier's gradient has NaN or infinity")
             if slope.any():
                 break
         return slope

@@ -94,7 +94,7 @@ def in_one_line(what: str, cure: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, torch.OutOfMemoryError):
+    except (ValueError, FloatingPointError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a user's network raises
         raise ValueError(f"{what}: {first_line(error)}; {cure}") from error
