@@ -256,5 +256,20 @@ def test_an_image_that_fell_stays_down_and_one_without_an_answer_does_not_count(
     found = empirical_accuracy(attacked)
     assert found["accuracy"].tolist() == [1.0, 0.0, 0.0]
     assert found["unrefuted"].tolist() == [1.0, 0.5, 0.5]
-    with pytest.raises(ValueError, match="at every radius"):
-        empirical_accuracy(attacked[:-1])
+    assert len(empirical_accuracy(attacked.assign(sigma=np.nan))) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda rows: rows[:-1], "at every radius; one is missing"),
+        (lambda rows: pd.concat([rows, rows[:1]]), "once at every radius; one comes twice"),
+        (lambda rows: rows.drop(columns="label"), "attacked images lack the columns label"),
+        (lambda rows: rows.to_numpy(), "attacked images must be a DataFrame, not ndarray"),
+    ],
+)
+def test_what_is_no_table_of_attacked_images_is_refused(change, reason):
+    rows = [(image, radius, 1) for image in (0, 1) for radius in (0.0, 0.5)]
+    attacked = pd.DataFrame(rows, columns=["image", "radius", "prediction"])
+    with pytest.raises(ValueError, match=reason):
+        empirical_accuracy(change(attacked.assign(label=1, classifier="c", sigma=0.5)))

@@ -262,6 +262,13 @@ def test_an_abstention_is_never_correct_even_where_the_label_is_unknown():
     assert not cascade["correct"].any()
 
 
+def test_without_classes_nothing_is_correct_or_wrong():
+    unknown = pd.array([pd.NA] * 48, dtype="Int64")
+    cascade = compute_cascade(certificates()[1].assign(label=unknown))
+    assert (cascade["prediction"] == ABSTAIN).any()
+    assert cascade["correct"].isna().all()
+
+
 def test_a_smaller_alpha_certifies_less():
     rows = certificates()[1]
     cautious, bold = (compute_cascade(rows, alpha=alpha)["radius"] for alpha in (1e-6, None))

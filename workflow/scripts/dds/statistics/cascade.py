@@ -144,7 +144,8 @@ def compute_cascade(
     DataFrame
         One row an image and classifier: ``image``, ``label``, ``sigma`` (NaN: it is of no single
         noise level), ``classifier``, ``prediction``, ``radius``, ``correct`` and
-        ``certified_at``; see `certify_cascade`, whose guarantee holds for each.
+        ``certified_at``; see `certify_cascade`, whose guarantee holds for each. Where labels are
+        unknown, ``correct`` is missing.
 
     Raises
     ------
@@ -196,10 +197,10 @@ def compute_cascade(
             raise ValueError("the cascade needs every image, and its label, at each noise level")
         votes = _Votes(*(np.stack([level[name] for level in levels]) for name in _NEEDED))
         sigmas = np.array([level["sigma"].iloc[0] for level in levels])
-        part = first.assign(sigma=np.nan, **_certify(votes, sigmas, alpha, p0))
-        parts.append(part.assign(correct=part["prediction"].eq(part["label"])))
+        parts.append(first.assign(sigma=np.nan, **_certify(votes, sigmas, alpha, p0)))
     cascade = pd.concat(parts, ignore_index=True)
-    cascade["correct"] &= cascade["prediction"] != ABSTAIN
+    correct = cascade["prediction"].eq(cascade["label"]) & cascade["prediction"].ne(ABSTAIN)
+    cascade["correct"] = correct.where(cascade["label"].notna())  # else it is unknown, not wrong
     order = ["image", "label", "sigma", "classifier", "prediction", "radius", "correct"]
     return cascade[[*order, "certified_at"]]
 

@@ -124,15 +124,17 @@ def certify_counts(
     }
 
 
-def check_table(certificates: Any, columns: Iterable[str]) -> None:
+def check_table(rows: Any, columns: Iterable[str], what: str = "certificates") -> None:
     """Refuse what is no table of certificates, or lacks columns that are needed of it.
 
     Parameters
     ----------
-    certificates : DataFrame
+    rows : DataFrame
         What is given as one.
     columns : iterable of str
         The columns that are needed.
+    what : str, optional
+        What its rows are.
 
     Raises
     ------
@@ -145,13 +147,12 @@ def check_table(certificates: Any, columns: Iterable[str]) -> None:
     Traceback (most recent call last):
     ValueError: certificates lack the columns correct; they have radius
     """
-    if not isinstance(certificates, pd.DataFrame):
-        cure = "; take their to_frame()" if hasattr(certificates, "to_frame") else ""
-        kind = type(certificates).__name__
-        raise ValueError(f"certificates must be a DataFrame, not {kind}{cure}")
-    if missing := [name for name in columns if name not in certificates]:
-        there = ", ".join(map(str, certificates)) or "none"
-        raise ValueError(f"certificates lack the columns {', '.join(missing)}; they have {there}")
+    if not isinstance(rows, pd.DataFrame):
+        cure = "; take their to_frame()" if hasattr(rows, "to_frame") else ""
+        raise ValueError(f"{what} must be a DataFrame, not {type(rows).__name__}{cure}")
+    if missing := [name for name in columns if name not in rows]:
+        there = ", ".join(map(str, rows)) or "none"
+        raise ValueError(f"{what} lack the columns {', '.join(missing)}; they have {there}")
 
 
 def largest_radius_of(plan: Plan, sigma: float, alpha: float) -> float:

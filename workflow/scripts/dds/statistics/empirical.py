@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dds.statistics.bounds import binomial_interval
-from dds.statistics.certificates import ABSTAIN
+from dds.statistics.certificates import ABSTAIN, check_table
 
 
 def empirical_accuracy(
@@ -46,7 +46,7 @@ def empirical_accuracy(
     Raises
     ------
     ValueError
-        If there are no images, or some of them were not attacked at a radius.
+        If there are no images, they lack a column, or some of them come not once at a radius.
 
     Examples
     --------
@@ -60,13 +60,16 @@ def empirical_accuracy(
     0     0.0          2       1.0        1.0
     1     0.5          0       0.0        0.5
     """
+    check_table(attacked, [*by, "image", "label", "radius", "prediction"], "attacked images")
     if attacked.empty:
         raise ValueError("there are no attacked images to compute an accuracy from")
+    if attacked.duplicated([*by, "image", "radius"]).any():
+        raise ValueError("every image must be attacked once at every radius; one comes twice")
     parts = []
-    for key, rows in attacked.groupby(list(by)):
+    for key, rows in attacked.groupby(list(by), dropna=False):
         answers = rows.pivot(index="image", columns="radius", values="prediction")
         if answers.isna().any(axis=None):
-            raise ValueError("every image must be attacked at every radius")
+            raise ValueError("every image must be attacked at every radius; one is missing")
         labels = rows.groupby("image")["label"].first().to_numpy()[:, np.newaxis]
         found = answers.to_numpy()
         right = np.logical_and.accumulate(found == labels, axis=1)
