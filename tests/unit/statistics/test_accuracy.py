@@ -10,7 +10,7 @@ from scipy.special import xlogy
 from scipy.stats import binom, binomtest, multinomial, norm, ttest_1samp
 
 from dds.statistics.accuracy import (
-    are_decided,
+    as_decided,
     best_over_sigma,
     certified_accuracy,
     leaves_undecided,
@@ -241,7 +241,18 @@ def test_radii_that_the_plan_did_not_decide_are_not_computed():
     assert rows["accuracy"].tolist() == pytest.approx([np.nan, 1, np.nan, 0.5, np.nan], nan_ok=True)
     assert rows["low"].isna().tolist() == rows["accuracy"].isna().tolist()
     both = pd.concat([frame, frame.assign(decided_radii="0.25 0.4")])
-    assert are_decided(both, [0.25, 0.4, 0.5]).tolist() == [True, False, False]
+    np.testing.assert_equal(as_decided(both, [0.25, 0.4, 0.5]), [0.25, np.nan, np.nan])
+
+
+def test_a_radius_that_rounding_alone_tells_from_one_of_the_plan_is_that_one():
+    written, reckoned = 0.7, np.arange(0, 1, 0.1)[7]
+    assert reckoned > written
+    for listed, asked in ((written, reckoned), (reckoned, written)):
+        frame = certificates(
+            [listed, 0.0], True, lowest_radius=listed, decided_radii=repr(float(listed))
+        )
+        rows = certified_accuracy(frame, [asked])
+        assert rows[["radius", "accuracy"]].to_numpy().tolist() == [[asked, 0.5]]
 
 
 def test_rows_that_do_not_say_what_their_plan_decided_decide_all_radii():
@@ -251,7 +262,7 @@ def test_rows_that_do_not_say_what_their_plan_decided_decide_all_radii():
     assert rows.loc["log", "accuracy"].tolist() == [1.0, 0.5]
     assert rows.loc["c", "accuracy"].tolist() == pytest.approx([np.nan, 1.0], nan_ok=True)
     mixed = pd.concat([said, log.assign(classifier="c")])
-    assert are_decided(mixed, [0.0, 0.25, 0.4]).tolist() == [False, True, False]
+    np.testing.assert_equal(as_decided(mixed, [0.0, 0.25, 0.4]), [np.nan, 0.25, np.nan])
     assert leaves_undecided(mixed)
     all_decided = certificates([0.3], True, lowest_radius=0.0, decided_radii="")
     assert not leaves_undecided(pd.concat([all_decided, log]))

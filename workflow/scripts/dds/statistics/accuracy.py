@@ -95,18 +95,20 @@ def certified_accuracy(
         correct = group["correct"].to_numpy(dtype=bool)
         reached = group["radius"].to_numpy(dtype=float, na_value=np.nan)[correct]
         reached = np.sort(reached[~np.isnan(reached)])
-        certified = len(reached) - np.searchsorted(reached, radii)
+        decided = as_decided(group, radii)
+        at = np.where(np.isnan(decided), radii, decided)
+        certified = len(reached) - np.searchsorted(reached, at)
         low, high = binomial_interval(certified, len(group), level)
         numbers = np.stack([certified / len(group), low, high])
-        numbers[:, ~are_decided(group, radii)] = np.nan
+        numbers[:, np.isnan(decided)] = np.nan
         columns = {"radius": radii, "images": len(group), "certified": certified}
         columns |= dict(zip(("accuracy", "low", "high"), numbers, strict=True))
         parts.append(pd.DataFrame(dict(zip(by, key, strict=True)) | columns))
     return pd.concat(parts, ignore_index=True)
 
 
-def are_decided(certificates: pd.DataFrame, radii: ArrayLike) -> np.ndarray:
-    """Tell at which radii the sampling plan of certificates has decided every image.
+def as_decided(certificates: pd.DataFrame, radii: ArrayLike) -> np.ndarray:
+    """Return radii as the sampling plan of certificates has decided them for every image.
 
     Parameters
     ----------
@@ -118,20 +120,22 @@ def are_decided(certificates: pd.DataFrame, radii: ArrayLike) -> np.ndarray:
 
     Returns
     -------
-    ndarray of bool, shape (radii,)
+    ndarray of float, shape (radii,)
+        NaN where a radius is undecided. One that rounding alone tells from a radius that the plan
+        lists is that one, as 0.7000000000000001 of ``np.arange(0, 1, 0.1)`` is 0.7.
 
     Examples
     --------
     >>> certificates = pd.DataFrame({"lowest_radius": [0.25], "decided_radii": ["0.25 0.5"]})
-    >>> are_decided(certificates, [0.0, 0.25, 0.4, 0.5, 0.6])
-    array([False,  True, False,  True, False])
+    >>> as_decided(certificates, [0.0, 0.25, 0.4, 0.5, 0.6])
+    array([ nan, 0.25,  nan, 0.5 ,  nan])
     """
     radii = np.asarray(radii, dtype=float)
     lowest, lists = _decides(certificates)
-    decided = radii >= lowest
     for only in lists:
-        decided &= np.isclose(radii[:, None], only).any(axis=1)
-    return decided
+        nearest = only[np.abs(radii[:, None] - only).argmin(axis=1)]
+        radii = np.where(np.isclose(radii, nearest), nearest, np.nan)
+    return np.where(radii >= lowest, radii, np.nan)
 
 
 def leaves_undecided(certificates: pd.DataFrame) -> bool:
