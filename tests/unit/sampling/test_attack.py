@@ -240,6 +240,15 @@ def test_networks_that_no_gradient_passes_are_refused_in_one_line(network):
         attack(IMAGES[:1], network, Sealed(), SIGMA, 0.5, labels=[1])
 
 
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients_gets_the_same_attack(context):
+    network, options = Rings(), {"labels": [1], "steps": 2, "samples": 3, "n": 20}
+    outside = attack(IMAGES[:1], network, None, SIGMA, 0.5, **options)
+    with context():
+        inside = attack(IMAGES[:1], network, None, SIGMA, 0.5, **options)
+    assert np.array_equal(outside.images, inside.images)
+
+
 def test_networks_that_certify_refuses_are_not_attacked():
     class Relative(Rings):
         def forward(self, images):

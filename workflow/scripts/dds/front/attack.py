@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
@@ -53,6 +54,7 @@ class Attacked:
 
 
 @plain
+@torch.inference_mode(False)  # gradients are wanted, also where the caller runs networks alone
 def attack(
     images: ImagesLike,
     classifier: nn.Module,
