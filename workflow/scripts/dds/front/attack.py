@@ -122,7 +122,7 @@ def attack(
     ------
     ValueError, FloatingPointError
         As `certify`; and if there are no labels, `n` samples name no class whatever they answer,
-        no gradient passes the networks, or an argument is out of its range.
+        no gradient passes the networks, it has NaN or infinity, or an argument is out of its range.
 
     References
     ----------
