@@ -253,6 +253,7 @@ def test_a_radius_that_rounding_alone_tells_from_one_of_the_plan_is_that_one():
         )
         rows = certified_accuracy(frame, [asked])
         assert rows[["radius", "accuracy"]].to_numpy().tolist() == [[asked, 0.5]]
+    assert np.isnan(as_decided(frame, [0.700001, 0.699999])).all()  # more than rounding
 
 
 def test_rows_that_do_not_say_what_their_plan_decided_decide_all_radii():

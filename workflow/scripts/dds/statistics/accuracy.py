@@ -15,6 +15,9 @@ from dds.statistics.certificates import ABSTAIN, check_table
 #: Above this share of one class among the answers, a classifier counts as nearly constant.
 NEARLY_CONSTANT = 0.5
 
+#: How far rounding may take a radius from itself. One that is larger by more is not certified.
+_ROUNDING = 1e-9
+
 
 def certified_accuracy(
     certificates: pd.DataFrame,
@@ -134,7 +137,8 @@ def as_decided(certificates: pd.DataFrame, radii: ArrayLike) -> np.ndarray:
     lowest, lists = _decides(certificates)
     for only in lists:
         nearest = only[np.abs(radii[:, None] - only).argmin(axis=1)]
-        radii = np.where(np.isclose(radii, nearest), nearest, np.nan)
+        listed = np.isclose(radii, nearest, rtol=_ROUNDING, atol=0)
+        radii = np.where(listed, nearest, np.nan)
     return np.where(radii >= lowest, radii, np.nan)
 
 
