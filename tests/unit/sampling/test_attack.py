@@ -155,12 +155,19 @@ def test_an_image_is_judged_by_noise_that_neither_attack_nor_certificate_has_see
 
 
 def test_out_of_memory_makes_batches_smaller_and_changes_no_result():
-    options = {"steps": 4, "samples": 12, "n": 200, "batch_size": 8}
+    options = {"steps": 4, "samples": 12, "n": 200}
     greedy, plain = (
         attack(IMAGES, Greedy(most), None, 0.5, 0.5, labels=[0, 1, 2], **options)
         for most in (8, 1000)
     )
     np.testing.assert_allclose(greedy.images, plain.images, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_networks_see_no_more_images_at_a_time_than_they_are_to(size):
+    spy, options = Spy(0.45, 0.55), {"steps": 2, "samples": 7, "n": 20, "batch_size": size}
+    attack(IMAGES[:1], spy, None, 0.5, 0.5, labels=[1], **options)
+    assert max(spy.sizes) == size
 
 
 def test_where_there_is_no_gradient_there_is_no_step():

@@ -145,7 +145,8 @@ class Attacker:
             {"attacked": classifier}, denoiser, sigma, Predict(n=n), self._seed,
             compiled=False, **running,
         )  # fmt: skip
-        self._device, self._rows = torch.device(self.smoothed.runner.device), pgd.samples
+        self._device, most = torch.device(self.smoothed.runner.device), self.smoothed.batch_size
+        self._rows = min(pgd.samples, most) if isinstance(most, int) else pgd.samples
 
     def attack(self, image: np.ndarray, label: int, index: int, radius: float) -> np.ndarray:
         """Return an image within a radius of another that the classifier gets wrong, if it can.
