@@ -27,7 +27,7 @@ from dds.networks.own_code import own_code
 from dds.protocol import PROTOCOL
 from dds.reasons import first_line
 from dds.sampling.checks import check_sigma, check_weights
-from dds.sampling.kernels import choose_precision
+from dds.sampling.kernels import choose_precision, current
 from dds.statistics.plans import Plan
 
 #: A device, or several that share the images.
@@ -272,7 +272,7 @@ def _as_ids(ids: Sequence[int] | None, images: int) -> Sequence[int]:
 def count_classes(classifier: nn.Module, image: np.ndarray, device: str | torch.device) -> int:
     """Return how many logits a classifier has: it is tried, and given back as it came."""
     try:
-        with lent([classifier]):
+        with lent([classifier]), current(device):
             classifier.to(device).eval()
             with torch.inference_mode():
                 # Copied, for a network may work in place on what it is fed.

@@ -18,6 +18,7 @@ from dds.front.images import ImagesLike
 from dds.networks.denoisers import Denoiser
 from dds.networks.lending import lent
 from dds.sampling.attack import PGD, Attacker, distance
+from dds.sampling.kernels import current
 from dds.statistics.bounds import check_alpha
 from dds.statistics.plans._predict import Predict
 from dds.statistics.predictions import predict_counts
@@ -157,7 +158,7 @@ def attack(
     )  # fmt: skip
     if asked.labels is None:
         raise ValueError("an attack needs to know what is right; give labels=, a class an image")
-    with lent(asked.modules):
+    with lent(asked.modules), current(asked.devices[0]):
         attacker = Attacker(
             asked.classifier, asked.denoiser, sigma, seed, pgd, classes=asked.classes, n=n,
             batch_size=batch_size, precision=asked.precision, device=asked.devices[0],

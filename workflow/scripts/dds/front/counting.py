@@ -20,6 +20,7 @@ from dds.progress import Interrupted
 from dds.sampling.batch_check import check_batches
 from dds.sampling.denoising_check import check_denoising
 from dds.sampling.forecast import sampling_progress
+from dds.sampling.kernels import current
 from dds.sampling.smoothing import SmoothedClassifier
 from dds.sampling.votes import Votes
 
@@ -77,8 +78,9 @@ def check_networks(asked: Asked, smoothed: SmoothedClassifier) -> None:
     ValueError
         As `check_denoising` and `check_batches`.
     """
-    check_denoising(smoothed, asked.pixels)
-    check_batches(smoothed, asked.pixels, asked.classes)
+    with current(smoothed.runner.device):
+        check_denoising(smoothed, asked.pixels)
+        check_batches(smoothed, asked.pixels, asked.classes)
 
 
 class _Counting:
@@ -113,8 +115,8 @@ class _Counting:
 
     def _count(self, part: int, smoothed: SmoothedClassifier) -> None:
         asked, rows = self._asked, self._parts[part]
-        ids, device = asked.ids[rows], torch.device(smoothed.runner.device)
-        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        ids = asked.ids[rows]
+        with current(smoothed.runner.device):
             smoothed.count_votes(
                 asked.pixels[rows],
                 [None] * len(ids) if asked.labels is None else asked.labels[rows].tolist(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -210,6 +210,12 @@ def tf32(products: bool, convolutions: bool) -> Iterator[None]:
     finally:
         for backend, allowed in zip(backends, before, strict=True):
             backend.allow_tf32 = allowed
+
+
+def current(device: str | torch.device) -> AbstractContextManager[None]:
+    """Return a context in which a GPU is the current one, on which Triton runs its kernels."""
+    device = torch.device(device)
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def wait_for(device: str | torch.device) -> None:
