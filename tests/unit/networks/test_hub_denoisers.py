@@ -75,6 +75,16 @@ def test_a_scheduler_says_what_the_network_predicts(unet, predicts):
         assert denoiser.schedule.sigma_max == 100
 
 
+@pytest.mark.parametrize("kind", ["EulerDiscreteScheduler", "UniPCMultistepScheduler"])
+def test_a_sampler_without_a_range_of_its_own_is_of_its_betas(unet, kind):
+    scheduler = config_of(getattr(diffusers, kind)(beta_end=0.015, prediction_type="v_prediction"))
+    assert scheduler["sigma_max"] is None
+    denoiser = build_denoiser(described(config_of(unet), scheduler))
+    theirs = diffusers.DDPMScheduler(beta_end=0.015).alphas_cumprod
+    np.testing.assert_allclose(denoiser.schedule.alpha_bar, theirs, rtol=2e-4)
+    assert denoiser.predicts == "v"
+
+
 @pytest.mark.parametrize(
     ("config", "scheduler", "reason"),
     [

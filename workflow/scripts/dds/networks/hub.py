@@ -188,9 +188,9 @@ def _trained_with(scheduler: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Return the schedule of an entry, and what the network predicts."""
     kind = scheduler.get("_class_name", "")
     sigmas = {
-        key: float(scheduler[key])
+        key: float(value)
         for key in ("sigma_min", "sigma_max", "sigma_data")
-        if key in scheduler
+        if (value := scheduler.get(key)) is not None  # None: by the betas
     }
     if kind == "CMStochasticIterativeScheduler":
         return {"name": "sigma", **sigmas}, "consistency"
