@@ -1,5 +1,6 @@
 """Networks of the hub's libraries see what their own libraries would show them."""
 
+import json
 import random
 from warnings import catch_warnings
 
@@ -325,6 +326,15 @@ def test_a_folder_without_a_network_is_named(tmp_path):
     with pytest.raises(ValueError, match=f"classifier {tmp_path} cannot be loaded: ") as caught:
         hub_classifier(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_code_of_a_repository_is_refused_and_nobody_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda prompt: "yes")
+    (tmp_path / "theirs.py").write_text("raise SystemExit('this was run')")
+    auto = {"AutoConfig": "theirs.Config", "AutoModelForImageClassification": "theirs.Network"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "theirs", "auto_map": auto}))
+    with pytest.raises(ValueError, match="cannot be loaded: The repository .* custom code"):
+        hub_classifier(str(tmp_path))
 
 
 @pytest.mark.parametrize("revision", ["abc", None])

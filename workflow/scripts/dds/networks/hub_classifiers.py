@@ -415,7 +415,9 @@ def _found_processor(origin: str, config: Any, revision: str | None = None) -> A
 
     revision = revision or getattr(config, "_commit_hash", None)
     try:
-        return AutoImageProcessor.from_pretrained(origin, revision=revision or "main")
+        return AutoImageProcessor.from_pretrained(
+            origin, revision=revision or "main", trust_remote_code=False
+        )
     except Exception as error:  # of the hub, of files, of settings: a dozen kinds
         raise ValueError(
             f"no image processor is to be had beside {origin} ({first_line(error)}); give one as "
@@ -431,6 +433,7 @@ def _of_transformers(origin: str, revision: str | None) -> Classifier:
         network, report = AutoModelForImageClassification.from_pretrained(
             origin,
             revision=revision or "main",
+            trust_remote_code=False,  # or it asks at the terminal whether to run it
             dtype=torch.float32,
             ignore_mismatched_sizes=True,  # which the report names
             output_loading_info=True,
