@@ -2,7 +2,7 @@
 
 import json
 import random
-from warnings import catch_warnings
+from warnings import catch_warnings, filterwarnings
 
 import numpy as np
 import pytest
@@ -157,6 +157,18 @@ def test_a_network_of_timm_in_transformers_is_read_as_timm_reads_it():
     assert (classifier.size, classifier.interpolation) == (160, settings["interpolation"])
 
 
+def test_edges_that_timm_cuts_off_are_told_as_those_of_a_processor():
+    network = timm.create_model("test_resnet", pretrained=False)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
+    image = photograph(200)[1][0]
+    told = f"keeps the middle 160 of {wanted_by(transform).cut_from} pixels; .* 200 x 200 are res"
+    with pytest.warns(UserWarning, match=told):
+        certify(image, network, None, 0.5, n=10)
+    with catch_warnings(action="error"):
+        filterwarnings("ignore", ".*is taken as timm publishes it")
+        certify(image[:, 20:-20, 20:-20], network, None, 0.5, n=10)
+
+
 @pytest.mark.parametrize(
     "wrap", [nn.DataParallel, compile, AveragedModel, lambda net: nn.DataParallel(compile(net))]
 )
@@ -175,7 +187,7 @@ def test_what_is_wrapped_is_read_as_what_is_in_it(wrap, vit, processor, folder):
 
 def test_a_wrapped_network_of_timm_is_certified():
     network = timm.create_model("test_resnet", pretrained=False, num_classes=3).eval()
-    images = np.random.default_rng(0).random((1, 3, 32, 32))
+    images = np.random.default_rng(0).random((1, 3, 160, 160))
     found = [certify(images, each, None, 0.5, n=10) for each in (network, nn.DataParallel(network))]
     assert (found[0].estimation == found[1].estimation).all()
 

@@ -6,6 +6,7 @@ processor is tried on a few images, and timm's networks carry their settings.
 
 from __future__ import annotations
 
+import math
 import random
 import warnings
 from collections.abc import Callable, Mapping
@@ -96,8 +97,8 @@ def hub_classifier(name: str, *, revision: str | None = None) -> Classifier:
     Notes
     -----
     The whole image is resized to what the network wants. Published evaluations often cut the
-    edges off before; cut images the same way to compare with them. Of a processor that cuts,
-    `certify` warns.
+    edges off before; cut images the same way to compare with them. Where a processor or timm
+    would cut, `certify` warns.
 
     Examples
     --------
@@ -360,8 +361,13 @@ def _wanted_by_timm(network: nn.Module) -> Wanted:
         raise ValueError(
             f"the network wants images of {width} x {height} pixels; only square ones are supported"
         )
+    uncut = math.floor(height / wanted["crop_pct"])  # as timm rounds
     return Wanted(
-        height, tuple(wanted["mean"]), tuple(wanted["std"]), _known(wanted["interpolation"])
+        height,
+        tuple(wanted["mean"]),
+        tuple(wanted["std"]),
+        _known(wanted["interpolation"]),
+        cut_from=uncut if uncut > height else None,
     )
 
 
