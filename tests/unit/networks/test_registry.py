@@ -145,6 +145,12 @@ def test_a_classifier_that_cannot_be_is_refused_in_one_line(entry, message):
     assert str(error.value) == message
 
 
+def test_an_activation_that_transformers_lacks_is_refused_with_those_that_it_has():
+    message = r"^arguments.hidden_act: transformers has no gellu; allowed: gelu, [^\n]* relu[^\n]*$"
+    with pytest.raises(ValueError, match=message):
+        build_classifier(changed(VIT, hidden_act="gellu"))
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     {

@@ -13,6 +13,7 @@ from pydantic import ConfigDict
 
 from dds import keys
 from dds.keys import Text, key
+from dds.reasons import first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,5 +89,5 @@ def build(arguments: Keys, *, classes: int, channels: int) -> nn.Module:
             name, pretrained=False, num_classes=classes, in_chans=channels, **options
         )
     except Exception as error:  # timm and its many networks raise whatever they like
-        raise ValueError(f"timm cannot build {name}: {error}") from error
+        raise ValueError(f"timm cannot build {name}: {first_line(error)}") from error
     return as_products(become(network, FASTER))

@@ -54,14 +54,26 @@ class Keys(keys.Keys):
 
 
 def build(arguments: Keys, *, classes: int, channels: int) -> nn.Module:
-    """Build the network, untrained."""
+    """Build the network, untrained.
+
+    Raises
+    ------
+    ValueError
+        If transformers has no such activation function.
+    """
     from transformers import AttentionInterface, ViTConfig, ViTForImageClassification
+    from transformers.activations import ACT2FN
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     from dds.networks._transformers import FASTER
     from dds.networks.parts import become
     from dds.networks.patches import as_products
 
+    if arguments.hidden_act not in ACT2FN:
+        raise ValueError(
+            f"arguments.hidden_act: transformers has no {arguments.hidden_act}; allowed: "
+            f"{', '.join(ACT2FN)}"
+        )
     # Under a name of its own no mask is made. Compiled, the library makes one even where nothing
     # is masked, and with a mask PyTorch has no fused attention: half of the network's time.
     AttentionInterface.register("dds_unmasked", sdpa_attention_forward)
