@@ -275,6 +275,15 @@ def test_edges_that_are_not_cut_off_are_told(vit, tmp_path):
             certify(image[:, 4:-4, 4:-4], classifier, None, 0.5, n=10, processor=its)
 
 
+@pytest.mark.parametrize("way", ["bilinear", "bicubic"])
+def test_how_a_processor_resizes_is_tried_where_it_does_not_say_so(way):
+    resize = transforms.Resize(28, interpolation=transforms.InterpolationMode(way))
+    cut = transforms.Compose([transforms.Compose([resize, transforms.CenterCrop(24)]), tensor_of])
+    grey = transforms.Compose([transforms.Grayscale(), transforms.ToTensor()])
+    for hidden in (lambda image: tensor_of(resize(image)), cut, lambda image: grey(resize(image))):
+        assert wanted_by(hidden).interpolation == way
+
+
 def test_a_processor_may_make_grey_images():
     grey = transforms.Compose([transforms.Grayscale(), transforms.ToTensor()])
     assert wanted_by(grey)[:3] == (None, (0,), (1,))
@@ -312,6 +321,7 @@ def augmented(step):
         (lambda image: tensor_of(image) + random.random(), "draws random numbers"),
         (lambda image: tensor_of(image) + np.random.rand(), "draws random numbers"),
         (transformers.ViTImageProcessor(resample=0), "resized by nearest, .* bicubic, bilinear"),
+        (lambda image: tensor_of(image.resize((32, 32), 0)), "resized by nearest, .* bicubic, bil"),
         (transformers.ViTImageProcessor(resample=1), "images resized by lanczos, which is not"),
     ],
 )

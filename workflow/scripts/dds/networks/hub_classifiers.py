@@ -237,7 +237,7 @@ def wanted_by(processor: Callable[..., Any]) -> Wanted:
         height if resizes else None,
         tuple(np.round(-black / scale, 6)[other_way].tolist()),
         tuple(np.round(1 / scale, 6)[other_way].tolist()),
-        _interpolation(processor),
+        _interpolation(processor, seen, uncut),
         flipped,
         uncut if uncut > height else None,
     )
@@ -274,7 +274,7 @@ def _order_and_height(seen: Callable[[np.ndarray], np.ndarray], height: int) -> 
             image = np.repeat(image[..., :1], 3, axis=-1)
             found = seen(image)
         cut = each - size
-        for first in {cut // 2, -(-cut // 2)}:  # libraries round either way
+        for first in _firsts(cut):
             middle = image[first:, first:][:size, :size].transpose(2, 0, 1)[:channels] / 255
             for flipped in (False, True):
                 other = middle[::-1] if flipped else middle
@@ -313,14 +313,43 @@ def _processed(processor: Callable[..., Any], pixels: np.ndarray) -> np.ndarray:
     return made.reshape(made.shape[-3:]).double().numpy()
 
 
-def _interpolation(processor: Any) -> str:
-    """Return how a processor resizes: it, or a step of it, says so under a name of its library."""
+def _interpolation(processor: Any, seen: Callable[[np.ndarray], np.ndarray], height: int) -> str:
+    """Return how a processor resizes: it, or a step of it, says so under a name of its library.
+
+    Where nothing is said, as by a function, it is tried.
+    """
     inside = getattr(processor, "val_transforms", processor)  # of timm's networks in transformers
     for step in (processor, *getattr(inside, "transforms", ())):
         for name in ("resample", "interpolation"):
             if (found := getattr(step, name, None)) is not None:
                 return _known(getattr(found, "value", found))
-    return INTERPOLATIONS[0]
+    return _known(_nearest_way(seen, height))
+
+
+def _nearest_way(seen: Callable[[np.ndarray], np.ndarray], height: int) -> str:
+    """Return the way to resize that comes nearest to what a processor makes of an image.
+
+    The image is a pixel larger than what it is resized to, so that whether it is blurred before
+    it shrinks hardly matters, and grey, so that the order of channels does not.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(_noise(height + 1)[..., 0].astype(np.uint8))
+    found, *_ = seen(np.array(image.convert("RGB")))
+    made = [(INTERPOLATIONS[0], image)]  # of one that does not resize
+    made += [(name, image.resize((height, height), way)) for way, name in enumerate(_RESAMPLING)]
+
+    def distance(way: tuple[str, Image.Image]) -> float:
+        pixels, cut = np.array(way[1]) / 255, way[1].height - len(found)
+        middles = [pixels[first:, first:][: len(found), : len(found)] for first in _firsts(cut)]
+        return min(np.abs(middle - found).mean() for middle in middles)
+
+    return min((way for way in made if way[1].height >= len(found)), key=distance)[0]
+
+
+def _firsts(cut: int) -> set[int]:
+    """Return where the middle may begin of pixels that so many are cut off of: either rounding."""
+    return {cut // 2, -(-cut // 2)}
 
 
 def _known(interpolation: Any) -> str:
