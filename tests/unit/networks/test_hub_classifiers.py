@@ -161,7 +161,7 @@ def test_edges_that_timm_cuts_off_are_told_as_those_of_a_processor():
     network = timm.create_model("test_resnet", pretrained=False)
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
     image = photograph(200)[1][0]
-    told = f"keeps the middle 160 of {wanted_by(transform).cut_from} pixels; .* 200 x 200 are res"
+    told = f"the middle 160 of {wanted_by(transform).cut_from} pixels; .* images of 200 x 200"
     with pytest.warns(UserWarning, match=told):
         certify(image, network, None, 0.5, n=10)
     with catch_warnings(action="error"):
@@ -266,7 +266,7 @@ def test_edges_that_are_not_cut_off_are_told(vit, tmp_path):
     vit.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     image = photograph(24)[1][0]
-    told = r"processor keeps the middle 16 of 20 pixels; .* images of 24 x 24 are .*to 16 x 16"
+    told = r"meant to see the middle 16 of 20 pixels; .* images of 24 x 24 are .*to 16 x 16"
     for classifier, its in ((vit, processor), (hub_classifier(str(tmp_path)), None)):
         with pytest.warns(UserWarning, match=told) as caught:
             certify(image, classifier, None, 0.5, n=10, processor=its)

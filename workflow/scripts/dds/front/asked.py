@@ -298,13 +298,13 @@ def _warn_of_squeezing(classifier: nn.Module, height: int, width: int) -> None:
 
 
 def _warn_of_edges(classifier: nn.Module, height: int, width: int) -> None:
-    """Say that the network sees more of images than its processor would show it."""
+    """Say that the network sees more of images than its library would show it."""
     cut_from, size = getattr(classifier, "_cut_from", None), getattr(classifier, "size", None)
     if cut_from is not None and (height, width) != (size, size):
         warnings.warn(
-            f"the classifier's processor keeps the middle {size} of {cut_from} pixels; here edges "
+            f"the classifier is meant to see the middle {size} of {cut_from} pixels; here edges "
             f"are not cut off: images of {width} x {height} are resized whole; cut them to {size} "
-            f"x {size} as the processor does to certify what it would show",
+            f"x {size} as its library does to certify what it would show",
             stacklevel=5,
         )
 

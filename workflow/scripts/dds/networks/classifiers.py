@@ -50,7 +50,7 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
-    # Height that a processor cuts edges off of, for a warning; private, as it changes no logits.
+    # Height that its library cuts edges off of, for a warning; private, as it changes no logits.
     _cut_from: int | None = None
 
     def __init__(
