@@ -256,6 +256,18 @@ def test_labels_that_mean_other_classes_are_refused(theirs, ours, problem):
     certify(dataset(["dunkel", "hell"]), Classifier(Brightness(), classes=ours), None, SIGMA, n=100)
 
 
+def test_names_of_classes_are_known_of_a_wrapped_classifier():
+    classifier = nn.DataParallel(Classifier(Brightness(), classes=["dark", "bright"]))
+    with pytest.raises(ValueError, match="another order, such as bright and dark for 0"):
+        certify(dataset(["bright", "dark"]), classifier, None, SIGMA, n=100)
+
+
+def test_a_number_of_classes_is_no_name_of_one():
+    network = Brightness()
+    network.classes = 2
+    assert str(certify(IMAGES[1], network, None, 0.01, n=100)).startswith("<Certificates: class 1 w")
+
+
 @pytest.mark.parametrize("call", [certify, predict])
 def test_sigma_in_the_units_of_bytes_is_refused_or_warned_of(call):
     with pytest.raises(ValueError, match="divide one for pixels of 0 to 255 by 255"):

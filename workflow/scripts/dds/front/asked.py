@@ -17,10 +17,10 @@ from torch import nn
 
 from dds.differences import fingerprint
 from dds.front.arguments import shown, whole_number
-from dds.front.images import Images, ImagesLike, as_images
+from dds.front.images import Images, ImagesLike, as_images, names_of_classes
 from dds.networks.classifiers import Classifier, logits_of
 from dds.networks.denoisers import Denoiser, DiffusionDenoiser, NoDenoiser, missing_parts
-from dds.networks.hub_classifiers import as_classifier
+from dds.networks.hub_classifiers import as_classifier, unwrapped
 from dds.networks.identity import network_digest
 from dds.networks.lending import lent
 from dds.networks.own_code import own_code
@@ -111,10 +111,11 @@ class Asked:
         ready = as_classifier(classifier, processor)
         denoiser = NoDenoiser() if denoiser is None else denoiser
         count = count_classes(ready, given.pixels[:1], devices[0])
-        names = getattr(ready, "classes", None)
+        inside = unwrapped(ready)
+        names = names_of_classes(inside)
         _check_classes(given, count, names)
-        _warn_of_squeezing(ready, *given.pixels.shape[2:])
-        _warn_of_edges(ready, *given.pixels.shape[2:])
+        _warn_of_squeezing(inside, *given.pixels.shape[2:])
+        _warn_of_edges(inside, *given.pixels.shape[2:])
         _warn_of_other_size(denoiser, *given.pixels.shape[2:])
         return cls(
             call,

@@ -98,7 +98,7 @@ def as_images(images: ImagesLike, labels: ArrayLike | None = None, layout: str =
     if _is_collection(images):
         if labels is not None:
             raise ValueError("labels are taken from the data set; leave labels= out")
-        classes = _class_names(images)
+        classes = names_of_classes(_innermost(images))
         images, labels = _unzipped(_items(images))
     pixels, is_one = _as_pixels(images, layout)
     _check_range(pixels)
@@ -127,10 +127,25 @@ def _is_pillow(image: Any) -> bool:
     return hasattr(image, "convert") and hasattr(image, "mode")
 
 
-def _class_names(dataset: Any) -> tuple[str, ...] | None:
+def _innermost(dataset: Any) -> Any:
+    """Return the data set with classes that a loader or a subset is of."""
     while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
-        dataset = dataset.dataset  # a loader's, or a subset's
-    classes = getattr(dataset, "classes", None)
+        dataset = dataset.dataset
+    return dataset
+
+
+def names_of_classes(owner: Any) -> tuple[str, ...] | None:
+    """Return the names of the classes of a data set or network, where it has a list of them.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> network = nn.Flatten()
+    >>> network.classes = 10  # as some call their number
+    >>> print(names_of_classes(network))
+    None
+    """
+    classes = getattr(owner, "classes", None)
     return tuple(map(str, classes)) if isinstance(classes, list | tuple) else None
 
 

@@ -155,7 +155,7 @@ def as_classifier(network: nn.Module, processor: Any = None) -> nn.Module:
             "the classifier is a program of torch.export, which cannot be put into evaluation "
             "mode; give the network that was exported"
         )
-    inner = _unwrapped(network)
+    inner = unwrapped(network)
     if isinstance(inner, Classifier):
         if processor is not None:
             raise ValueError("a dds.Classifier normalises by itself; leave processor= out")
@@ -169,8 +169,15 @@ def as_classifier(network: nn.Module, processor: Any = None) -> nn.Module:
     return network
 
 
-def _unwrapped(network: Any) -> Any:
-    """Return the network inside of what PyTorch wraps one in: what it wants is asked of it."""
+def unwrapped(network: Any) -> Any:
+    """Return the network inside of what PyTorch wraps one in: what is known of it is asked there.
+
+    Examples
+    --------
+    >>> network = nn.Flatten()
+    >>> unwrapped(nn.DataParallel(network)) is network
+    True
+    """
     while True:
         if isinstance(network, _WRAPPERS):
             network = network.module
@@ -364,7 +371,7 @@ def _known(interpolation: Any) -> str:
 
 def _as_timm_publishes_it(network: nn.Module) -> Classifier:
     """Return a network behind the input of the published one, and say so: it may be another's."""
-    inner = _unwrapped(network)
+    inner = unwrapped(network)
     wanted = _wanted_by_timm(inner)
     warnings.warn(
         f"{type(inner).__name__} is taken as timm publishes it, for images of {wanted.size} pixels "
@@ -401,7 +408,7 @@ def _wanted_by_timm(network: nn.Module) -> Wanted:
 
 
 def _wrapped(network: nn.Module, wanted: Wanted) -> Classifier:
-    classes, how = _class_names(_unwrapped(network)), wanted._asdict()
+    classes, how = _class_names(unwrapped(network)), wanted._asdict()
     seeing, cut_from = BlueFirst(network) if how.pop("flipped") else network, how.pop("cut_from")
     classifier = Classifier(seeing, **how, classes=classes)
     classifier._cut_from = cut_from
@@ -433,7 +440,7 @@ def _is_of_transformers(network: nn.Module) -> bool:
 
 def _with_processor_found(network: nn.Module) -> nn.Module:
     """Return a network of transformers behind the processor that lies where it came from."""
-    inner = _unwrapped(network)
+    inner = unwrapped(network)
     origin = getattr(inner, "name_or_path", "")
     if not origin:
         warnings.warn(
