@@ -250,14 +250,17 @@ def test_importing_logs_replaces_no_votes(here, capsys):
         assert run(capsys, "import-logs logs imported.parquet")[0] == 0
 
 
-def test_classes_of_a_network_are_not_put_in_another_order(here, capsys):
+@pytest.mark.parametrize("wrap", ["", "classifier = lambda: torch.nn.DataParallel(Brighter())"])
+def test_classes_of_a_network_are_not_put_in_another_order(here, capsys, wrap):
     names = "Brighter.classes = ('green', 'red')"
-    (here / "model.py").write_text(f"{MODEL}\n{names}\n")
+    (here / "model.py").write_text(f"{MODEL}\n{names}\n{wrap}\n")
     status, _, err = run(capsys, f"{CERTIFY} --classes classes.txt")
     assert (status, len(err)) == (2, 1)
     assert "the same classes in another order, such as red and green for 0" in err[0]
     (here / "others.txt").write_text("a\nb\n")  # other names may be given
-    assert run(capsys, f"{CERTIFY} --classes others.txt --unlabelled")[0] == 0
+    status, out, _ = run(capsys, f"{CERTIFY} --classes others.txt --unlabelled --each")
+    assert status == 0
+    assert any("\ta\t" in line for line in out)
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ def test_names_of_classes_are_known_of_a_wrapped_classifier():
 def test_a_number_of_classes_is_no_name_of_one():
     network = Brightness()
     network.classes = 2
-    assert str(certify(IMAGES[1], network, None, 0.01, n=100)).startswith("<Certificates: class 1 w")
+    assert "class 1 within" in str(certify(IMAGES[1], network, None, 0.01, n=100))
 
 
 @pytest.mark.parametrize("call", [certify, predict])

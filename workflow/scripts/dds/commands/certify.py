@@ -226,12 +226,16 @@ def _read(
 def _labels(pictures: Pictures, network: nn.Module, class_file: Path | None) -> list[int] | None:
     """Return the class of each image in the network's numbers; tell the network their names."""
     from dds.front.asked import count_classes, other_order
+    from dds.front.images import names_of_classes
+    from dds.networks.hub_classifiers import unwrapped
 
     cure = (
         "name the classes, in the order of the network's outputs, by --classes FILE, or take "
         "folders for no classes by --unlabelled"
     )
-    names = own = getattr(network, "classes", None)
+    inside = unwrapped(network)
+    own = names_of_classes(inside)
+    names: Sequence[str] | None = own
     if class_file is not None:
         names = read_classes(class_file)
         if own is not None and (example := other_order(names, own)):
@@ -247,7 +251,7 @@ def _labels(pictures: Pictures, network: nn.Module, class_file: Path | None) -> 
         names, outputs = pictures.all_folders, count_classes(network, pictures.pixels()[:1], "cpu")
         if outputs != len(names):
             raise ValueError(f"{len(names)} folders, and {outputs} classes of the network; {cure}")
-    cast(Any, network).classes = None if names is None else tuple(names)
+    cast(Any, inside).classes = None if names is None else tuple(names)
     return labels
 
 
