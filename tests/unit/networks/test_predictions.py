@@ -143,6 +143,10 @@ def test_what_does_not_go_together_is_refused():
         DiffusionDenoiser(Waves(), SIGMA, predicts="v")
     with pytest.raises(ValueError, match="predicts edm does not go with Schedule; allowed: noise,"):
         DiffusionDenoiser(Waves(), GRID, predicts="edm")
+    with pytest.raises(
+        ValueError, match="the schedule is a ModuleDict; it must be one of dds's, s"
+    ):
+        DiffusionDenoiser(Waves(), nn.ModuleDict())
     with pytest.raises(ValueError, match="unknown prediction 'eps'; allowed: noise, x0, v, edm, c"):
         DiffusionDenoiser(Waves(), GRID, predicts="eps")
     for schedule, predicts in ((SIGMA, "edm"), (FLOW, "flow")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,8 +72,15 @@ class Classifier(nn.Module):
         self.network = network
         self.size, self.interpolation = size, interpolation
         self.classes = None if classes is None else tuple(classes)
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("mean", _per_channel(mean), persistent=False)
+        self.register_buffer("std", _per_channel(std), persistent=False)
+        # On the CPU also where networks are built without memory, on the device "meta".
+        if (largest := torch.as_tensor(mean, device="cpu").abs().max()) > 1:
+            warnings.warn(
+                f"mean {largest:g} is none of images in [0,1]; divide mean and std for pixels of 0 "
+                "to 255 by 255",
+                stacklevel=2,
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images.
@@ -90,6 +98,11 @@ class Classifier(nn.Module):
         if self.size is not None and images.shape[-2:] != (self.size, self.size):
             images = _resize(images, self.size, self.interpolation)
         return logits_of(self.network((images - self.mean) / self.std))
+
+
+def _per_channel(numbers: Sequence[float]) -> Tensor:
+    found = torch.as_tensor(numbers).clone().view(1, -1, 1, 1)
+    return found.float() if found.is_floating_point() else found  # NumPy's are float64
 
 
 def _resize(images: Tensor, size: int, mode: str) -> Tensor:

@@ -112,8 +112,13 @@ def check_prediction(predicts: str, schedule: NoiseSchedule) -> None:
     Raises
     ------
     ValueError
-        Saying which kinds do.
+        Saying which kinds do, or that it is no schedule.
     """
+    if not isinstance(schedule, NoiseSchedule):
+        raise ValueError(
+            f"the schedule is a {type(schedule).__name__}; it must be one of dds's, such as "
+            "dds.cosine_schedule(1000)"
+        )
     if predicts not in PREDICTIONS:
         raise ValueError(f"unknown prediction {predicts!r}; allowed: {', '.join(PREDICTIONS)}")
     if predicts not in schedule.PREDICTIONS:
