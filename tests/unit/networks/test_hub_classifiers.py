@@ -145,6 +145,14 @@ def test_a_network_of_timm_sees_what_timm_would_show_it():
     torch.testing.assert_close(torch.tensor(found.std), torch.tensor(config["std"]))
 
 
+def test_what_networks_of_papers_call_their_default_is_read():
+    """As those of BEiT's authors, which are no networks of timm's but written after them."""
+    network = nn.Flatten()
+    network.default_cfg = {"input_size": (3, 32, 32), "mean": (0.5,), "std": (0.25,)}
+    classifier = as_classifier(network)
+    assert (classifier.size, classifier.mean.item(), classifier.std.item()) == (32, 0.5, 0.25)
+
+
 @torch.inference_mode()
 def test_a_network_of_timm_in_transformers_is_read_as_timm_reads_it():
     settings = timm.create_model("test_resnet", pretrained=False).pretrained_cfg

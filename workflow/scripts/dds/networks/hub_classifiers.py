@@ -391,7 +391,9 @@ def _wanted_by_timm(network: nn.Module) -> Wanted:
             f"{type(network).__name__} has no classes: it returns features; give one with a head "
             "that was trained, or num_classes and its weights"
         )
-    wanted = resolve_model_data_config(network)
+    # Networks of papers, written after earlier versions of timm, call it default_cfg.
+    published = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
+    wanted = resolve_model_data_config(network, pretrained_cfg=published)
     _, height, width = wanted["input_size"]
     if height != width:
         raise ValueError(
