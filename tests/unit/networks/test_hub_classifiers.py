@@ -200,6 +200,13 @@ def test_a_wrapped_network_of_timm_is_certified():
     assert (found[0].estimation == found[1].estimation).all()
 
 
+@pytest.mark.parametrize("names", [["cat", "dog"], {"1": "dog", "0": "cat"}])
+def test_names_of_classes_that_timm_has_are_known(names):
+    network = timm.create_model("test_resnet", pretrained=False, num_classes=2)
+    network.pretrained_cfg["label_names"] = names
+    assert as_classifier(network).classes == ("cat", "dog")
+
+
 def test_names_of_other_classes_are_left_out():
     network = timm.create_model("test_resnet", pretrained=False, num_classes=7)
     assert as_classifier(network).classes is None

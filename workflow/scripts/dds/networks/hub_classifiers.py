@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -421,7 +421,7 @@ def _class_names(network: nn.Module) -> tuple[str, ...] | None:
     """Return the names of a network's classes, where it or its library knows them."""
     numbered = getattr(getattr(network, "config", None), "id2label", None)
     if isinstance(numbered, Mapping) and numbered:
-        names = tuple(str(numbered[number]) for number in sorted(numbered, key=int))
+        names = _in_order(numbered)
         unnamed = tuple(f"LABEL_{number}" for number in range(len(names)))
         return None if names == unnamed else names
     settings = getattr(network, "pretrained_cfg", None)
@@ -433,7 +433,14 @@ def _class_names(network: nn.Module) -> tuple[str, ...] | None:
         from timm.data import ImageNetInfo
 
         names = ImageNetInfo("imagenet-1k").label_descriptions()
-    return tuple(names) if names is not None and len(names) == classes else None
+    return _in_order(names) if names is not None and len(names) == classes else None
+
+
+def _in_order(names: Sequence[str] | Mapping[Any, str]) -> tuple[str, ...]:
+    """Return names of classes in their order; a mapping has each under its number."""
+    if isinstance(names, Mapping):
+        names = [names[number] for number in sorted(names, key=int)]
+    return tuple(map(str, names))
 
 
 def _is_of_transformers(network: nn.Module) -> bool:
