@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import dds
@@ -33,6 +34,16 @@ dds.save_weights(dds.build_classifier(entry), "weights.pt")
 settings = {"plan": "sequential", "n0": 10, "n": 1000, "radii": [0.25], "alpha": 0.001}
 assert dds.make_plan(settings, sigma=0.5).n == 1000
 print(*requires("diffusion-denoised-smoothing"), sep="\\n")
+"""
+
+NO_TORCH = """
+import sys
+class NoTorch:
+    def find_spec(self, name, *where):
+        if name == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, NoTorch())
+from dds.commands import main
 """
 
 
@@ -107,6 +118,20 @@ def test_a_package_that_is_not_installed_is_named_with_the_command(installed):
     assert answer.stderr.splitlines()[-1] == (
         'ModuleNotFoundError: torch is needed: pip install "diffusion-denoised-smoothing[torch]"'
     )
+
+
+def test_results_are_read_where_there_is_no_torch(installed, tmp_path):
+    votes = tmp_path / "votes.parquet"
+    image = torch.tensor([[[[0.2, 0.9]]]])
+    dds.certify(image, torch.nn.Flatten(), None, 0.5, labels=[1], n=1000).save(votes)
+    commands = ["accuracy", f"{votes}"], ["export-log", f"{votes}", f"{tmp_path / 'logs'}"]
+    for command in commands:
+        answer = run(installed, "-c", f"{NO_TORCH}sys.exit(main({command}))")
+        assert (answer.returncode, answer.stderr) == (0, "")
+    command = ["certify", ".", "--classifier", "timm:resnet18", "--sigma", "1"]
+    answer = run(installed, "-c", f"{NO_TORCH}sys.exit(main({command}))")
+    cure = 'error: torch is needed: pip install "diffusion-denoised-smoothing[torch]"\n'
+    assert (answer.returncode, answer.stderr) == (2, cure)
 
 
 def test_the_lock_lies_within_the_ranges():

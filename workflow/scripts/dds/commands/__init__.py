@@ -20,6 +20,7 @@ from dds.commands.exchange import export_log, import_logs
 from dds.commands.plan import plan
 from dds.commands.results import accuracy, plot
 from dds.commands.running import WIDTH, refuse
+from dds.extras import needed
 from dds.progress import say
 from dds.reasons import first_line
 from dds.version import __version__
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = None if arguments is None else list(arguments)
     try:
-        with warnings.catch_warnings(), _logged():
+        with warnings.catch_warnings(), _logged(), needed():
             warnings.showwarning = _warn  # type: ignore[assignment]
             return commands.main(given, standalone_mode=False) or 0
     except click.UsageError as error:

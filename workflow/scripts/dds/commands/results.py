@@ -63,11 +63,8 @@ def plot(files: Sequence[Path], to: Path, sigma: float | None) -> int:
     FILE is as for accuracy. Where the classes of images are not known, the share of images that
     are certified is drawn.
     """
-    from dds.extras import needed
-
-    with needed():
-        from matplotlib.colors import TABLEAU_COLORS
-        from matplotlib.figure import Figure
+    from matplotlib.colors import TABLEAU_COLORS
+    from matplotlib.figure import Figure
 
     from dds.files import atomic_path
     from dds.front.curves import draw_curve

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 
 from dds.extras import needed
 from dds.front.curves import draw_curve
-from dds.front.saved import counts_frame
 from dds.logs import write_log
 from dds.sampling.counts import read_counts, stack, write_counts
 from dds.statistics.accuracy import certified_accuracy, leaves_undecided
@@ -368,6 +367,27 @@ class Predictions:
         counts, _, ids, labels, facts = _read(path, "predict")
         _check_finished(path, counts.sum(axis=1) == facts["n0"], "predict")
         return cls.of_counts(counts, ids, labels, facts)
+
+
+def counts_frame(
+    ids: ArrayLike,
+    labels: np.ndarray | None,
+    sigma: float,
+    selection: np.ndarray,
+    estimation: np.ndarray,
+    classifier: str = "classifier",
+) -> pd.DataFrame:
+    """Return class counts as a table, a row an image; the label of unknown ones is -1."""
+    return pd.DataFrame(
+        {
+            "image": np.asarray(ids),
+            "label": -1 if labels is None else labels,
+            "sigma": sigma,
+            "classifier": classifier,
+            "selection": list(selection),
+            "estimation": list(estimation),
+        }
+    )
 
 
 def _read(

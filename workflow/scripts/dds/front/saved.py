@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike
 
 from dds.differences import first_difference
 from dds.front.asked import Asked
+from dds.front.results import counts_frame
 from dds.sampling.counts import read_counts, stack, write_counts
 from dds.sampling.votes import Votes
 from dds.statistics.plans import Plan
@@ -208,24 +207,3 @@ class SavedVotes:
 def part_of(votes: Votes, rows: slice) -> Votes:
     """Return some rows of votes, in the same memory: counting into them counts into the whole."""
     return Votes(votes.selection[rows], votes.estimation[rows], votes.goals[rows])
-
-
-def counts_frame(
-    ids: ArrayLike,
-    labels: np.ndarray | None,
-    sigma: float,
-    selection: np.ndarray,
-    estimation: np.ndarray,
-    classifier: str = "classifier",
-) -> pd.DataFrame:
-    """Return class counts as a table, a row an image; the label of unknown ones is -1."""
-    return pd.DataFrame(
-        {
-            "image": np.asarray(ids),
-            "label": -1 if labels is None else labels,
-            "sigma": sigma,
-            "classifier": classifier,
-            "selection": list(selection),
-            "estimation": list(estimation),
-        }
-    )
