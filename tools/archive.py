@@ -42,9 +42,9 @@ RECIPE = ("Makefile", "Snakefile", "pyproject.toml", "LICENSE", "CITATION.cff", 
           "config", "docs", "envs", "notebooks", "profiles", "slurm", "tools", "workflow",
           "Containerfile", "results/README.md")  # fmt: skip
 
-#: Weights, data and other deposits, by the endings of their files and by the keys of a study file
-#: that they stand at.
+#: Weights and data that may lie among those, by the endings of their files.
 LEFT_OUT = {".pt", ".pth", ".safetensors", ".bin", ".npz"}
+#: Keys of a study file that weights, data and other deposits stand at.
 LEFT_OUT_KEYS = {"files", "votes", "weights"}
 
 
@@ -116,6 +116,15 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
+def left_out(study: Study) -> set[Path]:
+    """Return the weights, images and deposits of the user's own that a study names, anywhere."""
+    files = [file.file for data in study.datasets.values() for file in data.origins.values()]
+    files += [deposit.file for deposit in study.deposits]
+    sigmas = {sigma for entry in study.experiments.values() for sigma in entry.sigmas}
+    files += [model.weights.file_for(s) for model in study.models.values() for s in sigmas]
+    return {_whole(file) for file in files if file}
+
+
 def pack(study: Study, files: Iterable[Path], archive: Path) -> int:
     """Write the archive, atomically; return how many files it holds."""
     top, sums = study.name, []
@@ -142,10 +151,14 @@ def pack(study: Study, files: Iterable[Path], archive: Path) -> int:
 
 def _inside(path: Path) -> str:
     """Return where a file lies in the archive; those from elsewhere below ``outside``."""
-    whole = Path(os.path.abspath(path))
+    whole = _whole(path)
     if whole.is_relative_to(ROOT):
         return whole.relative_to(ROOT).as_posix()
     return f"outside{whole.as_posix()}"
+
+
+def _whole(path: str | Path) -> Path:
+    return Path(os.path.abspath(path))
 
 
 def main() -> None:
@@ -157,17 +170,17 @@ def main() -> None:
     os.chdir(ROOT)
     study = open_study(arguments.study, arguments.deposit)
     made = finished(study)
-    deposits = {deposit.file for deposit in study.deposits}
-    used = [source for path in made for source in sources(path) if str(source) not in deposits]
+    used = [source for path in made for source in sources(path)]
     name = arguments.study or load_config(read_yaml(CONFIG, str(CONFIG))).study
     wanted = [
         *recipe(),
         *files_of(name),
-        *(p for p in used if p.is_file() and p.suffix not in LEFT_OUT),
+        *filter(Path.is_file, used),
         *made,
     ]
     logs = sorted(path for path in Path("results", study.name, "logs").rglob("*.log"))
-    files = {_inside(path): path for path in (*wanted, *logs)}
+    stays = left_out(study)
+    files = {_inside(path): path for path in (*wanted, *logs) if _whole(path) not in stays}
     archive = Path("dist", f"{study.name}.tar.gz")
     count = pack(study, files.values(), archive)
     size = archive.stat().st_size / 1e6

@@ -49,7 +49,8 @@ def folder(project):
                 content = io.BytesIO()
                 Image.new("RGB", (48, 40 + number), (shade,) * 3).save(content, format="PNG")
                 archive.writestr(f"test/{name}/{number}.png", content.getvalue())
-    torch.save({"state_dict": weights(yaml.safe_load(blocks["yaml"]))}, folder / "weights.pt")
+    state = weights(yaml.safe_load(blocks["yaml"]))
+    torch.save({"state_dict": state}, folder / "checkpoint.pth.tar")
     finds_no_noise = {"weight": torch.zeros(3, 4, 3, 3), "bias": torch.zeros(3)}
     torch.save({f"convolution.{k}": v for k, v in finds_no_noise.items()}, folder / "denoiser.pt")
     return folder
