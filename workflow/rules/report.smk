@@ -20,7 +20,7 @@ rule render_paper:
             labels={"paper": "all tables and figures, typeset"},
         ),
         provenance=report(
-            f"{RESULTS}/provenance.html",
+            PATHS.provenance,
             caption="../report/provenance.rst",
             category="Provenance",
             labels={"provenance": "where all results come from"},
@@ -52,7 +52,7 @@ rule check_results:
     output:
         json=PATHS.checks,
         html=report(
-            f"{RESULTS}/checks.html",
+            PATHS.checks_page,
             caption="../report/checks.rst",
             category="Checks",
             labels={"checks": "what holds of the results"},

@@ -17,6 +17,7 @@ def test_every_result_of_the_shipped_study_is_named_with_what_it_depends_on():
         ".parquet", ".json", ".csv", ".md", ".tex", ".html", ".pdf", ".png", ".ipynb",
     }  # fmt: skip
     assert "results/digits/counts/denoised/sigma_0.5/images_00100-00199.json" in found
+    assert {"results/digits/provenance.html", "results/digits/checks.html"} <= found.keys()
     assert found["results/digits/certificates/denoised.parquet"]["alpha"] == 0.001
     assert (
         found["results/digits/counts/denoised/sigma_0.5/images_00100-00199.parquet"]

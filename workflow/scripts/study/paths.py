@@ -165,9 +165,19 @@ class Paths:
         return f"{self.results}/paper.pdf"
 
     @property
+    def provenance(self) -> str:
+        """Where all results come from, as a page."""
+        return f"{self.results}/provenance.html"
+
+    @property
     def checks(self) -> str:
         """What holds of the results."""
         return f"{self.results}/checks.json"
+
+    @property
+    def checks_page(self) -> str:
+        """The same as a page."""
+        return f"{self.results}/checks.html"
 
     def origin(self, model: str, sigma: float | None = None) -> str:
         """Return where it is written where the weights that a job makes come from."""

@@ -49,8 +49,8 @@ def _made(study: Study, paths: Paths, project: Path) -> Iterator[tuple[list[str]
     for name in study.notebooks:
         notebook = project / "notebooks" / f"{name}.ipynb"
         yield [paths.executed_notebook(name)], depends.notebook(study, notebook)
-    yield [paths.document], depends.paper(study)
-    yield [paths.checks], depends.checks(study)
+    yield [paths.document, paths.provenance], depends.paper(study)
+    yield [paths.checks, paths.checks_page], depends.checks(study)
 
 
 def _models(
