@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from project import ROOT, open_study
+from project import ROOT, open_study, whole_report
 
 # isort: split
 from paper.sheets import to_text
@@ -40,12 +40,12 @@ def run(results: Path, options: list[str]) -> bool:
     complete = "Nothing to be done" in preview.stdout + preview.stderr
     if not complete and snakemake("all", *options, *QUIET).returncode:
         sys.exit("demo: failed; the lines above name the rule and its log file")
-    report = results / "report.zip"
-    if complete and report.exists():
+    if complete and (ROOT / results / "report.zip").exists():
         return False
-    made = snakemake("all", *options, "--report", str(report), capture=True)
-    if made.returncode:
-        sys.exit(f"demo: the report failed: {made.stderr.strip().splitlines()[-1]}")
+    with whole_report(results) as report:
+        made = snakemake("all", *options, "--report", str(report), capture=True)
+        if made.returncode:
+            sys.exit(f"demo: the report failed: {made.stderr.strip().splitlines()[-1]}")
     return True
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +41,19 @@ def open_study(name: str | None = None, deposit: str | None = None) -> Study:
     except StudyError as error:
         sys.exit(f"error: {error}")
     return study
+
+
+@contextmanager
+def whole_report(results: Path) -> Iterator[Path]:
+    """Yield where to write the report of a study, which lies beside its results once it is whole.
+
+    The folder in it has its file's name, so that no temporary name will do.
+    """
+    (ROOT / results).mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=ROOT / results, prefix=".report.") as folder:
+        written = Path(folder, "report.zip")
+        yield written
+        os.replace(written, ROOT / results / written.name)
 
 
 def written_out(name: str) -> dict[str, Any]:

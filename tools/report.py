@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from project import ROOT, open_study
+from project import ROOT, open_study, whole_report
 
 
 def main() -> None:
@@ -17,14 +17,14 @@ def main() -> None:
     parser.add_argument("--deposit", help="that it took votes from (docs/deposits.md)")
     arguments = parser.parse_args()
     study = open_study(arguments.study, arguments.deposit)
-    report = Path("results", study.name, "report.zip")
-    command = [sys.executable, "-m", "snakemake", "all", "--cores", "1", "--report", str(report)]
+    results = Path("results", study.name)
     named = [f"{key}={value}" for key, value in vars(arguments).items() if value]
-    answer = subprocess.run([*command, *(["--config", *named] if named else [])],
-                            cwd=ROOT, check=False)  # fmt: skip
-    if answer.returncode:
-        sys.exit(f"report: there is none of {study.name}; the lines above say why")
-    print(f"report: {report}")
+    config = ["--config", *named] if named else []
+    command = [sys.executable, "-m", "snakemake", "all", "--cores", "1", *config, "--report"]
+    with whole_report(results) as report:
+        if subprocess.run([*command, str(report)], cwd=ROOT, check=False).returncode:
+            sys.exit(f"report: there is no new one of {study.name}; the lines above say why")
+    print(f"report: {results / report.name}")
 
 
 if __name__ == "__main__":

@@ -109,16 +109,22 @@ def test_a_report_lies_in_its_studys_folder(configured, monkeypatch, capsys, con
     configured(f"study: {shown if configured_one else 'digits'}")
     for file in ("config/models.yaml", "workflow", "notebooks", "config/classes"):
         (project.ROOT / file).symlink_to(project.Path(file).resolve())
+    whole, status = project.ROOT / "results/sigmas/report.zip", 0
 
     def run(command, **options):
         asked.extend(command)
-        return subprocess.CompletedProcess(command, 0)
+        project.Path(command[-1]).write_text(f"{status}")
+        return subprocess.CompletedProcess(command, status)
 
     monkeypatch.setattr(report.subprocess, "run", run)
-    shown = told(report, monkeypatch, capsys, *([] if configured_one else [shown]))
-    assert asked[asked.index("--report") + 1] == "results/sigmas/report.zip"
+    arguments = [] if configured_one else [shown]
+    shown = told(report, monkeypatch, capsys, *arguments)
     assert ("study=config/studies/sigmas.yaml" in asked) != configured_one
     assert shown == "report: results/sigmas/report.zip\n"
+    status = 1  # what is left of one that fails does not take its place
+    with pytest.raises(SystemExit, match="report: there is no new one of sigmas"):
+        told(report, monkeypatch, capsys, *arguments)
+    assert (whole.read_text(), list(whole.parent.iterdir())) == ("0", [whole])
 
 
 def test_what_a_deposit_holds_costs_nothing(monkeypatch):
