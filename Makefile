@@ -45,6 +45,10 @@ $(READY): envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 	    echo "make: needs Python 3.11 to 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
 	         "choose another: make PYTHON=python3.12 ..."; exit 1; }
+	@for other in $(notdir $(wildcard $(VENV)/lib/python3.*)); do \
+	    $(PYTHON) -c "import sys; sys.exit('$$other' != 'python%d.%d' % sys.version_info[:2])" || { \
+	    echo "make: $(VENV) is of $$other, and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
+	         "make clean, and then the same again"; exit 1; }; done
 	@echo "installing into $(VENV)/, once:" $(if $(TORCH_INDEX),"2.3 GB on disk", \
 	    $(if $(filter none,$(TORCH)),"1.3 GB on disk", \
 	    "7.1 GB on disk, 4.3 of it for GPUs (README says how to do without)"))

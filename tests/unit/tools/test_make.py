@@ -32,6 +32,19 @@ def test_the_environment_may_lie_on_another_disk(tmp_path):
     assert (elsewhere / "bin" / "python").exists()
 
 
+def test_an_environment_of_another_python_is_not_mixed_with_this_one(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "requirements.lock").touch()
+    (tmp_path / ".venv" / "lib" / "python3.10").mkdir(parents=True)
+    made = ["make", "status", f"PYTHON={sys.executable}"]
+    answer = subprocess.run(made, cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode != 0
+    assert answer.stdout.startswith("make: .venv is of python3.10, and ")
+    assert "make clean" in answer.stdout
+    assert not (tmp_path / ".venv" / "bin").exists()
+
+
 @pytest.fixture
 def recorded(tmp_path):
     """The Makefile beside an environment whose programs print their arguments, one a line."""
