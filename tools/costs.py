@@ -157,6 +157,8 @@ def main() -> None:
         estimates = estimate(study, gpu, rates)
     except ValueError as error:
         sys.exit(f"error: {error}")
+    except ModuleNotFoundError as error:  # in an environment for deposits: TORCH=none
+        sys.exit(f"error: {error.name} is needed to count operations; make clean, then make costs")
     print(table(study, estimates))
     rest = f"else {gpu.source}" if rates else gpu.source
     print(

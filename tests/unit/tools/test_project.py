@@ -138,6 +138,15 @@ def test_what_a_deposit_holds_costs_nothing(monkeypatch):
     assert part.models.keys() < study.models.keys()
 
 
+def test_costs_without_torch_are_one_line(monkeypatch, capsys):
+    def estimate(*arguments):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(costs, "estimate", estimate)
+    with pytest.raises(SystemExit, match="^error: torch is needed to .*; make clean, then make"):
+        told(costs, monkeypatch, capsys, "--study", "digits")
+
+
 def test_the_starts_of_shards_count_on_a_gpu_and_on_a_cpu(monkeypatch, capsys):
     monkeypatch.setattr(costs, "CPU_CORE", 1e30)
     shown = told(costs, monkeypatch, capsys, "--study", "digits", "--tflops", "1e18")
