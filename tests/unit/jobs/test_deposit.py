@@ -187,7 +187,9 @@ def test_an_experiment_or_a_file_that_a_deposit_lacks_is_named(deposit):
     assert refusal(path) == " holds no results/digits/counts/denoised.json"
     study = changed(experiments={"mine": DIGITS["experiments"]["denoised"]}, figures={})
     with pytest.raises(
-        ValueError, match=r"its study digits has no experiment mine; allowed: denoised"
+        ValueError,
+        match="its study digits has no experiment mine; allowed: denoised. A study that is `like` "
+        "yours, with `experiments: {mine: null}`, goes without it$",
     ):
         take(path, "counts/mine", depends.taken(study, "counts/mine"), OUTPUTS)
 

@@ -120,8 +120,8 @@ class Deposit:
             there = suggestion(error.args[0], getattr(self.study, f"{kind}s"))
             raise ValueError(
                 f"{path}: its study {self.study.name} has no {kind} {error.args[0]}; {there}. A "
-                f"study with `like: {self.study.name}` and `{kind}s: {{{error.args[0]}: null}}` "
-                "goes without it"
+                f"study that is `like` yours, with `{kind}s: {{{error.args[0]}: null}}`, goes "
+                "without it"
             ) from error
         except OSError as error:  # code of the user's own that is not here
             raise ValueError(f"{path}: {result} depends on {error.filename}") from error
