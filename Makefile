@@ -166,6 +166,7 @@ wheel: $(READY) ## build the library's wheel and sdist, in dist/
 	@$(BIN)/python tools/distribution.py
 
 rebuild: $(READY) ## rebuild a study from a deposit, without a GPU (DEPOSIT=paper.tar.gz STUDY=paper TORCH=none)
+	$(if $(DEPOSIT),,$(error make rebuild needs DEPOSIT=paper.tar.gz; snakemake takes one that config/config.yaml names))
 	@$(BIN)/snakemake all --cores $(CORES) --config $(if $(STUDY),"study=$(STUDY)") "deposit=$(DEPOSIT)"
 
 clean: ## remove the environment, caches, compiled networks and the site; results stay

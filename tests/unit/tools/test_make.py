@@ -79,6 +79,14 @@ def test_the_configuration_names_the_study_where_nothing_else_does(recorded, tar
     assert "" not in answer.stdout.splitlines()
 
 
+def test_to_rebuild_a_study_needs_a_deposit(recorded):
+    made = ["make", "rebuild", "STUDY=paper"]
+    answer = subprocess.run(made, cwd=recorded, capture_output=True, text=True)
+    assert answer.returncode != 0
+    assert answer.stdout == ""
+    assert "make rebuild needs DEPOSIT=" in answer.stderr
+
+
 def test_clean_leaves_no_environment(recorded):
     for _ in range(2):
         subprocess.run(["make", "clean"], cwd=recorded, check=True, capture_output=True)
