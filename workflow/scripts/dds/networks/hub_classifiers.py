@@ -122,10 +122,11 @@ def as_classifier(network: nn.Module, processor: Any = None) -> nn.Module:
     Parameters
     ----------
     network : Module
-        A network of timm's gets its ``pretrained_cfg`` before it, with a warning, as it may have
-        been trained otherwise. An image classifier of the transformers library gets `processor`,
-        or the one that lies where it was loaded from. It may be compiled or wrapped for several
-        GPUs. Any other network, a `Classifier` among them, takes images in [0,1] and is returned.
+        A network of timm's, or another with a ``pretrained_cfg`` or ``default_cfg``, gets what
+        that says before it, with a warning, as it may have been trained otherwise. An image
+        classifier of the transformers library gets `processor`, or the one that lies where it was
+        loaded from. It may be compiled or wrapped for several GPUs. Any other network, a
+        `Classifier` among them, takes images in [0,1] and is returned.
     processor : callable, optional
         What a network of any library wants before it: an image processor of transformers, or a
         transform of timm or torchvision, which makes a tensor of a PIL image. Edges that it cuts
