@@ -231,6 +231,8 @@ def test_a_classifier_of_ones_own(tmp_path):
         "from torch import nn\n"
         "def build(*, classes, channels, width):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, classes * width))\n"
+        "def narrow(classes, channels): pass\n"
+        "def nothing(**arguments): pass\n"
     )
     entry = RESNET | {"arguments": {"width": 1}}
     own = build_classifier(entry | {"network": f"{tmp_path}/mine.py:build"})
@@ -238,6 +240,8 @@ def test_a_classifier_of_ones_own(tmp_path):
     for network, message in {
         "mine": "network mine is unknown; allowed for a classifier: .* FILE.py:FUNCTION",
         f"{tmp_path}/mine.py:other": "mine.py has no function 'other'",
+        f"{tmp_path}/mine.py:narrow": "mine.py:narrow failed: TypeError: narrow.. got an une",
+        f"{tmp_path}/mine.py:nothing": "mine.py:nothing returned NoneType, not a torch.nn.Module",
         f"{tmp_path}/mine.py": (
             "mine.py has no ROLE, Keys, which a family of networks needs; "
             "a function in it is written .*mine.py:FUNCTION"

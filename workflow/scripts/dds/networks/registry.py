@@ -6,7 +6,7 @@ the package `dds.networks.families`, or the user's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from dds.networks.denoisers import DiffusionDenoiser
 from dds.networks.description import ClassifierKeys, DenoiserKeys, NetworkKeys
 from dds.networks.families import CONTRACT, FAMILIES
 from dds.networks.weights import AwaitingWeights, load_weights
+from dds.reasons import first_line
 
 Described = TypeVar("Described", bound=NetworkKeys)
 
@@ -62,8 +63,10 @@ def build_classifier(entry: ClassifierKeys | Mapping[str, Any]) -> Classifier:
     """
     entry = _described(ClassifierKeys, entry, "classifier")
     shape = {"classes": len(entry.classes), "channels": entry.input.channels}
-    own = _own_function(entry.network)
-    network = own(**shape, **entry.arguments) if own else _build(entry, "classifier", **shape)
+    if _is_function(entry.network):
+        network = _built_by_own(entry.network, shape | entry.arguments)
+    else:
+        network = _build(entry, "classifier", **shape)
     wanted = entry.input
     return Classifier(network, size=wanted.size, mean=wanted.mean, std=wanted.std)
 
@@ -106,9 +109,8 @@ def build_denoiser(
     1158
     """
     entry = _described(DenoiserKeys, entry, "denoiser")
-    own = _own_function(entry.network)
-    if own:
-        network = own(**entry.arguments)
+    if _is_function(entry.network):
+        network = _built_by_own(entry.network, entry.arguments)
     else:
         network = _build(entry, "denoiser", classes=None, channels=entry.input.channels)
     return DiffusionDenoiser(
@@ -192,15 +194,28 @@ def _described(kind: type[Described], entry: Any, role: str) -> Described:
     return entry if isinstance(entry, kind) else checked(kind, entry, role, others=True)
 
 
-def _own_function(network: str) -> Callable[..., nn.Module] | None:
-    """Return the function that ``FILE.py:FUNCTION`` names; None for any other network."""
+def _is_function(network: str) -> bool:
+    """Tell whether a network is written ``FILE.py:FUNCTION``."""
+    return is_file(network.rpartition(":")[0])
+
+
+def _built_by_own(network: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return what the function that ``FILE.py:FUNCTION`` names builds."""
     file, _, function = network.rpartition(":")
-    if not is_file(file):
-        return None
     module = load_file(file)
     if not hasattr(module, function):
         raise ValueError(f"network {network}: {file} has no function {function!r}")
-    return getattr(module, function)
+    try:
+        built = getattr(module, function)(**arguments)
+    except Exception as error:  # whatever a user's function may raise
+        raise ValueError(
+            f"network {network} failed: {type(error).__name__}: {first_line(error)}"
+        ) from error
+    if not isinstance(built, nn.Module):
+        raise ValueError(
+            f"network {network} returned {type(built).__name__}, not a torch.nn.Module"
+        )
+    return built
 
 
 def _build(entry: NetworkKeys, role: str, *, classes: int | None, channels: int) -> nn.Module:
