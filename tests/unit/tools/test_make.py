@@ -12,6 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.fixture(autouse=True)
+def _not_inside_of_make(monkeypatch):
+    """What `make test` hands on would have another make say which folder it enters."""
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def test_the_environment_may_lie_on_another_disk(tmp_path):
     elsewhere, project = tmp_path / "disk" / "environment", tmp_path / "project"
     elsewhere.parent.mkdir()
