@@ -54,8 +54,8 @@ class Attacked:
     correct: np.ndarray
 
 
-@plain
 @torch.inference_mode(False)  # gradients are wanted, also where the caller runs networks alone
+@plain
 def attack(
     images: ImagesLike,
     classifier: nn.Module,
