@@ -31,7 +31,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 PACKAGES = {
@@ -279,9 +279,9 @@ class Cluster:
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-                if state != "Z" and int(folder.name) != os.getpid() and self._has(folder, node):
-                    found.append(int(folder.name))
+                process = int(folder.name)
+                if process != os.getpid() and _lives(process) and self._has(folder, node):
+                    found.append(process)
         return found
 
     def _has(self, process: Path, node: str | None) -> bool:
@@ -315,10 +315,13 @@ class Cluster:
             self._signal(processes, signal.SIGSTOP)
             # The kernel hangs up on a process group that loses its last parent while one of
             # it is stopped. So nobody who is spared shares a group with a stopped process then.
-            near = {process for process in processes if _group(process) in groups}
-            self._signal(near, signal.SIGKILL)
-            self.wait_until(lambda near=near: near.isdisjoint(self.processes(name)), LONG)
-            self._signal(processes, signal.SIGKILL)
+            self._kill({process for process in processes if _group(process) in groups})
+            self._kill(processes)
+
+    def _kill(self, processes: Collection[int]) -> None:
+        """Kill processes, and wait for their ends: one that is ending may hang up on others."""
+        self._signal(processes, signal.SIGKILL)
+        self.wait_until(lambda: not any(map(_lives, processes)), LONG)
 
     @staticmethod
     def _signal(processes: Iterable[int], number: int) -> None:
@@ -521,6 +524,13 @@ def _group(process: int) -> int | None:
     with contextlib.suppress(ProcessLookupError):
         return os.getpgid(process)
     return None
+
+
+def _lives(process: int) -> bool:
+    """Tell whether a process has not come to its end; while it ends it has no environment."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def _children(parent: int) -> list[int]:
