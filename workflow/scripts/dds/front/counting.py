@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -56,9 +56,11 @@ def count_votes(
     votes = saved.take_up(asked.plan, asked.classes)
     if votes.finished.all():
         return votes, saved.facts
-    label = f"{asked.call} at sigma {asked.sigma:g}"
-    bar = sampling_progress(asked.plan, votes, label, shown=progress)
-    with lent(asked.modules), nullcontext(lambda: None) if progress is False else bar as tell:
+    bar: AbstractContextManager[Callable[[], None]] = nullcontext(lambda: None)
+    if progress is not False:
+        label = f"{asked.call} at sigma {asked.sigma:g}"
+        bar = sampling_progress(asked.plan, votes, label, shown=progress)
+    with lent(asked.modules), bar as tell:
         smoothed = _smoothed(asked, devices, compiled=saved.compiled)
         check_networks(asked, smoothed[0])
         saved.look_again()

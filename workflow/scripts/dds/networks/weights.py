@@ -375,14 +375,15 @@ def _the_one_that_fits(
 
 def _warn_of_averages(content: Any, place: str, path: str | Path) -> None:
     """Name what may be an average of the weights beside those that are loaded."""
+    average = next(_averages(content), None)  # one is enough
+    if average is None:
+        return
     loaded = f"entry {place}" if place else "the whole file"
-    for average in _averages(content):
-        warnings.warn(
-            f"{path}: {loaded} is loaded, not {average}, which may be the average of the weights "
-            "that published results are of; say by key which is meant",
-            stacklevel=3,
-        )
-        return  # one is enough
+    warnings.warn(
+        f"{path}: {loaded} is loaded, not {average}, which may be the average of the weights "
+        "that published results are of; say by key which is meant",
+        stacklevel=3,
+    )
 
 
 def _averages(content: Any, place: str = "", depth: int = 0) -> Iterator[str]:
