@@ -9,11 +9,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.aot_autograd import make_boxed_func
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench_plain import as_published
+from dds.networks import biased_attention as attention
 from dds.networks import linear_gelu as fused
+from dds.networks import wide_resnet
 from dds.networks.classifiers import Classifier
 from dds.networks.group_norm import group_norm
 from dds.networks.linear_gelu import linear_gelu
@@ -195,18 +199,88 @@ def test_beits_bias_lies_in_aligned_rows_and_is_the_librarys():
     torch.manual_seed(0)
     sizes = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
     classifier = small("timm", model="beit_base_patch16_224", **sizes)
-    attention = classifier.network.blocks[0].attn
-    nn.init.normal_(attention.relative_position_bias_table)
+    ours = classifier.network.blocks[0].attn
+    nn.init.normal_(ours.relative_position_bias_table)
     images = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
-        bias, found = attention._aligned_bias(torch.float32), classifier.eval()(images)
-        assert bias.shape[-1] == 17  # 16 patches and a class token
-        assert all(stride % 8 == 0 for stride in bias.stride()[:-1])
+        bias, found = ours._aligned_bias(torch.float32), classifier.eval()(images)
+        assert bias.shape == (2, 17, 24)  # 16 patches and a class token, in rows of a multiple of 8
         plain = as_published(classifier)
-        assert torch.equal(bias, plain.network.blocks[0].attn._get_rel_pos_bias())
+        assert torch.equal(bias[None, :, :, :17], plain.network.blocks[0].attn._get_rel_pos_bias())
         torch.testing.assert_close(found, plain(images))
         with torch.autocast("cpu", torch.bfloat16):
             torch.testing.assert_close(classifier(images), plain(images), rtol=0.02, atol=0.02)
+
+
+def beit(**arguments):
+    sizes = {"img_size": 16, "patch_size": 2, "embed_dim": 64, "depth": 1, "num_heads": 1}
+    classifier = small("timm", model="beit_base_patch16_224", **sizes, **arguments).eval()
+    nn.init.normal_(classifier.network.blocks[0].attn.relative_position_bias_table)
+    return classifier
+
+
+def test_the_fused_kernel_attends_as_pytorch_does():
+    distances = interpreted("biased_attention_interpreted.py")
+    assert all(found < 2 * plain + 1e-7 for found, plain in distances)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("images", "tokens", "heads"), [(1, 65, 1), (3, 193, 2), (2, 1025, 16)])
+def test_attention_with_a_bias_is_right_on_a_gpu(images, tokens, heads):
+    qkv = torch.randn(images, tokens, 3 * heads * 64, device="cuda", dtype=torch.bfloat16)
+    bias = 3 * torch.randn(heads, tokens, tokens, device="cuda", dtype=torch.bfloat16)
+    bias = functional.pad(bias, (0, -tokens % attention.ALIGNMENT), value=torch.nan)
+    with torch.inference_mode():
+        exact = attention._attend(qkv.double(), bias.double())
+        found = attention.biased_attention(qkv, bias)
+        assert relative(attention._attend(qkv, bias).double(), exact) < 0.004
+    assert (found.shape, found.dtype) == (exact.shape, torch.bfloat16)
+    assert relative(found.double(), exact) < 0.004
+
+
+@pytest.mark.parametrize(
+    ("tokens", "width", "dtype", "taken"),
+    [
+        (1025, 64, torch.bfloat16, True),
+        (1025, 64, torch.float32, False),
+        (1025, 32, torch.bfloat16, False),
+        (197, 64, torch.bfloat16, False),
+        (1, 64, torch.bfloat16, False),
+    ],
+)
+def test_the_fused_attention_is_for_what_was_measured(tokens, width, dtype, taken, monkeypatch):
+    monkeypatch.setattr(attention, "is_hopper", lambda device: True)
+    shape, device = (1, tokens, 3 * 2 * width), torch.device("cuda")
+    qkv = SimpleNamespace(is_cuda=True, device=device, dtype=dtype, shape=shape)
+    bias = SimpleNamespace(dtype=dtype, shape=(2, tokens, tokens + -tokens % 8))
+    with torch.inference_mode():
+        assert attention._has_kernel(qkv, bias) == taken
+    assert not attention._has_kernel(qkv, bias)  # it may be differentiated
+
+
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+def test_beit_attends_within_one_operator(backend, monkeypatch):
+    monkeypatch.setattr(attention, "_has_kernel", lambda qkv, bias: True)
+    torch.manual_seed(0)
+    classifier, images = beit(), torch.rand(2, 3, 16, 16)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = as_published(classifier)(images)
+        with FlopCounterMode(display=False) as counter:
+            classifier(images)
+        found = torch.compile(classifier, backend=backend, fullgraph=True)(images)
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.02)
+    # Two products of 65 tokens by 65 keys and 64 numbers, of 2 images.
+    counted = counter.get_flop_counts()["Global"][torch.ops.dds.biased_attention]
+    assert counted == 2 * 2 * (2 * 65 * 65 * 64)
+
+
+def test_attention_that_is_trained_drops_weights_and_is_differentiated():
+    torch.manual_seed(0)
+    classifier, images = beit(attn_drop_rate=0.5).train(), torch.rand(2, 3, 16, 16)
+    assert not torch.equal(classifier(images), classifier(images))
+    classifier.eval()(images).sum().backward()
+    table = classifier.network.blocks[0].attn.relative_position_bias_table
+    assert table.grad.abs().max() > 0
 
 
 def test_beits_attention_is_one_program():
@@ -252,8 +326,8 @@ def hooked():
     ],
 )
 def test_the_fused_kernel_is_for_plain_layers_in_bfloat16(linear, dtype, taken, monkeypatch):
-    monkeypatch.setattr(fused, "_is_measured", lambda device: True)
-    x = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=dtype)
+    monkeypatch.setattr(fused, "is_hopper", lambda device: True)
+    x = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=dtype, ndim=3)
     with torch.inference_mode():
         assert fused._has_kernel(x, linear) == taken
     assert not fused._has_kernel(x, linear)  # it may be differentiated
@@ -293,6 +367,29 @@ def test_perceptrons_activate_within_one_operator(build, backend, everywhere):
     assert ours.get_total_flops() == plain.get_total_flops()
 
 
+@pytest.mark.parametrize("build", [transformers_vit, timm_vit, beit])
+def test_what_is_normalised_is_written_once(build, everywhere):
+    uses = []
+
+    def look(graph, inputs):
+        for node in graph.graph.nodes:
+            if node.target is torch.ops.aten.native_layer_norm.default:
+                (normalised,) = (user for user in node.users if user.args[1] == 0)
+                uses.append([use.target for use in normalised.users])
+                (cast,) = normalised.users
+                if any(user.target is torch.ops.dds.linear_gelu.default for user in cast.users):
+                    fused.append(cast)
+        return make_boxed_func(graph.forward)
+
+    fused = []
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        compiler = aot_autograd(fw_compiler=look)
+        torch.compile(build().eval(), backend=compiler, fullgraph=True)(torch.rand(2, 3, 16, 16))
+    # Cast once for queries, keys and values, and once, not in another shape, for the perceptron.
+    assert uses[:2] == [[torch.ops.aten._to_copy.default]] * 2
+    assert len(fused) == 1
+
+
 @pytest.mark.parametrize(
     ("build", "other"),
     [(transformers_vit, {"hidden_act": "relu"}), (timm_vit, {"act_layer": "gelu_tanh"})],
@@ -328,6 +425,19 @@ def test_a_normalisation_becomes_part_of_the_convolution_before_it(backend, stri
         )
 
 
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+@pytest.mark.parametrize(("channels", "computed"), [(160, 192), (128, 128), (32, 32)])
+def test_a_convolution_fills_whole_tiles(channels, computed, backend, monkeypatch):
+    monkeypatch.setattr(wide_resnet, "_has_tiles", lambda x: True)
+    conv, x = nn.Conv2d(8, channels, 3, 2, padding=1, bias=False), torch.randn(2, 8, 6, 6)
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            wide_resnet.convolve_in_tiles(x, conv)
+        found = torch.compile(wide_resnet.convolve_in_tiles, backend=backend)(x, conv)
+        torch.testing.assert_close(found, conv(x), rtol=1e-4, atol=1e-5)
+    assert counter.get_total_flops() == 2 * 2 * 3 * 3 * 8 * computed * 9
+
+
 def test_flop_are_counted_of_a_convolution_with_its_normalisation():
     conv, norm = nn.Conv2d(8, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16).eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
@@ -339,7 +449,7 @@ def test_flop_are_counted_of_a_convolution_with_its_normalisation():
 @pytest.mark.parametrize(("precision", "error"), [("bfloat16", 0.03), ("float32", 1e-4)])
 def test_a_wide_residual_network_is_the_same_on_a_gpu(precision, error):
     torch.manual_seed(0)
-    network, x = WideResNet(depth=10, width=2, classes=10), torch.randn(8, 3, 32, 32)
+    network, x = WideResNet(depth=10, width=10, classes=10), torch.randn(8, 3, 32, 32)
     network(x)  # statistics of its own
     with torch.inference_mode():
         expected = network.eval()(x)

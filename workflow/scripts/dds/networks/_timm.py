@@ -8,30 +8,25 @@ from timm.models.beit import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dds.networks.biased_attention import ALIGNMENT, biased_attention
 from dds.networks.linear_gelu import linear_gelu
-
-# Of the memory that a row of a mask begins at, in numbers: fused attention asks for it.
-_ALIGNMENT = 8
 
 
 class BeitAttention(Attention):
     """BEiT's attention, whose bias by relative position lies in rows that are aligned.
 
-    A bias of 1,025 tokens a row has PyTorch take a kernel that is half as fast. It is gathered in
-    the precision of attention, from a small table, instead of in float32 and cast.
+    It is gathered in the precision of attention, from a small table, instead of in float32 and
+    cast.
     """
 
     def forward(self, x: Tensor, shared_rel_pos_bias: Tensor | None = None) -> Tensor:
         if not self._is_plain or shared_rel_pos_bias is not None:
             return super().forward(x, shared_rel_pos_bias)
-        bias = torch.cat([self.q_bias, self.k_bias, self.v_bias])
-        qkv = functional.linear(x, self.qkv.weight, bias)
-        query, key, value = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(
-            query, key, value, self._aligned_bias(query.dtype),
-            dropout_p=self.attn_drop.p if self.training else 0.0,
-        )  # fmt: skip
-        return self.proj_drop(self.proj(attended.transpose(1, 2).flatten(2)))
+        added = torch.cat([self.q_bias, self.k_bias, self.v_bias])
+        qkv = functional.linear(x, self.qkv.weight, added)
+        dropout = self.attn_drop.p if self.training else 0.0
+        attended = biased_attention(qkv, self._aligned_bias(qkv.dtype), dropout)
+        return self.proj_drop(self.proj(attended))
 
     @property
     def _is_plain(self) -> bool:
@@ -44,11 +39,11 @@ class BeitAttention(Attention):
         )
 
     def _aligned_bias(self, kind: torch.dtype) -> Tensor:
+        """Return the bias (heads, tokens, tokens or more)."""
         index = self.relative_position_index
         bias = self.relative_position_bias_table.to(kind)[index.flatten()]
-        bias = bias.unflatten(0, index.shape).permute(2, 0, 1).unsqueeze(0)
-        tokens = bias.shape[-1]
-        return functional.pad(bias, (0, -tokens % _ALIGNMENT))[..., :tokens]
+        bias = bias.unflatten(0, index.shape).permute(2, 0, 1)
+        return functional.pad(bias, (0, -bias.shape[-1] % ALIGNMENT))
 
 
 class Perceptron(Mlp):

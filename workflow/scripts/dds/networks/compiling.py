@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dds.networks.programs import Pool, Program
+from dds.networks.programs import COMPILER, Pool, Program
 from dds.progress import preparing
 from dds.reasons import first_line
 
@@ -102,10 +102,10 @@ def compile_networks(
     torch._dynamo.config.recompile_limit = max(
         torch._dynamo.config.recompile_limit, 8 * len(networks)
     )
-    mode, pool = "reduce-overhead" if once else "default", _graph_pool()
+    options, pool = COMPILER | {"triton.cudagraphs": once}, _graph_pool()
     kept = []
     for network in networks:
-        as_usual = partial(network.compile, dynamic=False, mode=mode)
+        as_usual = partial(network.compile, dynamic=False, options=options)
         if programs is None:
             as_usual()
         else:

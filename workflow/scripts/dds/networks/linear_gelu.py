@@ -7,19 +7,19 @@ product that made them; here the product's program activates them before it writ
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import register_flop_formula
 
-from dds.networks.parts import HAS_TRITON, computed_in
+from dds.networks.parts import computed_in, is_hopper, tried
 
 # What was the fastest of what was tried on an H100: the tile of a program, how much of the inputs
 # it reads at a time and how often ahead, and how many rows of tiles lie in a band.
 _ROWS, _COLUMNS, _DEPTH, _STAGES, _WARPS, _BAND = 128, 256, 64, 3, 8, 8
 
-# What it has to be of: GPUs that read tiles by themselves, of which this generation was measured.
-_CAPABILITY = (9, 0)
 _ALIGNMENT = 8  # in numbers of 2 bytes: rows of what is read so begin at multiples of 16 bytes
 
 
@@ -53,28 +53,24 @@ def linear_gelu(x: Tensor, linear: nn.Module) -> Tensor:
     """
     if not _has_kernel(x, linear):
         return functional.gelu(linear(x))
-    rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
-    y = torch.ops.dds.linear_gelu(rows, linear.weight.to(torch.bfloat16), linear.bias)
-    return y.reshape(*x.shape[:-1], len(linear.weight))
+    # Not as a matrix: what ends in a view the compiler copies, in a kernel of its own.
+    return torch.ops.dds.linear_gelu(
+        x.to(torch.bfloat16), linear.weight.to(torch.bfloat16), linear.bias
+    )
 
 
 def _has_kernel(x: Tensor, linear: nn.Module) -> bool:
     return (
         x.is_cuda
+        and x.ndim > 1
         and type(linear) is nn.Linear
         and linear.bias is not None
         and not (linear._forward_pre_hooks or linear._forward_hooks)  # which wait for its call
         and not any(size % _ALIGNMENT for size in linear.weight.shape)
         and not torch.is_grad_enabled()
         and computed_in(x) == torch.bfloat16
-        and _is_measured(x.device)
+        and is_hopper(x.device)
     )
-
-
-@torch.compiler.assume_constant_result
-def _is_measured(device: torch.device) -> bool:
-    is_nvidia = torch.version.cuda is not None  # AMD numbers its GPUs otherwise
-    return HAS_TRITON and is_nvidia and torch.cuda.get_device_capability(device) == _CAPABILITY
 
 
 def _plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -87,13 +83,7 @@ _operator = torch.library.custom_op("dds::linear_gelu", _plain, mutates_args=())
 
 @_operator.register_fake
 def _(x, weight, bias):
-    return x.new_empty(len(x), len(weight))
-
-
-@_operator.register_kernel("cuda")
-def _(x, weight, bias):
-    programs = torch.cuda.get_device_properties(x.device).multi_processor_count
-    return launch(x.contiguous(), weight.contiguous(), bias, programs)
+    return x.new_empty(*x.shape[:-1], len(weight))
 
 
 def launch(x: Tensor, weight: Tensor, bias: Tensor, programs: int) -> Tensor:
@@ -115,6 +105,21 @@ def launch(x: Tensor, weight: Tensor, bias: Tensor, programs: int) -> Tensor:
     return y
 
 
+def _fill(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Run the fused kernel in as many programs as the GPU has multiprocessors."""
+    programs = torch.cuda.get_device_properties(x.device).multi_processor_count
+    y = launch(x.flatten(0, -2), weight, bias, programs)
+    return y.reshape(*x.shape[:-1], len(weight))
+
+
+_tried = tried(_fill, _plain)
+
+
+@_operator.register_kernel("cuda")
+def _(x, weight, bias):
+    return _tried(x.contiguous(), weight.contiguous(), bias)
+
+
 @register_flop_formula(torch.ops.dds.linear_gelu)
 def _flop(x, weight, bias, *, out_shape, **_) -> int:
-    return 2 * x[0] * x[1] * weight[0]
+    return 2 * math.prod(x) * weight[0]

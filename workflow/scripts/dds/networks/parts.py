@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from dds.reasons import first_line
+
+logger = logging.getLogger(__name__)
+
 Network = TypeVar("Network", bound=nn.Module)
 
 #: Triton comes with PyTorch, but not on every system.
 HAS_TRITON = find_spec("triton") is not None
+
+#: How far a fused kernel may be from PyTorch's, as a share: bfloat16 rounds by up to 0.004.
+_ROUNDING = 0.02
+
+# The capability of the Hopper generation, whose GPUs read tiles by themselves.
+_HOPPER = (9, 0)
 
 
 def become(network: Network, faster: Mapping[type[nn.Module], type[nn.Module]]) -> Network:
@@ -35,6 +46,60 @@ def become(network: Network, faster: Mapping[type[nn.Module], type[nn.Module]]) 
     return network
 
 
+def tried(fused: Callable[..., Tensor], plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a fused kernel that gives way to PyTorch's where it fails, or answers otherwise.
+
+    Compilers, drivers and GPUs are others than those it was measured with. It is tried on each
+    device with the first sample that it is called with; the log says where it is left out.
+
+    Parameters
+    ----------
+    fused : callable
+        What is called with a tensor of samples, and with others that are of all of them.
+    plain : callable
+        Computes the same but for rounding.
+
+    Returns
+    -------
+    callable
+        Computes what both do.
+    """
+    works: dict[torch.device, bool] = {}
+
+    def run(x: Tensor, *rest: Tensor) -> Tensor:
+        # What a CUDA graph records cannot be looked at, and has run before.
+        recorded = x.is_cuda and torch.cuda.is_current_stream_capturing()
+        if x.device not in works and not recorded:
+            works[x.device] = _works(fused, plain, x[:1], *rest)
+        return (fused if works.get(x.device, True) else plain)(x, *rest)
+
+    return run
+
+
+def _works(fused: Callable[..., Tensor], plain: Callable[..., Tensor], *given: Tensor) -> bool:
+    """Tell whether a fused kernel runs and answers as PyTorch's do; if not, say so in the log."""
+    expected = plain(*given).float()
+    try:
+        apart = (fused(*given).float() - expected).norm()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # compilers and drivers fail in many ways, none of them fatal here
+        reason = type(error).__name__ + ": " + first_line(error)
+    else:
+        if apart <= _ROUNDING * expected.norm() or not expected.isfinite().all():
+            return True
+        reason = "it answers otherwise than PyTorch's"
+    logger.warning("the fused kernel %s is left out: %s", plain.__module__, reason)
+    return False
+
+
+@torch.compiler.assume_constant_result
+def is_hopper(device: torch.device) -> bool:
+    """Tell whether a GPU is of the generation that kernels reading whole tiles were measured on."""
+    is_nvidia = torch.version.cuda is not None  # AMD numbers its GPUs otherwise
+    return HAS_TRITON and is_nvidia and torch.cuda.get_device_capability(device) == _HOPPER
+
+
 def computed_in(x: Tensor) -> torch.dtype:
     """Return the type in which PyTorch multiplies a tensor by weights.
 
@@ -52,9 +117,13 @@ def computed_in(x: Tensor) -> torch.dtype:
     --------
     >>> computed_in(torch.zeros(1))
     torch.float32
+    >>> computed_in(torch.zeros(1, device="meta"))
+    torch.float32
     >>> with torch.autocast("cpu", torch.bfloat16):
     ...     computed_in(torch.zeros(1))
     torch.bfloat16
     """
     kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    if kind == "meta" or not torch.is_autocast_enabled(kind):  # no numbers, no autocast
+        return x.dtype
+    return torch.get_autocast_dtype(kind)

@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 #: The memory that CUDA graphs share, as `torch.cuda.graph_pool_handle` numbers it.
 Pool = tuple[int, int]
 
+#: Settings of PyTorch's compiler. A sum of more than two maps is written where it is used again; by
+#: default only one of more than four is, and a residual network reads all of its blocks' anew.
+COMPILER = {"realize_reads_threshold": 2}
+
 #: Called with a network and its inputs; what `torch.compiler.load_compiled_function` returns.
 Compiled = Callable[..., Tensor]
 
@@ -126,7 +130,7 @@ class Program:
                 _answer,
                 fullgraph=True,
                 dynamic=False,
-                options={"guard_filter_fn": partial(_take_all, guards)},
+                options=COMPILER | {"guard_filter_fn": partial(_take_all, guards)},
             )
             program = whole.aot_compile(((self._network, *inputs), {}))
             _save(program, _read(guards, _names(program, given)), path)

@@ -7,6 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
+from dds.networks.parts import computed_in, is_hopper
+
+# Channels that cuDNN's narrow convolutions on Hopper compute at once.
+_TILE = 64
+
 
 class WideResNet(nn.Module):
     """Zagoruyko and Komodakis's (2016) wide residual network WRN-depth-width.
@@ -96,7 +101,7 @@ class _WideBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         active = functional.relu(self.norm1(x))
         residual = self._between(active)
-        residual = self.conv2(self.dropout(residual))
+        residual = convolve_in_tiles(self.dropout(residual), self.conv2)
         return residual + (x if self.shortcut is None else self.shortcut(active))
 
     def _between(self, x: Tensor) -> Tensor:
@@ -104,6 +109,42 @@ class _WideBlock(nn.Module):
         if x.is_cuda and not self.training and not torch.is_grad_enabled():
             return convolve_normalise_relu(x, self.conv1, self.norm2)
         return functional.relu(self.norm2(self.conv1(x)))
+
+
+def convolve_in_tiles(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Return ``conv(x)``, on some GPUs with spare channels that fill cuDNN's last tile.
+
+    Without them cuDNN takes tiles of 128 channels for the 160 of WRN-28-10's first group, and
+    computes 256. It is for bfloat16 on GPUs of the Hopper generation, where nothing is
+    differentiated.
+
+    Parameters
+    ----------
+    x : Tensor, shape (batch, channels, height, width)
+        What is convolved.
+    conv : Conv2d
+        Without a bias.
+
+    Returns
+    -------
+    Tensor
+        As `conv` returns it.
+    """
+    spare = -conv.out_channels % _TILE
+    if not 0 < spare <= conv.out_channels // 4 or not _has_tiles(x):
+        return conv(x)
+    weight = functional.pad(conv.weight, (0, 0) * 3 + (0, spare))
+    y = functional.conv2d(x, weight, None, conv.stride, conv.padding)
+    return y[:, : conv.out_channels]
+
+
+def _has_tiles(x: Tensor) -> bool:
+    return (
+        x.is_cuda
+        and computed_in(x) == torch.bfloat16
+        and not torch.is_grad_enabled()
+        and is_hopper(x.device)
+    )
 
 
 def convolve_normalise_relu(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
