@@ -16,11 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench_plain import as_published
 from dds.networks import biased_attention as attention
+from dds.networks import group_norm as group_norms
 from dds.networks import linear_gelu as fused
 from dds.networks import wide_resnet
 from dds.networks.classifiers import Classifier
 from dds.networks.group_norm import group_norm
 from dds.networks.linear_gelu import linear_gelu
+from dds.networks.parts import tried
 from dds.networks.patches import as_products
 from dds.networks.registry import build_classifier
 from dds.networks.unet import guided_diffusion_unet
@@ -62,6 +64,20 @@ def test_the_fused_kernel_normalises_as_pytorch_does(per_thread):
     assert all(fused < 2 * plain + 1e-7 for fused, plain in float32)
     # The interpreter cuts numbers to bfloat16 where a GPU rounds them.
     assert all(fused < 2.5 * plain for fused, plain in bfloat16)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_normalisation_is_tried_with_the_first_image(scaled, caplog):
+    x, dy = torch.randn(2, 3, 64, 4, 4)
+    weight, bias, before = torch.randn(3, 64)
+    scaling = tuple(torch.randn(2, 3, 64)) if scaled else (None, None)
+    given = x, 32, weight, bias, 1e-5, before, *scaling, True
+    _, moments = group_norms._plain(*given)
+    tried(group_norms._plain, group_norms._plain, group_norms._first)(*given)
+    tried(
+        group_norms._plain_backward, group_norms._plain_backward, group_norms._first_backward
+    )(dy, x, 32, moments, weight, bias, *scaling, True)  # fmt: skip
+    assert not caplog.records
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -68,6 +68,21 @@ def test_it_is_tried_with_one_sample_and_then_no_more(given):
     assert seen == [1, 5, 5]
 
 
+def test_of_all_that_is_of_samples_the_first_is_tried(given):
+    seen = []
+
+    def fused(x, weight, scale):
+        seen.append((len(x), len(scale)))
+        return plain(x, weight) * scale, scale
+
+    def both(x, weight, scale):
+        return plain(x, weight) * scale, scale
+
+    run = tried(fused, both, lambda x, weight, scale: (x[:1], weight, scale[:1]))
+    run(*given, torch.ones(5, 1))
+    assert seen == [(1, 1), (5, 5)]
+
+
 def test_numbers_that_are_none_do_not_speak_against_a_kernel(given):
     x, weight = given
     x[0, 0] = torch.nan

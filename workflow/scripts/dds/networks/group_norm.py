@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dds.networks.parts import HAS_TRITON
+from dds.networks.parts import tried
 
 # What was the fastest of what was tried on an H100. A program that can hold all pixels of so many
 # channels, with so many numbers a thread, reads them once; another one takes more channels, because
@@ -186,21 +186,6 @@ def _differentiate(ctx, dy, _):
 _group_norm.register_autograd(_differentiate, setup_context=_keep)
 
 
-@_group_norm.register_kernel("cuda")
-def _(x, *arguments):
-    if not HAS_TRITON:
-        return _plain(x, *arguments)
-    return launch(x.contiguous(memory_format=torch.channels_last), *arguments)
-
-
-@_backward.register_kernel("cuda")
-def _(dy, x, *arguments):
-    if not HAS_TRITON:
-        return _plain_backward(dy, x, *arguments)
-    dy, x = (each.contiguous(memory_format=torch.channels_last) for each in (dy, x))
-    return launch_backward(dy, x, *arguments)
-
-
 def _divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
@@ -267,3 +252,30 @@ def launch_backward(dy, x, groups, moments, weight, bias, scale, shift, silu):
         HAS_SCALE=scale is not None, SILU=silu, **settings,
     )  # fmt: skip
     return dx, sums
+
+
+def _first(x, groups, weight, bias, eps, before, scale, shift, silu):
+    """Return the arguments of `launch` for the first image alone."""
+    scale, shift = (each if each is None else each[:1] for each in (scale, shift))
+    return x[:1], groups, weight, bias, eps, before, scale, shift, silu
+
+
+def _first_backward(dy, x, groups, moments, weight, bias, scale, shift, silu):
+    """Return the arguments of `launch_backward` for the first image alone."""
+    scale, shift = (each if each is None else each[:1] for each in (scale, shift))
+    return dy[:1], x[:1], groups, moments[:, :1].contiguous(), weight, bias, scale, shift, silu
+
+
+_tried = tried(launch, _plain, _first)
+_tried_backward = tried(launch_backward, _plain_backward, _first_backward)
+
+
+@_group_norm.register_kernel("cuda")
+def _(x, *arguments):
+    return _tried(x.contiguous(memory_format=torch.channels_last), *arguments)
+
+
+@_backward.register_kernel("cuda")
+def _(dy, x, *arguments):
+    dy, x = (each.contiguous(memory_format=torch.channels_last) for each in (dy, x))
+    return _tried_backward(dy, x, *arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,15 @@ def become(network: Network, faster: Mapping[type[nn.Module], type[nn.Module]]) 
     return network
 
 
-def tried(fused: Callable[..., Tensor], plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _first(x: Tensor, *rest: Any) -> tuple[Any, ...]:
+    return x[:1], *rest
+
+
+def tried(
+    fused: Callable[..., Any],
+    plain: Callable[..., Any],
+    first: Callable[..., tuple[Any, ...]] = _first,
+) -> Callable[..., Any]:
     """Return a fused kernel that gives way to PyTorch's where it fails, or answers otherwise.
 
     Compilers, drivers and GPUs are others than those it was measured with. It is tried on each
@@ -55,9 +63,12 @@ def tried(fused: Callable[..., Tensor], plain: Callable[..., Tensor]) -> Callabl
     Parameters
     ----------
     fused : callable
-        What is called with a tensor of samples, and with others that are of all of them.
+        What is called with a tensor of samples and others; returns a tensor, or several.
     plain : callable
         Computes the same but for rounding.
+    first : callable, optional
+        From what these are called with to what is of the first sample. By default only the first
+        tensor is of samples each.
 
     Returns
     -------
@@ -66,21 +77,21 @@ def tried(fused: Callable[..., Tensor], plain: Callable[..., Tensor]) -> Callabl
     """
     works: dict[torch.device, bool] = {}
 
-    def run(x: Tensor, *rest: Tensor) -> Tensor:
+    def run(x: Tensor, *rest: Any) -> Any:
         # What a CUDA graph records cannot be looked at, and has run before.
         recorded = x.is_cuda and torch.cuda.is_current_stream_capturing()
         if x.device not in works and not recorded:
-            works[x.device] = _works(fused, plain, x[:1], *rest)
+            works[x.device] = _works(fused, plain, first(x, *rest))
         return (fused if works.get(x.device, True) else plain)(x, *rest)
 
     return run
 
 
-def _works(fused: Callable[..., Tensor], plain: Callable[..., Tensor], *given: Tensor) -> bool:
+def _works(fused: Callable[..., Any], plain: Callable[..., Any], given: tuple[Any, ...]) -> bool:
     """Tell whether a fused kernel runs and answers as PyTorch's do; if not, say so in the log."""
-    expected = plain(*given).float()
+    expected = _values(plain(*given))
     try:
-        apart = (fused(*given).float() - expected).norm()
+        apart = (_values(fused(*given)) - expected).norm()
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # compilers and drivers fail in many ways, none of them fatal here
@@ -91,6 +102,11 @@ def _works(fused: Callable[..., Tensor], plain: Callable[..., Tensor], *given: T
         reason = "it answers otherwise than PyTorch's"
     logger.warning("the fused kernel %s is left out: %s", plain.__module__, reason)
     return False
+
+
+def _values(answer: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Return the first of what a kernel answers, in float32."""
+    return (answer[0] if isinstance(answer, tuple) else answer).float()
 
 
 @torch.compiler.assume_constant_result
