@@ -3,6 +3,7 @@
 import argparse
 import gzip
 import io
+import sys
 import warnings
 import zipfile
 
@@ -174,6 +175,16 @@ def behind(prefix, state=STATE):
 
 
 ZIP, OLD, SAFE = saved(STATE), saved(STATE, _use_new_zipfile_serialization=False), save(STATE)
+
+
+def test_a_package_that_reads_weights_and_is_missing_is_named_with_the_command(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(SAFE)
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(ModuleNotFoundError, match=r"^safetensors is needed: pip install .*models"):
+        load_weights(nn.Linear(2, 2), path)
 
 
 @pytest.mark.parametrize("content", [ZIP, OLD, SAFE], ids=["zip", "pickle", "safetensors"])

@@ -12,6 +12,7 @@ EXTRAS = {
     "matplotlib": "plot",
     "guided_diffusion": "models",
     "PIL": "models",
+    "safetensors": "models",
     "timm": "models",
     "transformers": "models",
     "yaml": "models",

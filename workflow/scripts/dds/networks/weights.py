@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from dds.extras import needed
 from dds.origins import beginning_of, came_instead
 
 #: What libraries put before the name of every parameter of a network that they wrap.
@@ -252,9 +253,9 @@ def _reader(path: Path) -> Callable[[Path], Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+    with needed():
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
     try:
         return load_file(path)
     except (SafetensorError, ValueError, KeyError) as error:
