@@ -78,13 +78,16 @@ def tried(
     works: dict[torch.device, bool] = {}
 
     def run(x: Tensor, *rest: Any) -> Any:
-        # What a CUDA graph records cannot be looked at, and has run before.
-        recorded = x.is_cuda and torch.cuda.is_current_stream_capturing()
-        if x.device not in works and not recorded:
+        if x.device not in works and not _is_recorded(x):
             works[x.device] = _works(fused, plain, first(x, *rest))
         return (fused if works.get(x.device, True) else plain)(x, *rest)
 
     return run
+
+
+def _is_recorded(x: Tensor) -> bool:
+    """Tell whether a CUDA graph records what is run: that has run before, and cannot be read."""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def _works(fused: Callable[..., Any], plain: Callable[..., Any], given: tuple[Any, ...]) -> bool:
