@@ -16,6 +16,7 @@ from dds.statistics.accuracy import (
     leaves_undecided,
     mean_interval,
     most_frequent_share,
+    only_radii,
     paired_interval,
 )
 
@@ -117,6 +118,15 @@ def test_no_sigma_is_better_than_the_best(images):
     assert best["accuracy"].tolist() == highest.tolist()
 
 
+@pytest.mark.parametrize(
+    ("decided", "radii"), [([""], None), (["0.25 0.5"], [0.25, 0.5]), (["0.5", ""], [0.5])]
+)
+def test_the_only_radii_are_those_that_a_plan_decides(decided, radii):
+    rows = pd.DataFrame({"lowest_radius": 0.0, "decided_radii": decided})
+    found = only_radii(rows)
+    assert (found if found is None else found.tolist()) == radii
+
+
 def test_a_constant_classifier_is_unmasked():
     frame = pd.concat(
         [
@@ -172,7 +182,8 @@ def test_the_favourite_class_is_the_most_frequent_one_wherever_it_appears():
 
 
 def test_a_classifier_that_answers_half_and_half_is_not_nearly_constant():
-    shares = most_frequent_share(certificates(1.0, True, selected=[0, 0, 1, 1]))
+    frame = certificates(1.0, False, label=[1, 1, 0, 0], selected=[0, 0, 1, 1])
+    shares = most_frequent_share(frame)
     assert shares["most_frequent_share"].tolist() == [0.5]
     assert shares["nearly_constant"].tolist() == [False]
 
