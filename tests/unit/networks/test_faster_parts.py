@@ -18,7 +18,7 @@ from bench_plain import as_published
 from dds.networks import biased_attention as attention
 from dds.networks import group_norm as group_norms
 from dds.networks import linear_gelu as fused
-from dds.networks import wide_resnet
+from dds.networks import parts, wide_resnet
 from dds.networks.classifiers import Classifier
 from dds.networks.group_norm import group_norm
 from dds.networks.linear_gelu import linear_gelu
@@ -265,7 +265,7 @@ def test_attention_with_a_bias_is_right_on_a_gpu(images, tokens, heads):
     ],
 )
 def test_the_fused_attention_is_for_what_was_measured(tokens, width, dtype, taken, monkeypatch):
-    monkeypatch.setattr(attention, "is_hopper", lambda device: True)
+    monkeypatch.setattr(parts, "_is_hopper", lambda device: True)
     shape, device = (1, tokens, 3 * 2 * width), torch.device("cuda")
     qkv = SimpleNamespace(is_cuda=True, device=device, dtype=dtype, shape=shape)
     bias = SimpleNamespace(dtype=dtype, shape=(2, tokens, tokens + -tokens % 8))
@@ -342,7 +342,7 @@ def hooked():
     ],
 )
 def test_the_fused_kernel_is_for_plain_layers_in_bfloat16(linear, dtype, taken, monkeypatch):
-    monkeypatch.setattr(fused, "is_hopper", lambda device: True)
+    monkeypatch.setattr(parts, "_is_hopper", lambda device: True)
     x = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=dtype, ndim=3)
     with torch.inference_mode():
         assert fused._has_kernel(x, linear) == taken
@@ -444,7 +444,7 @@ def test_a_normalisation_becomes_part_of_the_convolution_before_it(backend, stri
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
 @pytest.mark.parametrize(("channels", "computed"), [(160, 192), (128, 128), (32, 32)])
 def test_a_convolution_fills_whole_tiles(channels, computed, backend, monkeypatch):
-    monkeypatch.setattr(wide_resnet, "_has_tiles", lambda x: True)
+    monkeypatch.setattr(wide_resnet, "infers_on_hopper", lambda x: True)
     conv, x = nn.Conv2d(8, channels, 3, 2, padding=1, bias=False), torch.randn(2, 8, 6, 6)
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import register_flop_formula, sdpa_flop_count
 
-from dds.networks.parts import is_hopper, tried
+from dds.networks.parts import infers_on_hopper, tried
 
 # What was the fastest of what was tried on an H100, for heads of this width, which BEiT's have:
 # queries of a program, which are keys at a time, too, and how often it reads ahead.
@@ -62,14 +62,12 @@ def biased_attention(qkv: Tensor, bias: Tensor, dropout: float = 0.0) -> Tensor:
 def _has_kernel(qkv: Tensor, bias: Tensor) -> bool:
     heads, tokens, pitch = bias.shape
     return (
-        qkv.is_cuda
-        and qkv.dtype == bias.dtype == torch.bfloat16
+        qkv.dtype == bias.dtype == torch.bfloat16
         and qkv.shape[2] == 3 * heads * _WIDTH
         and tokens % _TILE == 1
         and tokens > _TILE
         and pitch % ALIGNMENT == 0
-        and not torch.is_grad_enabled()
-        and is_hopper(qkv.device)
+        and infers_on_hopper(qkv)
     )
 
 

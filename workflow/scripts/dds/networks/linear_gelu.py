@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import register_flop_formula
 
-from dds.networks.parts import computed_in, is_hopper, tried
+from dds.networks.parts import infers_on_hopper, tried
 
 # What was the fastest of what was tried on an H100: the tile of a program, how much of the inputs
 # it reads at a time and how often ahead, and how many rows of tiles lie in a band.
@@ -61,15 +61,12 @@ def linear_gelu(x: Tensor, linear: nn.Module) -> Tensor:
 
 def _has_kernel(x: Tensor, linear: nn.Module) -> bool:
     return (
-        x.is_cuda
-        and x.ndim > 1
+        x.ndim > 1
         and type(linear) is nn.Linear
         and linear.bias is not None
         and not (linear._forward_pre_hooks or linear._forward_hooks)  # which wait for its call
         and not any(size % _ALIGNMENT for size in linear.weight.shape)
-        and not torch.is_grad_enabled()
-        and computed_in(x) == torch.bfloat16
-        and is_hopper(x.device)
+        and infers_on_hopper(x)
     )
 
 

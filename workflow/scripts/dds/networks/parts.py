@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import torch
@@ -15,9 +14,6 @@ from dds.reasons import first_line
 logger = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
-
-#: Triton comes with PyTorch, but not on every system.
-HAS_TRITON = find_spec("triton") is not None
 
 #: How far a fused kernel may be from PyTorch's, as a share: bfloat16 rounds by up to 0.004.
 _ROUNDING = 0.02
@@ -112,11 +108,23 @@ def _values(answer: Tensor | tuple[Tensor, ...]) -> Tensor:
     return (answer[0] if isinstance(answer, tuple) else answer).float()
 
 
+def infers_on_hopper(x: Tensor) -> bool:
+    """Tell whether a tensor is computed with as was measured on GPUs of the Hopper generation.
+
+    That is on one of them, in bfloat16, where nothing is differentiated.
+    """
+    return (
+        x.is_cuda
+        and computed_in(x) == torch.bfloat16
+        and not torch.is_grad_enabled()
+        and _is_hopper(x.device)
+    )
+
+
 @torch.compiler.assume_constant_result
-def is_hopper(device: torch.device) -> bool:
-    """Tell whether a GPU is of the generation that kernels reading whole tiles were measured on."""
+def _is_hopper(device: torch.device) -> bool:
     is_nvidia = torch.version.cuda is not None  # AMD numbers its GPUs otherwise
-    return HAS_TRITON and is_nvidia and torch.cuda.get_device_capability(device) == _HOPPER
+    return is_nvidia and torch.cuda.get_device_capability(device) == _HOPPER
 
 
 def computed_in(x: Tensor) -> torch.dtype:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
-from dds.networks.parts import computed_in, is_hopper
+from dds.networks.parts import infers_on_hopper
 
 # Channels that cuDNN's narrow convolutions on Hopper compute at once.
 _TILE = 64
@@ -131,20 +131,11 @@ def convolve_in_tiles(x: Tensor, conv: nn.Conv2d) -> Tensor:
         As `conv` returns it.
     """
     spare = -conv.out_channels % _TILE
-    if not 0 < spare <= conv.out_channels // 4 or not _has_tiles(x):
+    if not 0 < spare <= conv.out_channels // 4 or not infers_on_hopper(x):
         return conv(x)
     weight = functional.pad(conv.weight, (0, 0) * 3 + (0, spare))
     y = functional.conv2d(x, weight, None, conv.stride, conv.padding)
     return y[:, : conv.out_channels]
-
-
-def _has_tiles(x: Tensor) -> bool:
-    return (
-        x.is_cuda
-        and computed_in(x) == torch.bfloat16
-        and not torch.is_grad_enabled()
-        and is_hopper(x.device)
-    )
 
 
 def convolve_normalise_relu(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
